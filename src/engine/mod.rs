@@ -1,0 +1,3 @@
+//! The engine: commits to the journal, then acts.
+
+pub mod port;

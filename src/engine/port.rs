@@ -1,0 +1,287 @@
+//! What the engine needs from the outside world, as traits; `adapters` implements them for real hosts, the simulation for its world.
+//!
+//! One [`Pve`] and one [`Remote`] object serve one host entry of the manifest. Every error is a [`Fault`] whose class tells
+//! whether the act may have happened: a request that was never sent, or was refused, is `Transient`, `Permanent`, `Auth` or
+//! `Identity`; one whose answer was lost after it went out is `Ambiguous` where it changes something, `Transient` where it only reads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::ids::{BootId, GuestId, GuestKind, NodeName, SnapshotName, Upid};
+use crate::inventory::{OsFacts, PackageManager, Power, StorageFacts};
+use crate::machine::outcome::Fault;
+use crate::time::Timestamp;
+
+/// A guest's address in the API: which node has it, which kind it is, its vmid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestRef {
+    /// The node that has it now.
+    pub node: NodeName,
+    /// Container or virtual machine.
+    pub kind: GuestKind,
+    /// Its vmid.
+    pub id: GuestId,
+}
+
+/// One entry of `GET /cluster/status` of type `node`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// The node.
+    pub name: NodeName,
+    /// Whether it is the node that answered (`local: 1`).
+    pub local: bool,
+    /// Whether it is online.
+    pub online: bool,
+}
+
+/// `GET /cluster/status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// Name of the cluster, `None` on a node that stands alone.
+    pub name: Option<String>,
+    /// Whether it has quorum; true on a node that stands alone.
+    pub quorate: bool,
+    /// The nodes.
+    pub nodes: Vec<ClusterNode>,
+}
+
+/// One guest in the list of a node (`GET /nodes/{node}/lxc`, `.../qemu`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestListing {
+    /// Its vmid.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Its power state.
+    pub power: Power,
+    /// Whether it is a template.
+    pub template: bool,
+    /// The lock, while something works on it.
+    pub lock: Option<String>,
+    /// Size of its root disk in bytes.
+    pub disk_bytes: u64,
+}
+
+/// A guest's config (`GET /nodes/{node}/{lxc|qemu}/{vmid}/config`): every key as text, booleans and numbers as the API writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuestConfig(pub BTreeMap<String, String>);
+
+/// One snapshot of a guest, `current` left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotListing {
+    /// Its name.
+    pub name: SnapshotName,
+    /// When it was taken.
+    pub taken: Option<Timestamp>,
+    /// Its description.
+    pub description: String,
+}
+
+/// The state of a task (`GET /nodes/{node}/tasks/{upid}/status`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// It still works.
+    Running,
+    /// It ended well (`OK`, `WARNINGS: n`).
+    Ok {
+        /// How many warnings it ended with.
+        warnings: u32,
+    },
+    /// It failed; the text of `exitstatus`.
+    Failed(String),
+    /// The node lost track of it (`unexpected status`), or does not know it: its effect must be looked for.
+    Unknown(String),
+}
+
+/// One entry of `GET /nodes/{node}/tasks`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskListing {
+    /// The task.
+    pub upid: Upid,
+    /// Its type (`vzdump`, `vzsnapshot`, `qmsnapshot`).
+    pub kind: String,
+    /// What it works on: a vmid as text, or empty.
+    pub id: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// Whether it still works.
+    pub running: bool,
+}
+
+/// What to back up and how (`POST /nodes/{node}/vzdump`; `remove=0` always).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSpec {
+    /// The storage that takes the archive.
+    pub storage: String,
+    /// The note that carries the step's key.
+    pub note: String,
+    /// How long to wait for the node's backup lock, whole minutes (`lockwait`).
+    pub lock_wait: Duration,
+}
+
+/// One archive of a guest (`GET /nodes/{node}/storage/{storage}/content?content=backup&vmid=..`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupListing {
+    /// Its volume identifier.
+    pub volid: String,
+    /// Its note.
+    pub notes: String,
+    /// When it was made.
+    pub made: Option<Timestamp>,
+}
+
+/// One service of a node (`GET /nodes/{node}/services`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceListing {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Whether it is enabled to run.
+    pub enabled: bool,
+}
+
+/// The HTTPS API of a host.
+#[async_trait]
+pub trait Pve: Send + Sync {
+    /// `GET /version`: the `version` field.
+    async fn version(&self) -> Result<String, Fault>;
+    /// `GET /cluster/status`.
+    async fn cluster_status(&self) -> Result<ClusterStatus, Fault>;
+    /// `GET /nodes/{node}/certificates/info`: the SHA-256 fingerprint of `pve-root-ca.pem`.
+    async fn ca_fingerprint(&self, node: &NodeName) -> Result<String, Fault>;
+    /// `GET /nodes/{node}/lxc` and `.../qemu`, in order of vmid.
+    async fn guests(&self, node: &NodeName) -> Result<Vec<GuestListing>, Fault>;
+    /// `GET /cluster/resources?type=vm`: the node that has a guest now, `None` where there is no such guest.
+    async fn locate(&self, guest: GuestId) -> Result<Option<NodeName>, Fault>;
+    /// `GET .../config`.
+    async fn guest_config(&self, guest: &GuestRef) -> Result<GuestConfig, Fault>;
+    /// `GET .../status/current`: power state and lock.
+    async fn guest_status(&self, guest: &GuestRef) -> Result<(Power, Option<String>), Fault>;
+    /// `GET .../feature?feature=snapshot`.
+    async fn can_snapshot(&self, guest: &GuestRef) -> Result<bool, Fault>;
+    /// `GET .../snapshot`, without `current`.
+    async fn snapshots(&self, guest: &GuestRef) -> Result<Vec<SnapshotListing>, Fault>;
+    /// `POST .../snapshot`.
+    async fn create_snapshot(&self, guest: &GuestRef, name: &SnapshotName, description: &str) -> Result<Upid, Fault>;
+    /// `DELETE .../snapshot/{name}`.
+    async fn delete_snapshot(&self, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault>;
+    /// `GET /nodes/{node}/tasks/{upid}/status`, on the node named in the UPID.
+    async fn task(&self, upid: &Upid) -> Result<TaskState, Fault>;
+    /// The last lines of `GET /nodes/{node}/tasks/{upid}/log`, for an error's text.
+    async fn task_log_tail(&self, upid: &Upid, lines: u32) -> Result<Vec<String>, Fault>;
+    /// `GET /nodes/{node}/tasks?source=all&vmid=..`, from `since` on.
+    async fn tasks_of(&self, guest: &GuestRef, since: Timestamp) -> Result<Vec<TaskListing>, Fault>;
+    /// `GET /nodes/{node}/storage?content=backup&enabled=1`, active ones, most room first.
+    async fn backup_storages(&self, node: &NodeName) -> Result<Vec<StorageFacts>, Fault>;
+    /// `GET /nodes/{node}/storage/{storage}/content?content=backup&vmid=..`.
+    async fn backups(&self, guest: &GuestRef, storage: &str) -> Result<Vec<BackupListing>, Fault>;
+    /// `POST /nodes/{node}/vzdump` with mode `snapshot`, compress `zstd`, `remove=0`, notes and lock wait.
+    async fn start_backup(&self, guest: &GuestRef, spec: &BackupSpec) -> Result<Upid, Fault>;
+    /// `GET .../qemu/{vmid}/agent/network-get-interfaces`: addresses, loopback and link-local left out. An agent that is not up is an empty list.
+    async fn vm_addresses(&self, guest: &GuestRef) -> Result<Vec<String>, Fault>;
+    /// `GET /nodes/{node}/services`.
+    async fn services(&self, node: &NodeName) -> Result<Vec<ServiceListing>, Fault>;
+}
+
+/// Where a command runs: the node itself, a CT through it, or a VM over SSH of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The node, as root over SSH.
+    Node,
+    /// A container, by `pct exec` on the node.
+    Ct(GuestId),
+    /// A virtual machine, over SSH to this address with the manifest's user and key.
+    Vm(GuestId, String),
+}
+
+/// Who a machine says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `hostname`.
+    pub hostname: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: BootId,
+    /// `/sys/class/dmi/id/product_uuid` in lower case, where it can be read (a VM).
+    pub product_uuid: Option<String>,
+}
+
+/// What to run detached on a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its name: [`crate::ids::StepKey::job_name`].
+    pub name: String,
+    /// What it does.
+    pub work: JobWork,
+}
+
+/// The work of a detached job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobWork {
+    /// A full upgrade of all packages, without a question asked.
+    Upgrade(PackageManager),
+}
+
+/// What came of asking for a job to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum JobStart {
+    /// It was started now.
+    Started,
+    /// A job of that name was there already: attach to it.
+    AlreadyThere,
+}
+
+/// The state of a detached job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobState {
+    /// There is no job of that name: it was never started.
+    Absent,
+    /// It works; the log's size in bytes.
+    Running {
+        /// Bytes of output so far.
+        log_bytes: u64,
+    },
+    /// It ended.
+    Finished {
+        /// The exit status of the work (128 + n where a signal ended it).
+        exit: i32,
+        /// The last lines of its output, control characters made harmless.
+        log_tail: Vec<String>,
+    },
+    /// It is not there any more and left no exit status: the machine was restarted, or the job was killed.
+    Lost {
+        /// The last lines of its output.
+        log_tail: Vec<String>,
+    },
+}
+
+/// Commands on a host and within its guests.
+///
+/// A cut connection is no outcome of a job: jobs run detached and are asked for again.
+#[async_trait]
+pub trait Remote: Send + Sync {
+    /// Asks a machine who it is.
+    async fn identity(&self, place: &Place) -> Result<Identity, Fault>;
+    /// Looks at operating system, pending updates, held packages, kernel and boot. With `refresh` the package lists are refreshed first;
+    /// a refresh that fails is a `Fault`.
+    async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault>;
+    /// Starts a job detached, or finds that one of its name is there. Idempotent.
+    async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault>;
+    /// Asks for a job's state.
+    async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault>;
+    /// Removes what a finished job left behind. Nothing to remove is no error.
+    async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
+    /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.
+    async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault>;
+}
+
+/// The clock: the only way to the present time. Waiting itself is tokio's, whose time the simulation controls.
+pub trait Clock: Send + Sync {
+    /// The present time.
+    fn now(&self) -> Timestamp;
+}

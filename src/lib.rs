@@ -1,0 +1,7 @@
+//! proxmaint: keeps fleets of Proxmox VE hosts patched, resumably.
+
+pub mod engine;
+pub mod ids;
+pub mod inventory;
+pub mod machine;
+pub mod time;

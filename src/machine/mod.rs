@@ -1,0 +1,3 @@
+//! The state machine: pure transition tables from (state, event) to (state, effects).
+
+pub mod outcome;
