@@ -175,8 +175,6 @@ pub enum Step {
     UpgradeHost,
     /// Checks the node and its guests at the end.
     Verify,
-    /// Deletes a snapshot that an earlier run of this tool made and no longer needs.
-    PruneSnapshot,
 }
 
 impl fmt::Display for Step {
@@ -189,7 +187,6 @@ impl fmt::Display for Step {
             Self::CheckGuest => "check-guest",
             Self::UpgradeHost => "upgrade-host",
             Self::Verify => "verify",
-            Self::PruneSnapshot => "prune-snapshot",
         })
     }
 }

@@ -14,6 +14,8 @@ pub struct HostFacts {
     pub node: NodeName,
     /// The version of Proxmox VE (`GET /version`).
     pub pve_version: String,
+    /// The fingerprint of the node's root CA: the cluster's where there is one, else the node's own. With `node` it identifies the machine.
+    pub ca: ClusterId,
     /// The cluster that the node belongs to, or `None` where it stands alone.
     pub cluster: Option<ClusterFacts>,
     /// When the facts were gathered.

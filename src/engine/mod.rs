@@ -1,3 +1,4 @@
 //! The engine: commits to the journal, then acts.
 
+pub mod observer;
 pub mod port;

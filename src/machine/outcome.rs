@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::SnapshotName;
+use crate::inventory::{HostFacts, PackageChange};
+use crate::time::Timestamp;
+
 /// Classifies what went wrong, so that retry and doubt are decided by data and not by text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,3 +82,105 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// How an effect ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done now.
+    Done(Detail),
+    /// It was found done already: as good as done.
+    AlreadyDone(Detail),
+    /// It was looked at and not begun: nothing changed.
+    Refused(Fault),
+    /// It was begun and failed, or could not be begun for good: known not to be at work any more.
+    Failed(Fault),
+    /// It can't be told whether it was done.
+    Unknown(Fault),
+}
+
+/// What an effect that succeeded found out or made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// Facts of a host.
+    Discovered(Box<HostFacts>),
+    /// A protection that exists now.
+    Protected(Protection),
+    /// The package manager ended well.
+    Upgraded,
+    /// A guest was checked after its upgrade.
+    Checked(CheckReport),
+    /// A node was checked at the end.
+    Verified(VerifyReport),
+}
+
+/// What a guest can be brought back from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// A snapshot.
+    Snapshot {
+        /// Its name.
+        name: SnapshotName,
+        /// When it was there.
+        at: Timestamp,
+    },
+    /// A backup.
+    Backup {
+        /// The archive's volume identifier.
+        volid: String,
+        /// When it was there.
+        at: Timestamp,
+    },
+}
+
+impl Protection {
+    /// Returns when the protection was there.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Snapshot { at, .. } | Self::Backup { at, .. } => *at,
+        }
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot { name, .. } => write!(f, "snapshot {name}"),
+            Self::Backup { volid, .. } => write!(f, "backup {volid}"),
+        }
+    }
+}
+
+/// What a guest looked like after its upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Packages that changed.
+    pub changes: Vec<PackageChange>,
+    /// Why it wants a reboot, where it does.
+    pub reboot_wanted: Option<String>,
+}
+
+/// What a node looked like at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Packages of the node that changed.
+    pub changes: Vec<PackageChange>,
+    /// Why it wants a reboot, where it does. No reboot is done unasked.
+    pub reboot_wanted: Option<String>,
+}
+
+/// What a probe found out about a step in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probed {
+    /// It has ended: how.
+    Ended(Outcome),
+    /// It is still at work: attach to it.
+    Running,
+    /// It was never begun, or left nothing behind: it may be tried anew, under a new round.
+    NotDone,
+    /// It can't be told: the operator must look.
+    Unclear(Fault),
+}

@@ -1,0 +1,74 @@
+//! What happens to a host: each of these is journaled before anything that follows from it is done.
+
+use serde::{Deserialize, Serialize};
+
+use super::guest::Resolution;
+use super::outcome::{Outcome, Probed};
+use crate::ids::{GuestId, StepKey, Upid};
+use crate::plan::HostPlan;
+
+/// An event of one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostEvent {
+    /// A place is free: discovery may begin.
+    Begun,
+    /// Discovery ended well, and this is to be done.
+    Planned {
+        /// The discovery.
+        key: StepKey,
+        /// The plan.
+        plan: Box<HostPlan>,
+    },
+    /// The host may be changed now: no other node of its cluster is being worked on.
+    TurnGiven,
+    /// An effect ended. A discovery that ended well is `Planned` instead.
+    Ended {
+        /// Which.
+        key: StepKey,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The node took up a task for a step: worth knowing when the step comes to be in doubt.
+    TaskStarted {
+        /// The step.
+        key: StepKey,
+        /// The task.
+        task: Upid,
+    },
+    /// A look at a step in doubt ended.
+    Probed {
+        /// The step.
+        key: StepKey,
+        /// What was found.
+        found: Probed,
+    },
+    /// A run goes on after an interruption: what was in flight is in doubt.
+    Resumed,
+    /// A host that came out badly is tried again from discovery.
+    NewRound,
+    /// The operator decided about a guest, or about the host where `guest` is `None`.
+    Resolved {
+        /// The guest.
+        guest: Option<GuestId>,
+        /// The decision.
+        resolution: Resolution,
+    },
+}
+
+impl HostEvent {
+    /// Names the event for errors, tables and `status --events`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Planned { .. } => "planned",
+            Self::TurnGiven => "turn-given",
+            Self::Ended { .. } => "ended",
+            Self::TaskStarted { .. } => "task-started",
+            Self::Probed { .. } => "probed",
+            Self::Resumed => "resumed",
+            Self::NewRound => "new-round",
+            Self::Resolved { .. } => "resolved",
+        }
+    }
+}

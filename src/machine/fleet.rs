@@ -1,0 +1,150 @@
+//! Hands out turns: how many hosts at once, and one node of a cluster at a time.
+//!
+//! A node that failed or is held keeps its cluster's turn: the others of that cluster wait, since a second node down
+//! may cost the quorum. The cost of a change does not grow with the fleet: queues, no scans.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::host::{HostPhase, HostState, HostVerdict};
+use crate::ids::{ClusterId, HostId, NodeName};
+
+/// A turn to hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Grant {
+    /// The host may be discovered.
+    Begin(HostId),
+    /// The host may be changed.
+    Turn(HostId),
+}
+
+/// Who may work.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    parallel: usize,
+    /// Hosts that have not begun, in the manifest's order.
+    pending: VecDeque<HostId>,
+    /// Hosts that take up a place.
+    active: BTreeSet<HostId>,
+    /// Which host has the turn of a cluster.
+    turns: BTreeMap<ClusterId, HostId>,
+    /// The cluster of a host that has its turn.
+    turn_of: BTreeMap<HostId, ClusterId>,
+    /// Hosts that wait for the turn of a cluster.
+    waiting: BTreeMap<ClusterId, VecDeque<HostId>>,
+    /// Clusters whose turn became free while hosts wait for it.
+    freed: VecDeque<ClusterId>,
+    /// Hosts that have their turn and a fresh plan.
+    ready: VecDeque<HostId>,
+    /// Which entry turned out to be which node.
+    claims: BTreeMap<(ClusterId, NodeName), HostId>,
+}
+
+impl Fleet {
+    /// Rebuilds the fleet from its hosts' states: for a new run as well as for one read back from the journal.
+    pub fn new<'a>(parallel: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
+        let mut fleet = Self { parallel: usize::try_from(parallel.max(1)).unwrap_or(usize::MAX), ..Self::default() };
+        for state in hosts {
+            let host = state.host().clone();
+            if let Some(plan) = state.phase.plan() {
+                fleet.claims.insert((plan.ca.clone(), plan.node.clone()), host.clone());
+            }
+            if let Some(cluster) = &state.turn {
+                fleet.turns.insert(cluster.clone(), host.clone());
+                fleet.turn_of.insert(host.clone(), cluster.clone());
+            }
+            match &state.phase {
+                HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.pending.push_back(host),
+                _ if state.is_parked() => {}
+                _ => {
+                    fleet.active.insert(host);
+                }
+            }
+        }
+        fleet
+    }
+
+    /// Returns the entry that claimed a node first, if it is another one, and notes the claim.
+    pub fn claim(&mut self, ca: &ClusterId, node: &NodeName, host: &HostId) -> Option<HostId> {
+        let first = self.claims.entry((ca.clone(), node.clone())).or_insert_with(|| host.clone());
+        (first != host).then(|| first.clone())
+    }
+
+    /// Returns who has the turn of the cluster that a host waits for.
+    pub fn waits_for(&self, cluster: &ClusterId) -> Option<&HostId> {
+        self.turns.get(cluster)
+    }
+
+    /// Takes note of where a host stands after an event.
+    pub fn observe(&mut self, state: &HostState) {
+        let host = state.host();
+        match &state.phase {
+            HostPhase::AwaitingTurn { plan } => match &plan.cluster {
+                None => self.ready.push_back(host.clone()),
+                Some(cluster) => match self.turns.get(cluster) {
+                    Some(holder) if holder != host => {
+                        self.active.remove(host);
+                        self.waiting.entry(cluster.clone()).or_default().push_back(host.clone());
+                    }
+                    _ => {
+                        self.turns.insert(cluster.clone(), host.clone());
+                        self.turn_of.insert(host.clone(), cluster.clone());
+                        self.ready.push_back(host.clone());
+                    }
+                },
+            },
+            HostPhase::Done(verdict) => {
+                self.active.remove(host);
+                if !matches!(verdict, HostVerdict::Failed(_)) {
+                    self.give_up_turn(host);
+                }
+            }
+            HostPhase::Held { .. } => {
+                self.active.remove(host);
+            }
+            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } if state.is_parked() => {
+                self.active.remove(host);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the turns that can be handed out now.
+    pub fn grants(&mut self) -> Vec<Grant> {
+        let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
+        while self.active.len() < self.parallel {
+            let Some(host) = self.next_host() else { break };
+            self.active.insert(host.clone());
+            grants.push(Grant::Begin(host));
+        }
+        grants
+    }
+
+    /// Tells whether nothing is at work.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.ready.is_empty()
+    }
+
+    fn next_host(&mut self) -> Option<HostId> {
+        while let Some(cluster) = self.freed.pop_front() {
+            if self.turns.contains_key(&cluster) {
+                continue;
+            }
+            if let Some(host) = self.waiting.get_mut(&cluster).and_then(VecDeque::pop_front) {
+                self.turns.insert(cluster.clone(), host.clone());
+                self.turn_of.insert(host.clone(), cluster);
+                return Some(host);
+            }
+        }
+        self.pending.pop_front()
+    }
+
+    fn give_up_turn(&mut self, host: &HostId) {
+        if let Some(cluster) = self.turn_of.remove(host) {
+            self.turns.remove(&cluster);
+            if self.waiting.get(&cluster).is_some_and(|queue| !queue.is_empty()) {
+                self.freed.push_back(cluster);
+            }
+        }
+    }
+}

@@ -1,0 +1,701 @@
+//! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::{Action, Effect, Mode, Replay, replay};
+use super::event::HostEvent;
+use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, MAX_ROUNDS, Resolution};
+use super::outcome::{Detail, Fault, Outcome, Probed, VerifyReport};
+use super::{Illegal, Rounds};
+use crate::ids::{ClusterId, GuestId, HostId, RunId, Step, StepKey, Target, Upid};
+use crate::plan::{HostPlan, HostPolicy, SkipReason};
+use crate::time::Timestamp;
+
+/// Where a host stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostPhase {
+    /// Nothing has happened yet.
+    Pending,
+    /// Facts are being gathered.
+    Discovering {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It is planned, and waits until no other node of its cluster is being worked on.
+    AwaitingTurn {
+        /// The plan; made anew when the turn comes after a wait, since guests move.
+        plan: Box<HostPlan>,
+    },
+    /// Its guests are being protected.
+    Snapshotting {
+        /// The plan.
+        plan: Box<HostPlan>,
+    },
+    /// Its guests are being upgraded.
+    UpgradingGuests {
+        /// The plan.
+        plan: Box<HostPlan>,
+    },
+    /// The node itself is being upgraded.
+    UpgradingHost {
+        /// The plan.
+        plan: Box<HostPlan>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The node and what ran on it are being checked.
+    Verifying {
+        /// The plan.
+        plan: Box<HostPlan>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It can't be told how a step of the node ended.
+    Held {
+        /// The phase that was left, to go back to.
+        at: Box<HostPhase>,
+        /// Why.
+        fault: Fault,
+    },
+    /// It is over.
+    Done(HostVerdict),
+}
+
+/// How a host came out, its guests apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostVerdict {
+    /// There was nothing to do on the node or in any guest.
+    NothingToDo {
+        /// Why the node wants a reboot, where it does.
+        reboot_wanted: Option<String>,
+    },
+    /// What was to be done was done and verified.
+    Verified(VerifyReport),
+    /// It may not be touched.
+    Blocked(String),
+    /// A step of the node failed.
+    Failed(Fault),
+    /// The operator said to leave it alone.
+    Skipped,
+}
+
+impl HostPhase {
+    /// Names the phase for status, errors and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Discovering { .. } => "discovering",
+            Self::AwaitingTurn { .. } => "awaiting-turn",
+            Self::Snapshotting { .. } => "snapshotting",
+            Self::UpgradingGuests { .. } => "upgrading-guests",
+            Self::UpgradingHost { .. } => "upgrading-host",
+            Self::Verifying { .. } => "verifying",
+            Self::Held { .. } => "held",
+            Self::Done(_) => "done",
+        }
+    }
+
+    /// Returns the node's own attempt in flight.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } => {
+                Some(*attempt)
+            }
+            _ => None,
+        }
+    }
+
+    fn with_attempt(mut self, new: Attempt) -> Self {
+        if let Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } =
+            &mut self
+        {
+            *attempt = new;
+        }
+        self
+    }
+
+    /// Returns the plan, while there is one.
+    pub fn plan(&self) -> Option<&HostPlan> {
+        match self {
+            Self::AwaitingTurn { plan }
+            | Self::Snapshotting { plan }
+            | Self::UpgradingGuests { plan }
+            | Self::UpgradingHost { plan, .. }
+            | Self::Verifying { plan, .. } => Some(plan),
+            Self::Held { at, .. } => at.plan(),
+            Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,
+        }
+    }
+}
+
+/// What is known of one attempt at one step, for status and for resuming.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The guest, or `None` for the node's own step.
+    pub guest: Option<GuestId>,
+    /// The step.
+    pub step: Step,
+    /// The round.
+    pub round: u32,
+    /// How it stands.
+    pub state: StepState,
+    /// When it was first released to be done.
+    pub began: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// The node's task that does it, once known.
+    pub task: Option<Upid>,
+    /// What went wrong, where something did.
+    pub note: Option<String>,
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// It follows from what happened, and no intent to do it is in the journal: it was not begun.
+    Planned,
+    /// The intent is durable: it is being done, or was when the run was interrupted.
+    Working,
+    /// It can't be told yet how it ended; it is being looked at.
+    InDoubt,
+    /// It ended well.
+    Done,
+    /// It was looked at and not begun.
+    Refused,
+    /// It failed.
+    Failed,
+    /// A look showed that it left nothing behind.
+    NotDone,
+    /// The operator decides.
+    Held,
+}
+
+/// A host within a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostState {
+    /// The run.
+    pub run: RunId,
+    /// What the operator wants for it.
+    pub policy: HostPolicy,
+    /// Where it stands.
+    pub phase: HostPhase,
+    /// Its guests, once known.
+    pub guests: BTreeMap<GuestId, GuestState>,
+    /// The last round of each of the node's own steps.
+    pub rounds: Rounds,
+    /// Every attempt so far, oldest first.
+    pub steps: Vec<StepRecord>,
+    /// The cluster whose turn it has; a failed host keeps it, into its next round as well.
+    pub turn: Option<ClusterId>,
+    /// When something first happened to it.
+    pub began: Option<Timestamp>,
+    /// When something last happened to it.
+    pub touched: Option<Timestamp>,
+}
+
+/// How a host with all its guests stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostResult {
+    /// Nothing was to be done.
+    NothingToDo,
+    /// All that was to be done is done and verified.
+    Succeeded,
+    /// The operator left it out.
+    Skipped,
+    /// It, or a guest, could not be touched though it should have been.
+    Blocked,
+    /// It, or a guest, failed.
+    Failed,
+    /// A step is held for the operator.
+    Held,
+    /// It is not over.
+    Unfinished,
+}
+
+impl HostState {
+    /// Makes the state of a host that nothing has happened to.
+    pub fn new(run: RunId, policy: HostPolicy) -> Self {
+        Self {
+            run,
+            policy,
+            phase: HostPhase::Pending,
+            guests: BTreeMap::new(),
+            rounds: Rounds::default(),
+            steps: Vec::new(),
+            turn: None,
+            began: None,
+            touched: None,
+        }
+    }
+
+    /// Returns the host's name.
+    pub fn host(&self) -> &HostId {
+        &self.policy.host
+    }
+
+    /// Takes one event and returns what is to be done now.
+    ///
+    /// # Errors
+    /// An event that the phase has no transition for is [`Illegal`]; the state is then not to be used any more.
+    pub fn apply(&mut self, event: &HostEvent, at: Timestamp) -> Result<Vec<Effect>, Illegal> {
+        let mut effects = Vec::new();
+        self.touched = Some(at);
+        match event {
+            HostEvent::Begun => self.begin(at, &mut effects)?,
+            HostEvent::Planned { key, plan } => self.planned(key, plan, at)?,
+            HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
+                HostPhase::AwaitingTurn { plan } => {
+                    self.turn.clone_from(&plan.cluster);
+                    self.phase = HostPhase::Snapshotting { plan };
+                }
+                other => return Err(self.illegal(other, event)),
+            },
+            HostEvent::TaskStarted { key, task } => {
+                let record =
+                    self.record_mut(key).ok_or_else(|| Illegal::new("host", "without that step", "task-started"))?;
+                record.task = Some(task.clone());
+            }
+            HostEvent::Ended { key, outcome } => self.ended(key, outcome, at, &mut effects)?,
+            HostEvent::Probed { key, found } => self.probed(key, found, at, &mut effects)?,
+            HostEvent::Resumed => self.resumed(at, &mut effects)?,
+            HostEvent::NewRound => {
+                if !matches!(self.phase, HostPhase::Done(_)) {
+                    return Err(Illegal::new("host", self.phase.name(), event.name()));
+                }
+                self.phase = HostPhase::Pending;
+            }
+            HostEvent::Resolved { guest, resolution } => self.resolved(*guest, *resolution, at, &mut effects)?,
+        }
+        self.advance(at, &mut effects)?;
+        if matches!(&self.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_))) {
+            self.turn = None;
+        }
+        Ok(effects)
+    }
+
+    /// Notes that the intent of an effect is durable: from here on it may have been done.
+    pub fn intended(&mut self, key: &StepKey, mode: Mode, at: Timestamp) {
+        if let Some(record) = self.record_mut(key) {
+            record.began.get_or_insert(at);
+            record.state = match mode {
+                Mode::Probe => StepState::InDoubt,
+                Mode::Act | Mode::Attach => StepState::Working,
+            };
+        }
+    }
+
+    /// Returns the host's result so far.
+    pub fn result(&self) -> HostResult {
+        let held_guest = self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }));
+        let own = match &self.phase {
+            HostPhase::Held { .. } => HostResult::Held,
+            HostPhase::Done(HostVerdict::NothingToDo { .. }) => HostResult::NothingToDo,
+            HostPhase::Done(HostVerdict::Verified(_)) => HostResult::Succeeded,
+            HostPhase::Done(HostVerdict::Blocked(_)) => HostResult::Blocked,
+            HostPhase::Done(HostVerdict::Failed(_)) => HostResult::Failed,
+            HostPhase::Done(HostVerdict::Skipped) => HostResult::Skipped,
+            _ if held_guest && self.is_parked() => HostResult::Held,
+            _ => return HostResult::Unfinished,
+        };
+        let guests = self.guests.values().map(|guest| match &guest.phase {
+            GuestPhase::Settled(GuestVerdict::Failed { .. }) => HostResult::Failed,
+            GuestPhase::Settled(GuestVerdict::Blocked(_)) => HostResult::Blocked,
+            _ => HostResult::NothingToDo,
+        });
+        guests.fold(own, HostResult::max)
+    }
+
+    /// Tells whether nothing is at work and nothing follows by itself: done, held, or waiting for a turn.
+    pub fn is_parked(&self) -> bool {
+        match &self.phase {
+            HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Held { .. } | HostPhase::Done(_) => true,
+            HostPhase::Discovering { .. } | HostPhase::UpgradingHost { .. } | HostPhase::Verifying { .. } => false,
+            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
+                self.guests.values().all(|guest| guest.phase.is_over())
+            }
+        }
+    }
+
+    /// Returns the record of an attempt.
+    pub fn record(&self, guest: Option<GuestId>, attempt: Attempt) -> Option<&StepRecord> {
+        self.steps.iter().rev().find(|r| r.guest == guest && r.step == attempt.step && r.round == attempt.round)
+    }
+
+    fn record_mut(&mut self, key: &StepKey) -> Option<&mut StepRecord> {
+        let guest = key.target.guest();
+        self.steps.iter_mut().rev().find(|r| r.guest == guest && r.step == key.step && r.round == key.round)
+    }
+
+    fn illegal(&mut self, phase: HostPhase, event: &HostEvent) -> Illegal {
+        let illegal = Illegal::new("host", phase.name(), event.name());
+        self.phase = phase;
+        illegal
+    }
+
+    fn begin(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if !matches!(self.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. }) {
+            return Err(Illegal::new("host", self.phase.name(), "begun"));
+        }
+        self.began.get_or_insert(at);
+        self.phase = HostPhase::Discovering { attempt: self.rounds.first(Step::Discover) };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    fn planned(&mut self, key: &StepKey, plan: &HostPlan, at: Timestamp) -> Result<(), Illegal> {
+        let current = matches!(&self.phase, HostPhase::Discovering { attempt }
+            if key.target.guest().is_none() && attempt.step == key.step && attempt.round == key.round);
+        if !current {
+            return Err(Illegal::new("host", self.phase.name(), "planned"));
+        }
+        self.close(key, StepState::Done, None, at);
+        let mut plan = plan.clone();
+        let planned = std::mem::take(&mut plan.guests);
+        let mut before = std::mem::take(&mut self.guests);
+        self.guests = planned
+            .into_iter()
+            .map(|guest| {
+                let id = guest.guest.id;
+                let state = match before.remove(&id) {
+                    Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
+                    Some(old) => GuestState::new(guest, old.rounds),
+                    None => GuestState::new(guest, Rounds::default()),
+                };
+                (id, state)
+            })
+            .collect();
+        self.phase = match &plan.refusal {
+            Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
+            None => HostPhase::AwaitingTurn { plan: Box::new(plan) },
+        };
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        key: &StepKey,
+        outcome: &Outcome,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Illegal> {
+        self.expect_current(key, "ended")?;
+        let (state, note) = match outcome {
+            Outcome::Done(_) | Outcome::AlreadyDone(_) => (StepState::Done, None),
+            Outcome::Refused(fault) => (StepState::Refused, Some(fault)),
+            Outcome::Failed(fault) => (StepState::Failed, Some(fault)),
+            Outcome::Unknown(fault) => (StepState::InDoubt, Some(fault)),
+        };
+        self.close(key, state, note, at);
+        match key.target.guest() {
+            Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), at, effects),
+            None => self.own_ended(outcome, effects),
+        }
+    }
+
+    /// The table of the node's own steps.
+    fn own_ended(&mut self, outcome: &Outcome, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        use HostPhase as Ph;
+        let phase = std::mem::replace(&mut self.phase, Ph::Pending);
+        self.phase = match (phase, outcome) {
+            (Ph::Discovering { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
+                Ph::Done(HostVerdict::Failed(f.clone()))
+            }
+            (
+                Ph::UpgradingHost { plan, .. },
+                Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
+            ) => Ph::Verifying { plan, attempt: self.rounds.first(Step::Verify) },
+            (Ph::UpgradingHost { .. }, Outcome::Failed(f)) => Ph::Done(HostVerdict::Failed(f.clone())),
+            (Ph::UpgradingHost { .. }, Outcome::Refused(f)) => Ph::Done(HostVerdict::Blocked(f.what.clone())),
+            (Ph::UpgradingHost { plan, attempt }, Outcome::Unknown(f)) => match attempt.mode {
+                Mode::Act => Ph::UpgradingHost { plan, attempt: attempt.in_mode(Mode::Probe) },
+                Mode::Attach | Mode::Probe => {
+                    Ph::Held { at: Box::new(Ph::UpgradingHost { plan, attempt }), fault: f.clone() }
+                }
+            },
+            (Ph::Verifying { .. }, Outcome::Done(Detail::Verified(report))) => {
+                Ph::Done(HostVerdict::Verified(report.clone()))
+            }
+            (Ph::Verifying { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
+                Ph::Done(HostVerdict::Failed(f.clone()))
+            }
+            (phase, _) => {
+                let illegal = Illegal::new("host", phase.name(), "ended");
+                self.phase = phase;
+                return Err(illegal);
+            }
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    fn probed(
+        &mut self,
+        key: &StepKey,
+        found: &Probed,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Illegal> {
+        self.expect_current(key, "probed")?;
+        let (state, note) = match found {
+            Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_)) => (StepState::Done, None),
+            Probed::Ended(Outcome::Refused(fault)) => (StepState::Refused, Some(fault)),
+            Probed::Ended(Outcome::Failed(fault)) => (StepState::Failed, Some(fault)),
+            Probed::Ended(Outcome::Unknown(fault)) | Probed::Unclear(fault) => (StepState::Held, Some(fault)),
+            Probed::NotDone => (StepState::NotDone, None),
+            Probed::Running => (StepState::Working, None),
+        };
+        if !matches!(found, Probed::Running) {
+            self.close(key, state, note, at);
+        }
+        let Some(guest) = key.target.guest() else { return self.own_probed(found, effects) };
+        self.guest_input(guest, GuestInput::Probed(found.clone()), at, effects)
+    }
+
+    fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        let HostPhase::UpgradingHost { plan, attempt } = &self.phase else {
+            return Err(Illegal::new("host", self.phase.name(), "probed"));
+        };
+        if attempt.mode != Mode::Probe {
+            return Err(Illegal::new("host", "not in doubt", "probed"));
+        }
+        let (plan, attempt) = (plan.clone(), *attempt);
+        let back = HostPhase::UpgradingHost { plan, attempt };
+        self.phase = match found {
+            Probed::Ended(outcome) => return self.own_ended(outcome, effects),
+            Probed::Running => back.with_attempt(attempt.in_mode(Mode::Attach)),
+            Probed::NotDone if attempt.round < MAX_ROUNDS => back.with_attempt(attempt.next_round()),
+            Probed::NotDone => HostPhase::Held {
+                at: Box::new(back),
+                fault: Fault::permanent(format!("{} came to nothing {MAX_ROUNDS} times", attempt.step)),
+            },
+            Probed::Unclear(fault) => HostPhase::Held { at: Box::new(back), fault: fault.clone() },
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    fn resumed(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if let HostPhase::Held { at: left, .. } = &self.phase {
+            let left = (**left).clone();
+            let attempt = left.attempt().ok_or_else(|| Illegal::new("host", "held", "resumed"))?;
+            self.phase = left.with_attempt(attempt.in_mode(Mode::Probe));
+            self.emit_own(effects);
+        } else if let Some(attempt) = self.phase.attempt() {
+            let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
+            self.phase = phase.with_attempt(attempt.resumed(self.was_intended(None, attempt)));
+            self.emit_own(effects);
+        }
+        let at_work = matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. });
+        let guests: Vec<GuestId> = if at_work { self.guests.keys().copied().collect() } else { Vec::new() };
+        for guest in guests {
+            let intended = self
+                .guests
+                .get(&guest)
+                .and_then(|state| state.phase.attempt())
+                .is_some_and(|attempt| self.was_intended(Some(guest), attempt));
+            self.guest_input(guest, GuestInput::Resume { intended }, at, effects)?;
+        }
+        Ok(())
+    }
+
+    fn resolved(
+        &mut self,
+        guest: Option<GuestId>,
+        resolution: Resolution,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Illegal> {
+        if let Some(guest) = guest {
+            return self.guest_input(guest, GuestInput::Resolve(resolution), at, effects);
+        }
+        let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
+        self.phase = match (phase, resolution) {
+            (HostPhase::Held { at, .. }, Resolution::Retry) => match at.attempt() {
+                Some(attempt) => at.with_attempt(attempt.next_round()),
+                None => return Err(Illegal::new("host", "held", "resolved")),
+            },
+            (HostPhase::Held { at, .. }, Resolution::Done) => {
+                self.phase = *at;
+                return self.own_ended(&Outcome::AlreadyDone(Detail::Upgraded), effects);
+            }
+            (
+                HostPhase::Held { .. }
+                | HostPhase::Pending
+                | HostPhase::AwaitingTurn { .. }
+                | HostPhase::Done(HostVerdict::Failed(_)),
+                Resolution::Skip,
+            ) => HostPhase::Done(HostVerdict::Skipped),
+            (HostPhase::Done(HostVerdict::Failed(_) | HostVerdict::Blocked(_)), Resolution::Retry) => {
+                HostPhase::Pending
+            }
+            (phase, _) => {
+                let illegal = Illegal::new("host", phase.name(), "resolved");
+                self.phase = phase;
+                return Err(illegal);
+            }
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
+    fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if matches!(self.phase, HostPhase::Snapshotting { .. }) {
+            self.hand_out(at, effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
+            let protecting = |g: &GuestState| matches!(g.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
+            if !self.guests.values().any(protecting)
+                && let HostPhase::Snapshotting { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
+            {
+                self.phase = HostPhase::UpgradingGuests { plan };
+            }
+        }
+        if matches!(self.phase, HostPhase::UpgradingGuests { .. }) {
+            let max_age = self.policy.protect_max_age();
+            self.hand_out(at, effects, |phase| match phase {
+                GuestPhase::Protected { protection } if at.since(protection.at()) <= max_age => {
+                    Some(GuestInput::Upgrade)
+                }
+                GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
+                _ => None,
+            })?;
+            if self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
+                && let HostPhase::UpgradingGuests { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
+            {
+                self.phase = self.after_guests(plan);
+                self.emit_own(effects);
+            }
+        }
+        Ok(())
+    }
+
+    fn after_guests(&self, plan: Box<HostPlan>) -> HostPhase {
+        if plan.upgrade.manager.is_some() && !plan.upgrade.pending.is_empty() {
+            return HostPhase::UpgradingHost { plan, attempt: self.rounds.first(Step::UpgradeHost) };
+        }
+        if self.steps.iter().all(|record| record.step == Step::Discover) {
+            return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
+        }
+        HostPhase::Verifying { plan, attempt: self.rounds.first(Step::Verify) }
+    }
+
+    /// Gives inputs to guests in order of vmid while places are free.
+    fn hand_out(
+        &mut self,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+        wants: impl Fn(&GuestPhase) -> Option<GuestInput>,
+    ) -> Result<(), Illegal> {
+        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
+        let free = usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working);
+        let next: Vec<(GuestId, GuestInput)> = self
+            .guests
+            .iter()
+            .filter_map(|(id, guest)| wants(&guest.phase).map(|input| (*id, input)))
+            .take(free)
+            .collect();
+        for (guest, input) in next {
+            self.guest_input(guest, input, at, effects)?;
+        }
+        Ok(())
+    }
+
+    fn guest_input(
+        &mut self,
+        id: GuestId,
+        input: GuestInput,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Illegal> {
+        let Some(guest) = self.guests.get_mut(&id) else {
+            return Err(Illegal::new("guest", "unknown", input.name()));
+        };
+        guest.apply(input, at)?;
+        if let Some((attempt, action)) = guest.action() {
+            self.emit(Some(id), attempt, action, effects);
+        }
+        Ok(())
+    }
+
+    fn emit_own(&mut self, effects: &mut Vec<Effect>) {
+        let action = match &self.phase {
+            HostPhase::Discovering { .. } => Action::Discover { policy: self.policy.clone() },
+            HostPhase::UpgradingHost { plan, .. } => match plan.upgrade.manager {
+                Some(manager) => Action::UpgradeHost { manager },
+                None => return,
+            },
+            HostPhase::Verifying { plan, .. } => Action::Verify {
+                node: plan.node.clone(),
+                baseline: plan.baseline.clone(),
+                pending: plan.upgrade.pending.clone(),
+            },
+            _ => return,
+        };
+        if let Some(attempt) = self.phase.attempt() {
+            self.rounds.note(attempt);
+            self.emit(None, attempt, action, effects);
+        }
+    }
+
+    fn emit(&mut self, guest: Option<GuestId>, attempt: Attempt, action: Action, effects: &mut Vec<Effect>) {
+        let target = match guest {
+            Some(guest) => Target::Guest(self.host().clone(), guest),
+            None => Target::Host(self.host().clone()),
+        };
+        let key = StepKey { run: self.run.clone(), target, step: attempt.step, round: attempt.round };
+        match self.record_mut(&key) {
+            Some(record) => record.ended = None,
+            None => self.steps.push(StepRecord {
+                guest,
+                step: attempt.step,
+                round: attempt.round,
+                state: StepState::Planned,
+                began: None,
+                ended: None,
+                task: None,
+                note: None,
+            }),
+        }
+        effects.push(Effect { key, mode: attempt.mode, action });
+    }
+
+    /// Refuses an outcome that is not of the attempt in flight.
+    fn expect_current(&self, key: &StepKey, event: &'static str) -> Result<(), Illegal> {
+        let attempt = match key.target.guest() {
+            Some(guest) => self.guests.get(&guest).and_then(|guest| guest.phase.attempt()),
+            None => self.phase.attempt(),
+        };
+        match attempt {
+            Some(attempt) if attempt.step == key.step && attempt.round == key.round => Ok(()),
+            _ => Err(Illegal::new("host", "not at that step", event)),
+        }
+    }
+
+    fn was_intended(&self, guest: Option<GuestId>, attempt: Attempt) -> bool {
+        match (replay(attempt.step), self.record(guest, attempt)) {
+            (Replay::Probe, Some(record)) => record.state != StepState::Planned,
+            _ => false,
+        }
+    }
+
+    fn close(&mut self, key: &StepKey, state: StepState, note: Option<&Fault>, at: Timestamp) {
+        if let Some(record) = self.record_mut(key) {
+            record.state = state;
+            record.ended = (state != StepState::InDoubt).then_some(at);
+            record.note = note.map(|fault| fault.what.clone());
+        }
+    }
+}
+
+/// Tells whether a guest's verdict outlives a new round of its host.
+fn keeps_verdict(guest: &GuestState) -> bool {
+    matches!(
+        guest.phase,
+        GuestPhase::Settled(GuestVerdict::Upgraded { .. } | GuestVerdict::Skipped(SkipReason::ByOperator))
+    )
+}

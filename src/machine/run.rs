@@ -1,0 +1,145 @@
+//! One run: its hosts, its turns, and how it stands as a whole.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Illegal;
+use super::effect::{Effect, Mode};
+use super::event::HostEvent;
+use super::fleet::{Fleet, Grant};
+use super::host::{HostPhase, HostResult, HostState, HostVerdict};
+use crate::ids::{HostId, RunId, StepKey};
+use crate::plan::RunPolicy;
+use crate::time::Timestamp;
+
+/// A run as the engine works on it.
+#[derive(Debug)]
+pub struct RunState {
+    /// Its name.
+    pub id: RunId,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What the operator wants.
+    pub parallel_hosts: u32,
+    /// Its hosts, in the manifest's order.
+    pub order: Vec<HostId>,
+    hosts: BTreeMap<HostId, HostState>,
+    fleet: Fleet,
+}
+
+/// How a run as a whole stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunResult {
+    /// Everything is verified, or nothing was to be done.
+    Clean,
+    /// A host or guest failed or was blocked.
+    Failed,
+    /// Nothing failed, but a step is held.
+    Held,
+    /// There is work left that nothing stands in the way of.
+    Unfinished,
+}
+
+impl RunState {
+    /// Makes a run that nothing has happened to.
+    pub fn open(id: RunId, policy: &RunPolicy, at: Timestamp) -> Self {
+        let hosts = policy.hosts.iter().map(|host| HostState::new(id.clone(), host.clone())).collect();
+        Self::restore(id, policy.parallel_hosts, at, hosts)
+    }
+
+    /// Makes a run from its hosts' states, in the manifest's order.
+    pub fn restore(id: RunId, parallel_hosts: u32, opened_at: Timestamp, hosts: Vec<HostState>) -> Self {
+        let order: Vec<HostId> = hosts.iter().map(|state| state.host().clone()).collect();
+        let fleet = Fleet::new(parallel_hosts, hosts.iter());
+        let hosts = hosts.into_iter().map(|state| (state.host().clone(), state)).collect();
+        Self { id, opened_at, parallel_hosts, order, hosts, fleet }
+    }
+
+    /// Returns a host's state.
+    pub fn host(&self, host: &HostId) -> Option<&HostState> {
+        self.hosts.get(host)
+    }
+
+    /// Returns the hosts in the manifest's order.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostState> {
+        self.order.iter().filter_map(|host| self.hosts.get(host))
+    }
+
+    /// Takes one event of a host and returns what is to be done now.
+    ///
+    /// # Errors
+    /// An event that does not fit the host's phase, or of a host that is not in the run, is [`Illegal`].
+    pub fn apply(&mut self, host: &HostId, event: &HostEvent, at: Timestamp) -> Result<Vec<Effect>, Illegal> {
+        let state = self.hosts.get_mut(host).ok_or_else(|| Illegal::new("host", "not in the run", event.name()))?;
+        let effects = state.apply(event, at)?;
+        self.fleet.observe(state);
+        Ok(effects)
+    }
+
+    /// Notes that the intent of an effect is durable.
+    pub fn intended(&mut self, key: &StepKey, mode: Mode, at: Timestamp) {
+        if let Some(state) = self.hosts.get_mut(key.target.host()) {
+            state.intended(key, mode, at);
+        }
+    }
+
+    /// Returns the turns that can be handed out now, as events of their hosts.
+    pub fn grants(&mut self) -> Vec<(HostId, HostEvent)> {
+        let event = |grant| match grant {
+            Grant::Begin(host) => (host, HostEvent::Begun),
+            Grant::Turn(host) => (host, HostEvent::TurnGiven),
+        };
+        self.fleet.grants().into_iter().map(event).collect()
+    }
+
+    /// The fleet, to claim nodes.
+    pub fn fleet_mut(&mut self) -> &mut Fleet {
+        &mut self.fleet
+    }
+
+    /// Tells whether nothing is at work and no turn can be handed out.
+    pub fn is_idle(&self) -> bool {
+        self.fleet.is_idle()
+    }
+
+    /// Returns the events with which a run that was interrupted goes on: what was in flight is in doubt, and a host that
+    /// failed, or whose guest failed, gets a new round.
+    pub fn resume_events(&self) -> Vec<(HostId, HostEvent)> {
+        let event = |state: &HostState| match (&state.phase, state.result()) {
+            (HostPhase::Done(_), HostResult::Failed) => Some(HostEvent::NewRound),
+            (HostPhase::Done(_) | HostPhase::Pending | HostPhase::AwaitingTurn { .. }, _) => None,
+            _ => Some(HostEvent::Resumed),
+        };
+        self.hosts().filter_map(|state| event(state).map(|event| (state.host().clone(), event))).collect()
+    }
+
+    /// Returns why a host that has not been worked on waits, where another node stands in its way.
+    pub fn waits_for(&self, state: &HostState) -> Option<&HostId> {
+        let HostPhase::AwaitingTurn { plan } = &state.phase else { return None };
+        self.fleet.waits_for(plan.cluster.as_ref()?).filter(|holder| *holder != state.host())
+    }
+
+    /// Returns how the run stands as a whole.
+    pub fn result(&self) -> RunResult {
+        let mut result = RunResult::Clean;
+        for state in self.hosts.values() {
+            match state.result() {
+                HostResult::Failed | HostResult::Blocked => return RunResult::Failed,
+                HostResult::Held => result = RunResult::Held,
+                HostResult::Unfinished if result == RunResult::Clean => result = RunResult::Unfinished,
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// Tells whether nothing is left that a later run would go on with: every host is over and none failed or is held.
+    pub fn is_finished(&self) -> bool {
+        self.hosts.values().all(|state| {
+            matches!(&state.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_)))
+                && !matches!(state.result(), HostResult::Failed | HostResult::Held | HostResult::Unfinished)
+        })
+    }
+}
