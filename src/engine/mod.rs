@@ -1,4 +1,7 @@
 //! The engine: commits to the journal, then acts.
 
+pub mod limits;
 pub mod observer;
+pub mod perform;
 pub mod port;
+mod wait;

@@ -5,11 +5,12 @@
 //! `Identity`; one whose answer was lost after it went out is `Ambiguous` where it changes something, `Transient` where it only reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ids::{BootId, GuestId, GuestKind, NodeName, SnapshotName, Upid};
+use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
 use crate::inventory::{OsFacts, PackageManager, Power, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
@@ -284,4 +285,23 @@ pub trait Remote: Send + Sync {
 pub trait Clock: Send + Sync {
     /// The present time.
     fn now(&self) -> Timestamp;
+}
+
+/// The ways to one host.
+pub struct HostPorts {
+    /// Its API.
+    pub pve: Arc<dyn Pve>,
+    /// Commands on it and in its guests.
+    pub remote: Arc<dyn Remote>,
+    /// Addresses of guests that the manifest knows: hints, each proven before it is used.
+    pub addresses: BTreeMap<GuestId, Vec<String>>,
+}
+
+/// The ways to all hosts.
+pub trait Hosts: Send + Sync {
+    /// Returns the ways to a host. Connecting happens at the first use of a port, not here.
+    ///
+    /// # Errors
+    /// A host that the current manifest does not have any more, or whose connection facts are not usable.
+    fn ports(&self, host: &HostId) -> Result<Arc<HostPorts>, Fault>;
 }

@@ -1,0 +1,33 @@
+//! How long things may take before they count as "not known".
+
+use std::time::Duration;
+
+/// The bounds of the engine's waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A snapshot: seconds by nature; ten minutes is a storage in deep trouble.
+    pub snapshot: Duration,
+    /// A backup: a terabyte at 50 MB/s takes 5.6 h, and others may be in the queue before it.
+    pub backup: Duration,
+    /// An upgrade of packages: a slow mirror and a slow disk; two hours is stuck at a question or a lock.
+    pub upgrade: Duration,
+    /// How long a service of a node may take to be up again after its package was upgraded.
+    pub settle: Duration,
+    /// How many guests of a host are looked at at the same time: each costs a channel or two of ten that a stock sshd allows.
+    pub lookers: usize,
+    /// How long steps that can't be left alone may go on after the operator asked to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            snapshot: Duration::from_secs(10 * 60),
+            backup: Duration::from_secs(8 * 3600),
+            upgrade: Duration::from_secs(2 * 3600),
+            settle: Duration::from_secs(60),
+            lookers: 4,
+            drain: Duration::from_secs(30),
+        }
+    }
+}

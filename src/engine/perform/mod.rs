@@ -1,0 +1,179 @@
+//! Performs one effect: acts, attaches to what is at work, or looks whether something was done.
+//!
+//! Each performer looks first: what is done already is success, and a guest that is no longer the one that was planned
+//! is refused. A cut connection is no outcome; where it can't be told whether a change happened, the outcome is
+//! [`Outcome::Unknown`], and the machine asks for a probe.
+
+mod discover;
+mod protect;
+mod upgrade;
+mod verify;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::Limits;
+use super::port::{Clock, GuestRef, HostPorts, Place};
+use super::wait::retried;
+use crate::ids::{GuestKind, StepKey, Upid};
+use crate::inventory::{Power, Via};
+use crate::machine::effect::{Action, Effect, Mode};
+use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
+use crate::plan::GuestAddr;
+use crate::time::Timestamp;
+
+pub use discover::{discover, identity_of};
+
+/// What came of performing an effect.
+#[derive(Debug)]
+pub enum Report {
+    /// The effect (mode act or attach) ended.
+    Ended(Outcome),
+    /// The probe answered.
+    Probed(Probed),
+    /// The operator asked to stop, and the work goes on by itself on the target: the next run attaches to it.
+    Left,
+}
+
+/// A task that a step started, told while the step is still at work.
+#[derive(Debug)]
+pub struct TaskNews {
+    /// The step.
+    pub key: StepKey,
+    /// The task.
+    pub task: Upid,
+}
+
+/// What a performer works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The ways to the host.
+    pub ports: Arc<HostPorts>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Where tasks are told of.
+    pub news: mpsc::Sender<TaskNews>,
+    /// Set when no new step shall begin.
+    pub draining: CancellationToken,
+    /// When the intent of the effect's key was first recorded: tasks older than this are not its own.
+    pub since: Timestamp,
+    /// The task that is known to do the step.
+    pub task: Option<Upid>,
+}
+
+/// Performs an effect.
+pub async fn perform(cx: &Context, effect: &Effect) -> Report {
+    match (&effect.action, effect.mode) {
+        (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, true).await {
+            Ok(facts) => Outcome::Done(Detail::Discovered(Box::new(facts))),
+            Err(fault) => Outcome::Failed(fault),
+        }),
+        (Action::Snapshot { guest }, mode) => protect::snapshot(cx, &effect.key, guest, mode).await,
+        (Action::Backup { guest, storage }, mode) => protect::backup(cx, &effect.key, guest, storage, mode).await,
+        (Action::UpgradeGuest { guest, via, manager, .. }, mode) => {
+            upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
+        }
+        (Action::UpgradeHost { manager }, mode) => upgrade::host(cx, &effect.key, *manager, mode).await,
+        (Action::CheckGuest { guest, via, pending }, _) => Report::Ended(verify::guest(cx, guest, via, pending).await),
+        (Action::Verify { node, baseline, pending }, _) => {
+            Report::Ended(verify::node(cx, node, baseline, pending).await)
+        }
+    }
+}
+
+/// Removes what a finished job left on its target. A failure is only logged: the job's outcome is durable already.
+pub async fn collect(ports: &HostPorts, key: &StepKey, action: &Action) {
+    let place = match action {
+        Action::UpgradeGuest { guest, via, .. } => place_of(guest, via),
+        Action::UpgradeHost { .. } => Place::Node,
+        _ => return,
+    };
+    if let Err(fault) = ports.remote.collect_job(&place, &key.job_name()).await {
+        tracing::warn!(%key, %fault, "a finished job's files stay on the target");
+    }
+}
+
+/// Returns where commands for a guest run.
+fn place_of(guest: &GuestAddr, via: &Via) -> Place {
+    match via {
+        Via::Pct => Place::Ct(guest.id),
+        Via::Ssh { address } => Place::Vm(guest.id, address.clone()),
+    }
+}
+
+fn guest_ref(guest: &GuestAddr) -> GuestRef {
+    GuestRef { node: guest.node.clone(), kind: guest.kind, id: guest.id }
+}
+
+/// Makes sure that a guest is still the one that was planned, by its config. An error means: don't touch it.
+async fn same_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
+    let at = guest_ref(guest);
+    let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
+    let now = identity_of(guest.kind, &config);
+    if now == guest.identity {
+        return Ok(());
+    }
+    Err(Fault::identity(format!("{} {} is not the guest that was planned any more", guest.kind, guest.id))
+        .hint("it was destroyed and made anew, or restored: the next run plans it afresh"))
+}
+
+/// Makes sure that a guest is the planned one, runs, and that nothing else works on it.
+async fn ready_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
+    same_guest(cx, guest).await?;
+    let at = guest_ref(guest);
+    let (power, lock) = retried(|| cx.ports.pve.guest_status(&at)).await?;
+    if power != Power::Running {
+        return Err(Fault::permanent(format!("{} {} does not run any more", guest.kind, guest.id)));
+    }
+    match lock {
+        Some(lock) => {
+            Err(Fault::permanent(format!("{} {} is locked ({lock}): something else works on it", guest.kind, guest.id)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Makes sure over the path itself that it leads to the planned guest: a VM by its product uuid. For a CT the path is
+/// the node's own `pct`, which goes by the vmid that the config was checked for.
+async fn right_machine(cx: &Context, guest: &GuestAddr, place: &Place) -> Result<(), Fault> {
+    if guest.kind == GuestKind::Ct {
+        return Ok(());
+    }
+    let found = retried(|| cx.ports.remote.identity(place)).await?;
+    if found.product_uuid.is_some() && found.product_uuid == guest.identity {
+        return Ok(());
+    }
+    Err(Fault::identity(format!(
+        "the machine that answers ({}) is not VM {}: its product uuid is {}",
+        found.hostname,
+        guest.id,
+        found.product_uuid.as_deref().unwrap_or("not readable")
+    )))
+}
+
+/// Turns what kept a change from being tried into an outcome: nothing was changed yet.
+fn refused(fault: Fault) -> Report {
+    Report::Ended(Outcome::Refused(fault))
+}
+
+/// Turns the fault of a change itself into an outcome.
+fn change_failed(fault: Fault) -> Outcome {
+    match fault.class {
+        FaultClass::Ambiguous => Outcome::Unknown(fault),
+        FaultClass::Transient | FaultClass::Permanent | FaultClass::Auth | FaultClass::Identity => {
+            Outcome::Failed(fault)
+        }
+    }
+}
+
+/// Wraps the outcome of a mode: a probe's answer and an act's end are different events.
+fn unclear(mode: Mode, fault: Fault) -> Report {
+    match mode {
+        Mode::Probe => Report::Probed(Probed::Unclear(fault)),
+        Mode::Act | Mode::Attach => Report::Ended(Outcome::Unknown(fault)),
+    }
+}

@@ -1,0 +1,226 @@
+//! Protects a guest: a snapshot or a backup, found again by the name or note that carries the step's key.
+
+use std::time::Duration;
+
+use super::{Context, Report, TaskNews, change_failed, guest_ref, ready_guest, refused};
+use crate::engine::port::{BackupSpec, GuestRef, TaskListing, TaskState};
+use crate::engine::wait::{Backoff, retried};
+use crate::ids::{GuestKind, StepKey, Upid};
+use crate::machine::effect::Mode;
+use crate::machine::outcome::{Detail, Fault, Outcome, Probed, Protection};
+use crate::plan::GuestAddr;
+
+/// How long vzdump may wait for the node's backup lock: as long as its own default, three hours.
+const BACKUP_LOCK_WAIT: Duration = Duration::from_secs(3 * 3600);
+
+/// What a look at the guest showed of the step.
+enum Found {
+    /// The protection exists, complete.
+    There(Protection),
+    /// Something is still at work on it.
+    AtWork(Option<Upid>),
+    /// A task of the step's time ended without making it.
+    Failed(String),
+    /// No trace.
+    Absent,
+}
+
+/// The two ways to protect, as far as they differ.
+enum Way<'a> {
+    Snapshot,
+    Backup { storage: &'a str },
+}
+
+impl Way<'_> {
+    fn limit(&self, cx: &Context) -> Duration {
+        match self {
+            Self::Snapshot => cx.limits.snapshot,
+            Self::Backup { .. } => cx.limits.backup,
+        }
+    }
+
+    fn task_kind(&self, kind: GuestKind) -> &'static str {
+        match (self, kind) {
+            (Self::Snapshot, GuestKind::Ct) => "vzsnapshot",
+            (Self::Snapshot, GuestKind::Vm) => "qmsnapshot",
+            (Self::Backup { .. }, _) => "vzdump",
+        }
+    }
+
+    /// The lock that the guest's config carries while such a task works.
+    fn lock(&self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Backup { .. } => "backup",
+        }
+    }
+}
+
+/// Takes a snapshot.
+pub(super) async fn snapshot(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: Mode) -> Report {
+    protect(cx, key, guest, &Way::Snapshot, mode).await
+}
+
+/// Makes a backup.
+pub(super) async fn backup(cx: &Context, key: &StepKey, guest: &GuestAddr, storage: &str, mode: Mode) -> Report {
+    protect(cx, key, guest, &Way::Backup { storage }, mode).await
+}
+
+async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, mode: Mode) -> Report {
+    let at = guest_ref(guest);
+    match mode {
+        Mode::Probe => match look(cx, key, &at, way).await {
+            Ok(Found::There(protection)) => Report::Probed(Probed::Ended(done(protection))),
+            Ok(Found::AtWork(_)) => Report::Probed(Probed::Running),
+            Ok(Found::Failed(why)) => Report::Probed(Probed::Ended(Outcome::Failed(Fault::permanent(why)))),
+            Ok(Found::Absent) => Report::Probed(Probed::NotDone),
+            Err(fault) => Report::Probed(Probed::Unclear(fault)),
+        },
+        Mode::Attach => Report::Ended(wait_by_looking(cx, key, &at, way).await),
+        Mode::Act => {
+            if let Err(fault) = ready_guest(cx, guest).await {
+                return refused(fault);
+            }
+            match existing(cx, key, &at, way).await {
+                Ok(Some(protection)) => return Report::Ended(Outcome::AlreadyDone(Detail::Protected(protection))),
+                Ok(None) => {}
+                Err(fault) => return refused(fault),
+            }
+            match begin(cx, key, &at, way).await {
+                Ok(task) => {
+                    tell(cx, key, &task).await;
+                    Report::Ended(wait_for_task(cx, key, &at, way, &task).await)
+                }
+                Err(fault) => Report::Ended(change_failed(fault)),
+            }
+        }
+    }
+}
+
+fn done(protection: Protection) -> Outcome {
+    Outcome::Done(Detail::Protected(protection))
+}
+
+/// Tells the driver of a task. That the driver is gone means that the run is being dropped: nothing is lost but a hint.
+async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
+    if cx.news.send(TaskNews { key: key.clone(), task: task.clone() }).await.is_err() {
+        tracing::debug!(%key, "nobody is left to tell of a task");
+    }
+}
+
+/// Asks the API to begin. Nothing is retried that may have been taken up.
+async fn begin(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Upid, Fault> {
+    match way {
+        Way::Snapshot => {
+            let name = key.snapshot_name();
+            let description = format!("before an upgrade by proxmaint, run {}", key.run);
+            retried(|| cx.ports.pve.create_snapshot(at, &name, &description)).await
+        }
+        Way::Backup { storage } => {
+            let spec =
+                BackupSpec { storage: (*storage).to_owned(), note: key.backup_note(), lock_wait: BACKUP_LOCK_WAIT };
+            retried(|| cx.ports.pve.start_backup(at, &spec)).await
+        }
+    }
+}
+
+/// Looks for the finished thing itself.
+async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Option<Protection>, Fault> {
+    match way {
+        Way::Snapshot => {
+            let name = key.snapshot_name();
+            let all = retried(|| cx.ports.pve.snapshots(at)).await?;
+            let found = all.into_iter().find(|snapshot| snapshot.name == name);
+            Ok(found.map(|s| Protection::Snapshot { at: s.taken.unwrap_or_else(|| cx.clock.now()), name }))
+        }
+        Way::Backup { storage } => {
+            let note = key.backup_note();
+            let all = retried(|| cx.ports.pve.backups(at, storage)).await?;
+            let found = all.into_iter().find(|archive| archive.notes.trim() == note);
+            Ok(found.map(|a| Protection::Backup { at: a.made.unwrap_or_else(|| cx.clock.now()), volid: a.volid }))
+        }
+    }
+}
+
+/// Looks what became of the step: the lock first, since a thing that is being made may be listed already.
+async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Found, Fault> {
+    let (_, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
+    let own: Vec<TaskListing> = retried(|| cx.ports.pve.tasks_of(at, cx.since))
+        .await?
+        .into_iter()
+        .filter(|task| task.kind == way.task_kind(at.kind) && task.started >= cx.since)
+        .collect();
+    if let Some(task) = own.iter().find(|task| task.running) {
+        return Ok(Found::AtWork(Some(task.upid.clone())));
+    }
+    if let Some(protection) = existing(cx, key, at, way).await? {
+        return match lock.as_deref() {
+            Some(lock) if lock == way.lock() => Ok(Found::AtWork(None)),
+            _ => Ok(Found::There(protection)),
+        };
+    }
+    if lock.as_deref() == Some(way.lock()) {
+        return Ok(Found::AtWork(None));
+    }
+    if let Some(task) = cx.task.clone().or_else(|| own.first().map(|task| task.upid.clone())) {
+        return Ok(match retried(|| cx.ports.pve.task(&task)).await? {
+            TaskState::Running => Found::AtWork(Some(task)),
+            TaskState::Failed(why) => Found::Failed(why),
+            TaskState::Ok { .. } => {
+                return Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")));
+            }
+            TaskState::Unknown(_) => Found::Absent,
+        });
+    }
+    Ok(Found::Absent)
+}
+
+/// Waits for the end of a task that was just begun.
+async fn wait_for_task(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>, task: &Upid) -> Outcome {
+    let mut backoff = Backoff::within(way.limit(cx));
+    loop {
+        match retried(|| cx.ports.pve.task(task)).await {
+            Ok(TaskState::Running) => {}
+            Ok(TaskState::Ok { .. }) => {
+                return match existing(cx, key, at, way).await {
+                    Ok(Some(protection)) => done(protection),
+                    Ok(None) => Outcome::Failed(Fault::permanent(format!(
+                        "the task {task} ended well, but made no {}",
+                        way.lock()
+                    ))),
+                    Err(fault) => Outcome::Unknown(fault),
+                };
+            }
+            Ok(TaskState::Failed(why)) => return Outcome::Failed(Fault::permanent(why)),
+            Ok(TaskState::Unknown(why)) => return Outcome::Unknown(Fault::ambiguous(why)),
+            Err(fault) => return Outcome::Unknown(fault),
+        }
+        if !backoff.pause().await {
+            return Outcome::Unknown(Fault::ambiguous(format!(
+                "the task {task} still works after {:?}",
+                way.limit(cx)
+            )));
+        }
+    }
+}
+
+/// Waits for something that another session of this run began.
+async fn wait_by_looking(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Outcome {
+    let mut backoff = Backoff::within(way.limit(cx));
+    loop {
+        match look(cx, key, at, way).await {
+            Ok(Found::There(protection)) => return done(protection),
+            Ok(Found::AtWork(_)) => {}
+            Ok(Found::Failed(why)) => return Outcome::Failed(Fault::permanent(why)),
+            Ok(Found::Absent) => return Outcome::Failed(Fault::permanent("it ended and left nothing behind")),
+            Err(fault) => return Outcome::Unknown(fault),
+        }
+        if !backoff.pause().await {
+            return Outcome::Unknown(Fault::ambiguous(format!(
+                "a {} of the guest still works after {:?}",
+                way.lock(),
+                way.limit(cx)
+            )));
+        }
+    }
+}
