@@ -4,4 +4,5 @@ pub mod engine;
 pub mod ids;
 pub mod inventory;
 pub mod machine;
+pub mod manifest;
 pub mod time;
