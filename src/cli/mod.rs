@@ -1,0 +1,3 @@
+//! The commands, one file each. They build what they need, call it, and print; everything else is below them.
+
+pub mod manifest;

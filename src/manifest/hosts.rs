@@ -1,0 +1,230 @@
+//! Turns the parsed file into a [`Manifest`](super::Manifest): each host with the defaults merged in.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::ops::Range;
+
+use toml_edit::{Table, TableLike};
+
+use crate::ids::HostId;
+
+use super::guests;
+use super::jump::is_host;
+use super::keys::{self, Key, Level};
+use super::problem::Severity;
+use super::raw::{Found, Given, Reader, find, key_span, span_of};
+use super::settings::Settings;
+use super::source::Draft;
+use super::types::{ApiOptions, Defaults, HostEntry};
+
+/// What a file says, and where its first password lies.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub defaults: Defaults,
+    pub hosts: Vec<HostEntry>,
+    pub password_at: Option<Range<usize>>,
+}
+
+/// Reads the whole file. What is wrong is noted in the reader; the result is only good where nothing was.
+pub(super) fn read(reader: &mut Reader, file: &Table) -> Content {
+    top_level(reader, file);
+    let (run, settings) = defaults(reader, file);
+    let mut content = Content { defaults: run, hosts: Vec::new(), password_at: None };
+    let mut names: BTreeMap<HostId, Range<usize>> = BTreeMap::new();
+    for (table, span) in host_tables(reader, file) {
+        let Some((entry, name_at)) = host(reader, table, &span, &settings, &mut content.password_at) else { continue };
+        match names.get(&entry.id) {
+            Some(first) => reader.drafts.push(Draft {
+                severity: Severity::Error,
+                message: format!("the name `{}` is taken by an earlier host", entry.id),
+                span: name_at,
+                other: Some(("the earlier host".to_owned(), first.clone())),
+                hints: vec!["give each host a `name` of its own".to_owned()],
+            }),
+            None => {
+                names.insert(entry.id.clone(), name_at);
+            }
+        }
+        content.hosts.push(entry);
+    }
+    content
+}
+
+/// Warns of keys outside of any table that belong somewhere else or are misspelled.
+fn top_level(reader: &mut Reader, file: &Table) {
+    for (name, item) in file.iter() {
+        if keys::TOP.contains(&name) {
+            continue;
+        }
+        let span = key_span(file, name).unwrap_or_else(|| span_of(file, name, item));
+        if keys::spelled(name).is_some() || keys::is_section(name) {
+            let hint = "write it below a line [defaults] or [[hosts]]";
+            reader.warn(span, format!("`{name}` has no effect outside of [defaults] and [[hosts]]"), &[hint]);
+        } else if let Some(meant) = keys::nearest(name, keys::TOP) {
+            reader.warn(span, format!("unknown key `{name}`"), &[&format!("did you mean `{meant}`?")]);
+        }
+    }
+}
+
+fn defaults(reader: &mut Reader, file: &Table) -> (Defaults, Settings) {
+    let built_in = Defaults { resume_within: Defaults::RESUME_WITHIN };
+    let Some(found) = find(file, "defaults") else { return (built_in, Settings::default()) };
+    let Some(table) = found.item.as_table_like() else {
+        reader.wrong_type(&found, "a table");
+        return (built_in, Settings::default());
+    };
+    reader.unknown_keys(table, Level::Defaults);
+    let resume_within = reader.pick(table, &keys::RESUME_WITHIN, Reader::duration);
+    let settings = Settings::read(reader, table);
+    (Defaults { resume_within: resume_within.map_or(Defaults::RESUME_WITHIN, |given| given.value) }, settings)
+}
+
+/// Returns the tables of the hosts; that there is none is an error.
+fn host_tables<'t>(reader: &mut Reader, file: &'t Table) -> Vec<(&'t dyn TableLike, Range<usize>)> {
+    const HINT: &str = "begin each host with a line [[hosts]], and below it host = \"..\"";
+    let Some(found) = find(file, "hosts") else {
+        reader.error(0..0, "there are no hosts", &[HINT]);
+        return Vec::new();
+    };
+    if found.item.as_table_like().is_some() {
+        reader.error(found.span, "`hosts` must be a list of tables, not a table", &[HINT]);
+        return Vec::new();
+    }
+    let errors = reader.drafts.len();
+    let tables = guests::tables(reader, &found);
+    if tables.is_empty() && reader.drafts.len() == errors {
+        reader.error(found.span, "there are no hosts", &[HINT]);
+    }
+    tables
+}
+
+/// Reads one host; `None`, with errors noted, where something is missing that it can't do without.
+fn host(
+    reader: &mut Reader,
+    table: &dyn TableLike,
+    span: &Range<usize>,
+    defaults: &Settings,
+    password_at: &mut Option<Range<usize>>,
+) -> Option<(HostEntry, Range<usize>)> {
+    let unknown_keys = reader.unknown_keys(table, Level::Host);
+    let host = required(reader, table, span, &keys::HOST, address, "host = \"pve1.example.org\"");
+    let name = reader.pick(table, &keys::NAME, name);
+    let token_env = required(reader, table, span, &keys::API_TOKEN_ENV, variable, "api.token_env = \"PVE1_TOKEN\"");
+    let secret_env = required(reader, table, span, &keys::API_SECRET_ENV, variable, "api.secret_env = \"PVE1_SECRET\"");
+    let own = Settings::read(reader, table);
+    let (inventory, password) = guests::read(reader, table);
+    if password_at.is_none() {
+        *password_at = password;
+    }
+
+    // Checked before anything can return, so that one error does not hide another.
+    let insecure = own.api_insecure.or(defaults.api_insecure).unwrap_or(false);
+    let fingerprint = own.api_fingerprint.or(defaults.api_fingerprint);
+    let ca_file = own.api_ca_file.as_ref().or(defaults.api_ca_file.as_ref());
+    if insecure && own.api_insecure.is_some() && (own.api_fingerprint.is_some() || own.api_ca_file.is_some()) {
+        let at = keys::API_INSECURE.spellings.iter().find_map(|s| find(table, s)).map_or(span.clone(), |f| f.span);
+        let message = if fingerprint.is_some() {
+            "`api_insecure` has no effect, since a fingerprint is given too"
+        } else {
+            "`api_ca_file` has no effect, since `api_insecure` is given too"
+        };
+        reader.warn(at, message, &["keep one of the two"]);
+    }
+
+    let host = host?;
+    let name_at = name.as_ref().unwrap_or(&host).span.clone();
+    let entry = HostEntry {
+        id: HostId::new(name.map_or_else(|| host.value.clone(), |name| name.value)),
+        host: host.value,
+        ssh: own.ssh.merge(&defaults.ssh),
+        guest_ssh: own.guest_ssh.merge(&defaults.guest_ssh),
+        api: ApiOptions {
+            node: own.api_node.as_ref().or(defaults.api_node.as_ref()).cloned(),
+            port: own.api_port.or(defaults.api_port).unwrap_or(ApiOptions::PORT),
+            insecure,
+            ca_file: ca_file.cloned(),
+            fingerprint,
+            // Where one is missing the manifest is refused; the entry still takes part in the search for double names.
+            token_env: token_env.map_or_else(String::new, |given| given.value),
+            secret_env: secret_env.map_or_else(String::new, |given| given.value),
+        },
+        max_parallel: own.max_parallel.or(defaults.max_parallel).unwrap_or(HostEntry::MAX_PARALLEL),
+        dry_run: own.dry_run.or(defaults.dry_run).unwrap_or(false),
+        protect_max_age: own.protect_max_age.or(defaults.protect_max_age).unwrap_or(HostEntry::PROTECT_MAX_AGE),
+        inventory,
+        unknown_keys,
+    };
+    Some((entry, name_at))
+}
+
+/// Reads a key that each host must have.
+fn required(
+    reader: &mut Reader,
+    table: &dyn TableLike,
+    span: &Range<usize>,
+    key: &'static Key,
+    read: impl Fn(&mut Reader, &Found<'_>) -> Option<String>,
+    example: &str,
+) -> Option<Given<String>> {
+    let errors = reader.drafts.len();
+    let given = reader.pick(table, key, read);
+    if given.is_none() && reader.drafts.len() == errors {
+        let spelling = key.spellings[0];
+        let found = key.spellings.iter().find_map(|spelling| find(table, spelling));
+        let (at, message) = match found {
+            Some(found) => (found.span, format!("`{}` is empty", found.name)),
+            None => (span.clone(), format!("a host has no `{spelling}`")),
+        };
+        reader.error(at, message, &[&format!("each host needs it: {example}")]);
+    }
+    given
+}
+
+/// Reads the name or address of a host.
+fn address(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
+    let text = reader.string(found)?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&text);
+    // A zone (`fe80::1%eth0`) is no part of the address itself.
+    let is_v6 = bare.split('%').next().unwrap_or(bare).parse::<Ipv6Addr>().is_ok();
+    let hint = if is_v6 && is_host(bare) {
+        return Some(bare.to_owned());
+    } else if text.contains("://") || text.contains('/') {
+        "write the name or the address alone, without https:// and path"
+    } else if text.contains('@') {
+        "write the login as `user`"
+    } else if text.contains(':') {
+        "write ports apart: `api.port`, and -p in `ssh_extra_args`"
+    } else if is_host(&text) {
+        return Some(text);
+    } else {
+        "write a DNS name or an IP address"
+    };
+    reader.error(found.span.clone(), "`host` is no host name or address", &[hint]);
+    None
+}
+
+/// Reads the name of a host.
+fn name(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
+    let name = reader.string(found)?;
+    if name.contains(char::is_control) || name.trim() != name {
+        reader.error(found.span.clone(), "`name` holds control characters or blanks at its ends", &[]);
+        return None;
+    }
+    Some(name)
+}
+
+/// Reads the name of an environment variable; what looks like the secret itself is refused and never shown.
+pub(super) fn variable(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
+    let text = reader.string(found)?;
+    let dashes = |c: char| c == '-';
+    let is_uuid = text.len() == 36 && text.split(dashes).map(str::len).eq([8, 4, 4, 4, 12]);
+    let is_name = !text.contains(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c)));
+    if is_name && !is_uuid {
+        return Some(text);
+    }
+    reader.secrets.push(found.span.clone());
+    let message = format!("`{}` is no name of an environment variable", found.name);
+    let hint = "write the name of the variable that holds the secret, not the secret itself";
+    reader.error(found.span.clone(), message, &[hint]);
+    None
+}
