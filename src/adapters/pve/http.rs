@@ -16,10 +16,6 @@ use zeroize::Zeroizing;
 use super::tls::{self, Trust, TrustError};
 use super::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 
-/// The largest body that is taken in, in bytes. The largest list known, `cluster/resources` of 10,000 guests with some 500
-/// bytes each, is 5 MB.
-const BODY_LIMIT: usize = 32 * 1024 * 1024;
-
 /// How much of a body that is no JSON is kept to show, in characters.
 const SHOWN: usize = 200;
 
@@ -36,9 +32,9 @@ pub struct ApiEndpoint {
     pub token: SecretString,
 }
 
-/// How long is waited.
+/// How long is waited and how much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct Limits {
     /// For a connection: name, TCP and TLS. 10 s: three lost SYNs (1 + 2 + 4 s) and a slow handshake.
     pub connect: Duration,
     /// For a read, connecting included. 30 s: ten times the slowest answer seen (3 s, which a refused token and an agent that
@@ -47,11 +43,19 @@ pub struct Timeouts {
     /// For a call that changes something, connecting included. 60 s: such a call returns its UPID within 0.1 s, but may wait
     /// 10 s for a config's lock, and a lost answer costs a probe or an operator's look, so it gets twice a read's time.
     pub change: Duration,
+    /// The largest body that is taken in, in bytes. 32 MiB: the largest list there is, `cluster/resources` of 10,000 guests
+    /// with some 500 bytes each, is 5 MB.
+    pub body: usize,
 }
 
-impl Default for Timeouts {
+impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), read: Duration::from_secs(30), change: Duration::from_secs(60) }
+        Self {
+            connect: Duration::from_secs(10),
+            read: Duration::from_secs(30),
+            change: Duration::from_secs(60),
+            body: 32 * 1024 * 1024,
+        }
     }
 }
 
@@ -85,7 +89,7 @@ pub enum EndpointError {
 pub struct HttpTransport {
     base: Url,
     token: SecretString,
-    timeouts: Timeouts,
+    limits: Limits,
     reads: reqwest::Client,
     changes: reqwest::Client,
 }
@@ -94,25 +98,25 @@ impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTransport")
             .field("base", &self.base.as_str())
-            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
 impl HttpTransport {
-    /// Makes a transport with the default [`Timeouts`]. Connects to nothing yet.
+    /// Makes a transport with the default [`Limits`]. Connects to nothing yet.
     ///
     /// # Errors
     /// [`EndpointError`] where the endpoint's facts cannot be used.
     pub fn new(endpoint: &ApiEndpoint) -> Result<Self, EndpointError> {
-        Self::with_timeouts(endpoint, Timeouts::default())
+        Self::with_limits(endpoint, Limits::default())
     }
 
-    /// Makes a transport with timeouts of its own.
+    /// Makes a transport with limits of its own.
     ///
     /// # Errors
     /// [`EndpointError`] where the endpoint's facts cannot be used.
-    pub fn with_timeouts(endpoint: &ApiEndpoint, timeouts: Timeouts) -> Result<Self, EndpointError> {
+    pub fn with_limits(endpoint: &ApiEndpoint, limits: Limits) -> Result<Self, EndpointError> {
         let config = tls::client_config(&endpoint.trust)?;
         let client = |idle: usize| {
             reqwest::Client::builder()
@@ -124,7 +128,7 @@ impl HttpTransport {
                 .retry(retry::never())
                 .referer(false)
                 .tcp_nodelay(true)
-                .connect_timeout(timeouts.connect)
+                .connect_timeout(limits.connect)
                 .pool_max_idle_per_host(idle)
                 .build()
                 .map_err(EndpointError::Client)
@@ -132,7 +136,7 @@ impl HttpTransport {
         let transport = Self {
             base: base_url(&endpoint.host, endpoint.port)?,
             token: endpoint.token.clone(),
-            timeouts,
+            limits,
             reads: client(4)?,
             changes: client(0)?,
         };
@@ -162,7 +166,7 @@ impl HttpTransport {
         }
         if error.is_connect() {
             let why = if error.is_timeout() {
-                format!("no connection within {}", humantime::format_duration(self.timeouts.connect))
+                format!("no connection within {}", humantime::format_duration(self.limits.connect))
             } else {
                 chain(error)
             };
@@ -177,17 +181,22 @@ impl HttpTransport {
 
     /// How long this call may take.
     fn timeout(&self, call: &ApiCall) -> Duration {
-        if call.method.changes() { self.timeouts.change } else { self.timeouts.read }
+        if call.method.changes() { self.limits.change } else { self.limits.read }
     }
 
     /// Reads a body within its bound.
     async fn body(&self, call: &ApiCall, mut response: Response) -> Result<Vec<u8>, TransportFault> {
+        let limit = self.limits.body;
+        let too_large = || {
+            TransportFault::Unusable(format!("the answer of {} is larger than {limit} bytes", self.base.authority()))
+        };
+        if response.content_length().is_some_and(|announced| announced > limit as u64) {
+            return Err(too_large());
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(call, &error))? {
-            if body.len() + chunk.len() > BODY_LIMIT {
-                let limit = BODY_LIMIT / (1024 * 1024);
-                let host = self.base.authority();
-                return Err(TransportFault::Unusable(format!("the answer of {host} is larger than {limit} MiB")));
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }

@@ -12,5 +12,4 @@ pub mod fault;
 mod fields;
 pub mod http;
 pub mod tls;
-
 pub mod transport;

@@ -1,6 +1,7 @@
 //! The seam between what is asked of the API and how the question travels.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -153,6 +154,13 @@ pub trait Transport: Send + Sync {
     /// [`TransportFault`], which tells whether the call may have been acted upon. An answer with an error's status is an
     /// [`Answer`].
     async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault>;
+}
+
+#[async_trait]
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        (**self).call(call).await
+    }
 }
 
 #[cfg(test)]
