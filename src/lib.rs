@@ -1,6 +1,7 @@
 //! proxmaint: keeps fleets of Proxmox VE hosts patched, resumably.
 
 pub mod cli;
+pub mod adapters;
 pub mod engine;
 pub mod ids;
 pub mod inventory;
