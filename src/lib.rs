@@ -1,5 +1,6 @@
 //! proxmaint: keeps fleets of Proxmox VE hosts patched, resumably.
 
+pub mod adapters;
 pub mod engine;
 pub mod ids;
 pub mod inventory;
