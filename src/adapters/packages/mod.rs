@@ -1,0 +1,166 @@
+//! Package managers: which one a machine has, what is pending there, whether it is in a clean state, how it upgrades.
+//!
+//! What runs on the machine is shell (`*.sh`, beside this); what it prints is read here. Nothing is decided here.
+//!
+//! Both `apt-get dist-upgrade` and its simulation are spelled so everywhere: it is the documented upgrade of a Proxmox VE node, and apt-get's
+//! own name for what apt(8) calls `full-upgrade`. One spelling for both makes the simulation say what the upgrade will do.
+
+mod apk;
+mod apt;
+mod kernel;
+mod os_release;
+
+use crate::adapters::remote::{Answer, fragment, harmless};
+use crate::ids::BootId;
+use crate::inventory::{OsFacts, PackageManager};
+use crate::machine::outcome::Fault;
+use crate::time::Timestamp;
+
+use os_release::OsRelease;
+
+/// The shell functions that gather facts; they need those of the remote adapter's prelude.
+pub(crate) const FACTS: &str = concat!(include_str!("locks.sh"), include_str!("apt.sh"), include_str!("apk.sh"));
+
+/// Returns the script that upgrades all packages without a question asked, to be run detached.
+pub(crate) fn upgrade_script(manager: PackageManager) -> &'static str {
+    match manager {
+        PackageManager::Apt => include_str!("apt_upgrade.sh"),
+        PackageManager::Apk => include_str!("apk_upgrade.sh"),
+    }
+}
+
+/// Returns the call (of [`FACTS`]) that asks whether a package manager is in a clean state.
+pub(crate) fn consistency_script(manager: PackageManager) -> &'static str {
+    match manager {
+        PackageManager::Apt => "apt_consistent",
+        PackageManager::Apk => "apk_consistent",
+    }
+}
+
+/// Chooses the package manager by `ID`, else by the first of `ID_LIKE` that is known. Ids are matched whole.
+fn detect(release: &OsRelease) -> Option<PackageManager> {
+    std::iter::once(release.id.as_str()).chain(release.id_like.iter().map(String::as_str)).find_map(|id| match id {
+        "debian" | "ubuntu" => Some(PackageManager::Apt),
+        "alpine" => Some(PackageManager::Apk),
+        _ => None,
+    })
+}
+
+/// Reads the answer of the inspection script.
+///
+/// # Errors
+///
+/// A fault where package lists could not be refreshed, the package manager is missing, or its simulation failed.
+pub(crate) fn os_facts(answer: &Answer) -> Result<OsFacts, Fault> {
+    let release = OsRelease::parse(answer.lines("os_release"));
+    let kernel = harmless(answer.value("kernel").unwrap_or_default());
+    let boot_id = answer.value("boot_id").map(harmless).ok_or_else(|| Fault::permanent("it names no boot_id"))?;
+    let manager = detect(&release);
+    if let Some(program) = answer.value("missing") {
+        return Err(Fault::permanent(format!("{} has no {}", release.name(), harmless(program))));
+    }
+    // The script makes the same choice, to save a round trip. Should the two ever differ, its facts are not about this manager.
+    let chosen = answer.value("manager").unwrap_or("none");
+    if chosen != manager.map_or("none", name) {
+        return Err(Fault::permanent(format!(
+            "its os-release can't be read reliably: the machine chose {}, the reader {}",
+            harmless(chosen),
+            manager.map_or("none", name)
+        )));
+    }
+    let (pending, held, lists_refreshed) = match manager {
+        Some(PackageManager::Apt) => (apt::pending(answer)?, apt::held(answer), apt::lists_refreshed(answer)),
+        Some(PackageManager::Apk) => (apk::pending(answer)?, apk::held(answer), apk::lists_refreshed(answer)),
+        None => (Vec::new(), Vec::new(), None),
+    };
+    Ok(OsFacts {
+        pretty_name: release.name(),
+        id: release.id,
+        id_like: release.id_like,
+        manager,
+        pending,
+        held,
+        lists_refreshed: lists_refreshed.map(Timestamp::from_secs),
+        reboot_wanted: reboot_wanted(answer, &kernel),
+        kernel,
+        boot_id: BootId::new(boot_id),
+    })
+}
+
+/// Reads the answer of [`consistency_script`]: `Err` says what is not clean.
+///
+/// # Errors
+///
+/// A fault where the package manager is missing.
+pub(crate) fn consistent(manager: PackageManager, answer: &Answer) -> Result<Result<(), String>, Fault> {
+    if let Some(program) = answer.value("missing") {
+        return Err(Fault::permanent(format!("there is no {}", harmless(program))));
+    }
+    if let Some(locked) = answer.value("locked") {
+        let (pid, file) = locked.split_once(' ').unwrap_or((locked, "its lock"));
+        return Ok(Err(harmless(&format!("process {pid} holds {file}"))));
+    }
+    let said: Vec<&String> = answer.lines("audit").iter().filter(|line| !line.trim().is_empty()).collect();
+    let clean = answer.value("audit") == Some("0") && said.is_empty();
+    if clean {
+        return Ok(Ok(()));
+    }
+    let what = match manager {
+        PackageManager::Apt => "dpkg --audit",
+        PackageManager::Apk => "apk fix --simulate",
+    };
+    let said = fragment(&said);
+    Ok(Err(match answer.value("audit") {
+        Some("0") => format!("{what}: {said}"),
+        code => format!("{what} ended with {}: {said}", harmless(code.unwrap_or("nothing"))),
+    }))
+}
+
+/// Why a machine wants a reboot: because it says so (`/run/reboot-required`, Ubuntu and Debian's unattended-upgrades), or, for a node,
+/// because another kernel would boot next. A stock node writes no such file.
+fn reboot_wanted(answer: &Answer, running: &str) -> Option<String> {
+    if let Some(entry) = answer.get("reboot_required") {
+        let packages: Vec<String> =
+            entry.lines.iter().map(|line| harmless(line)).filter(|line| !line.trim().is_empty()).collect();
+        return Some(if packages.is_empty() {
+            "it says so (/run/reboot-required)".to_owned()
+        } else {
+            format!("it says so (/run/reboot-required: {})", fragment(&[packages.join(", ")]))
+        });
+    }
+    let next = kernel::next_boot(answer.lines("boot_tool"), answer.lines("kernels"))?;
+    (next != running).then(|| format!("kernel {running} runs, {next} would boot next"))
+}
+
+/// Returns the word that the inspection script uses for a package manager.
+fn name(manager: PackageManager) -> &'static str {
+    match manager {
+        PackageManager::Apt => "apt",
+        PackageManager::Apk => "apk",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(text: &str) -> OsRelease {
+        OsRelease::parse(&text.lines().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn managers_are_chosen_by_id_then_by_likeness() {
+        assert_eq!(detect(&release("ID=debian")), Some(PackageManager::Apt));
+        assert_eq!(detect(&release("ID=linuxmint\nID_LIKE=\"ubuntu debian\"")), Some(PackageManager::Apt));
+        assert_eq!(detect(&release("ID='postmarketos'\nID_LIKE='alpine'")), Some(PackageManager::Apk));
+        assert_eq!(detect(&release("ID=fedora")), None);
+        assert_eq!(detect(&release("ID=rocky\nID_LIKE=\"rhel centos fedora\"")), None);
+    }
+
+    #[test]
+    fn ids_are_matched_whole() {
+        assert_eq!(detect(&release("ID=debianish")), None);
+        assert_eq!(detect(&release("ID=x\nID_LIKE=notdebian")), None);
+        assert_eq!(detect(&release("")), None);
+    }
+}

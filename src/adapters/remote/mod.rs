@@ -1,0 +1,143 @@
+//! Commands on a host and within its guests, as POSIX sh programs that any transport can carry.
+//!
+//! [`Adapter`] implements the engine's [`Remote`] port over an [`Exec`]: one script a question, which gathers everything in one round trip
+//! and prints it in a form that no program's output can imitate (see `answer`). Long work runs detached (see [`detached`]). The scripts
+//! keep to POSIX sh, since they run under dash, busybox and whatever else `/bin/sh` is, and to tools that both Debian and Alpine have.
+
+mod answer;
+pub mod detached;
+mod exec;
+pub mod quote;
+mod text;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub(crate) use answer::Answer;
+use answer::Nature;
+use exec::At;
+pub use exec::{Exec, ExecLimit, ExecOutput, command_line, sudo_line};
+pub(crate) use text::{fragment, harmless};
+
+use crate::adapters::packages;
+use crate::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use crate::ids::BootId;
+use crate::inventory::{OsFacts, PackageManager};
+use crate::machine::outcome::{Fault, FaultClass};
+
+const PRELUDE: &str = include_str!("sh/prelude.sh");
+const IDENTITY: &str = include_str!("sh/identity.sh");
+const INSPECT: &str = include_str!("sh/inspect.sh");
+
+/// A few files read: nothing in it takes long; a loaded node's `pct exec` does.
+const QUICK: ExecLimit = ExecLimit { timeout: Duration::from_secs(30), max_output: 64 * 1024 };
+/// A simulated upgrade of a large machine on a slow disk takes tens of seconds; a line a package, some thousand packages.
+const LOOK: ExecLimit = ExecLimit { timeout: Duration::from_secs(180), max_output: 4 << 20 };
+/// As [`LOOK`], after 12 times 5 s of waiting for a lock and a download that apt itself gives up after 120 s without a byte.
+const REFRESH: ExecLimit = ExecLimit { timeout: Duration::from_secs(900), max_output: 4 << 20 };
+/// 2 s for a concurrent start, 20 s for the runner, and syncing on a busy disk.
+const START: ExecLimit = ExecLimit { timeout: Duration::from_secs(60), max_output: 64 * 1024 };
+/// 3 s for a runner on its way, and reading `/proc` of a large machine.
+const JOB: ExecLimit = ExecLimit { timeout: Duration::from_secs(30), max_output: 64 * 1024 };
+
+/// The engine's way to a host and its guests, over a transport.
+#[derive(Debug)]
+pub struct Adapter<E> {
+    exec: E,
+}
+
+impl<E: Exec> Adapter<E> {
+    /// Makes an adapter over a transport to one host.
+    pub fn new(exec: E) -> Self {
+        Self { exec }
+    }
+
+    /// Runs a script and reads its answer.
+    async fn ask(
+        &self,
+        place: &Place,
+        doing: &str,
+        nature: Nature,
+        script: &str,
+        limit: ExecLimit,
+    ) -> Result<Answer, Fault> {
+        let out = self.exec.exec(place, script, limit).await.map_err(|fault| {
+            // What only looks can be asked again, however far it got.
+            let class = match fault.class {
+                FaultClass::Ambiguous => nature.doubt(),
+                other => other,
+            };
+            Fault { class, what: format!("{doing} on {}: {}", At(place), fault.what), hint: fault.hint }
+        })?;
+        Answer::read(place, doing, nature, &out)
+    }
+}
+
+#[async_trait]
+impl<E: Exec> Remote for Adapter<E> {
+    async fn identity(&self, place: &Place) -> Result<Identity, Fault> {
+        let doing = "asking for the identity";
+        let script = Answer::envelope(&[PRELUDE, IDENTITY]);
+        let answer = self.ask(place, doing, Nature::Reads, &script, QUICK).await?;
+        Ok(Identity {
+            hostname: harmless(required(place, doing, &answer, "hostname")?),
+            boot_id: BootId::new(harmless(required(place, doing, &answer, "boot_id")?)),
+            // Within a container this is the node's.
+            product_uuid: match place {
+                Place::Ct(_) => None,
+                Place::Node | Place::Vm(..) => {
+                    answer.value("product_uuid").map(|uuid| harmless(uuid).to_ascii_lowercase())
+                }
+            },
+        })
+    }
+
+    async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
+        let doing = if refresh { "refreshing package lists and looking at packages" } else { "looking at packages" };
+        let is_node = *place == Place::Node;
+        let given = format!("refresh={} node={}", u8::from(refresh), u8::from(is_node));
+        let script = Answer::envelope(&[PRELUDE, &given, packages::FACTS, INSPECT]);
+        let answer = self.ask(place, doing, Nature::Reads, &script, if refresh { REFRESH } else { LOOK }).await?;
+        packages::os_facts(&answer).map_err(|fault| located(place, doing, fault))
+    }
+
+    async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
+        let doing = format!("starting {}", job.name);
+        let script = detached::start_script(job)?;
+        let answer = self.ask(place, &doing, Nature::Changes, &script, START).await?;
+        detached::read_start(place, &doing, &answer)
+    }
+
+    async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault> {
+        let doing = format!("looking for {name}");
+        let script = detached::state_script(name)?;
+        let answer = self.ask(place, &doing, Nature::Reads, &script, JOB).await?;
+        detached::read_state(place, &doing, &answer)
+    }
+
+    async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
+        let doing = format!("removing what {name} left");
+        let script = detached::collect_script(name)?;
+        // Removing again what may be gone is no harm: nothing here is in doubt.
+        let answer = self.ask(place, &doing, Nature::Reads, &script, JOB).await?;
+        detached::read_collect(place, &doing, &answer)
+    }
+
+    async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault> {
+        let doing = "checking the package manager's state";
+        let script = Answer::envelope(&[PRELUDE, packages::FACTS, packages::consistency_script(manager), "say end"]);
+        let answer = self.ask(place, doing, Nature::Reads, &script, LOOK).await?;
+        packages::consistent(manager, &answer).map_err(|fault| located(place, doing, fault))
+    }
+}
+
+/// Returns a value that every machine has.
+fn required<'a>(place: &Place, doing: &str, answer: &'a Answer, key: &str) -> Result<&'a str, Fault> {
+    answer.value(key).ok_or_else(|| Fault::permanent(format!("{doing} on {}: it names no {key}", At(place))))
+}
+
+/// Says where a fault was met.
+fn located(place: &Place, doing: &str, fault: Fault) -> Fault {
+    Fault { what: format!("{doing} on {}: {}", At(place), fault.what), ..fault }
+}

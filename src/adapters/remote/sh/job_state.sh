@@ -1,0 +1,3 @@
+look
+tell
+say end
