@@ -1,5 +1,6 @@
 //! The engine: commits to the journal, then acts.
 
+pub mod driver;
 pub mod limits;
 pub mod observer;
 pub mod perform;

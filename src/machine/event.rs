@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::guest::Resolution;
 use super::outcome::{Outcome, Probed};
 use crate::ids::{GuestId, StepKey, Upid};
-use crate::plan::HostPlan;
+use crate::plan::{HostPlan, HostPolicy};
 
 /// An event of one host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,11 @@ pub enum HostEvent {
     },
     /// A run goes on after an interruption: what was in flight is in doubt.
     Resumed,
+    /// The operator chose the manifest's present policy over the frozen one.
+    PolicyChanged {
+        /// The policy from here on.
+        policy: HostPolicy,
+    },
     /// A host that came out badly is tried again from discovery.
     NewRound,
     /// The operator decided about a guest, or about the host where `guest` is `None`.
@@ -67,6 +72,7 @@ impl HostEvent {
             Self::TaskStarted { .. } => "task-started",
             Self::Probed { .. } => "probed",
             Self::Resumed => "resumed",
+            Self::PolicyChanged { .. } => "policy-changed",
             Self::NewRound => "new-round",
             Self::Resolved { .. } => "resolved",
         }

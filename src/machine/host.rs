@@ -153,6 +153,12 @@ pub struct StepRecord {
     pub note: Option<String>,
 }
 
+impl StepRecord {
+    fn is_of(&self, key: &StepKey) -> bool {
+        self.guest == key.target.guest() && self.step == key.step && self.round == key.round
+    }
+}
+
 /// How a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -264,6 +270,7 @@ impl HostState {
             HostEvent::Ended { key, outcome } => self.ended(key, outcome, at, &mut effects)?,
             HostEvent::Probed { key, found } => self.probed(key, found, at, &mut effects)?,
             HostEvent::Resumed => self.resumed(at, &mut effects)?,
+            HostEvent::PolicyChanged { policy } => self.policy = policy.clone(),
             HostEvent::NewRound => {
                 if !matches!(self.phase, HostPhase::Done(_)) {
                     return Err(Illegal::new("host", self.phase.name(), event.name()));
@@ -323,13 +330,21 @@ impl HostState {
     }
 
     /// Returns the record of an attempt.
-    pub fn record(&self, guest: Option<GuestId>, attempt: Attempt) -> Option<&StepRecord> {
-        self.steps.iter().rev().find(|r| r.guest == guest && r.step == attempt.step && r.round == attempt.round)
+    pub fn record(&self, key: &StepKey) -> Option<&StepRecord> {
+        self.steps.iter().rev().find(|record| record.is_of(key))
     }
 
     fn record_mut(&mut self, key: &StepKey) -> Option<&mut StepRecord> {
-        let guest = key.target.guest();
-        self.steps.iter_mut().rev().find(|r| r.guest == guest && r.step == key.step && r.round == key.round)
+        self.steps.iter_mut().rev().find(|record| record.is_of(key))
+    }
+
+    /// Returns the key of an attempt at a step of the node or of a guest.
+    pub fn key(&self, guest: Option<GuestId>, attempt: Attempt) -> StepKey {
+        let target = match guest {
+            Some(guest) => Target::Guest(self.host().clone(), guest),
+            None => Target::Host(self.host().clone()),
+        };
+        StepKey { run: self.run.clone(), target, step: attempt.step, round: attempt.round }
     }
 
     fn illegal(&mut self, phase: HostPhase, event: &HostEvent) -> Illegal {
@@ -643,11 +658,7 @@ impl HostState {
     }
 
     fn emit(&mut self, guest: Option<GuestId>, attempt: Attempt, action: Action, effects: &mut Vec<Effect>) {
-        let target = match guest {
-            Some(guest) => Target::Guest(self.host().clone(), guest),
-            None => Target::Host(self.host().clone()),
-        };
-        let key = StepKey { run: self.run.clone(), target, step: attempt.step, round: attempt.round };
+        let key = self.key(guest, attempt);
         match self.record_mut(&key) {
             Some(record) => record.ended = None,
             None => self.steps.push(StepRecord {
@@ -677,7 +688,7 @@ impl HostState {
     }
 
     fn was_intended(&self, guest: Option<GuestId>, attempt: Attempt) -> bool {
-        match (replay(attempt.step), self.record(guest, attempt)) {
+        match (replay(attempt.step), self.record(&self.key(guest, attempt))) {
             (Replay::Probe, Some(record)) => record.state != StepState::Planned,
             _ => false,
         }

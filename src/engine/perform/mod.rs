@@ -20,8 +20,9 @@ use super::wait::retried;
 use crate::ids::{GuestKind, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode};
+use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
-use crate::plan::GuestAddr;
+use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
 pub use discover::{discover, identity_of};
@@ -86,14 +87,19 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
 }
 
 /// Removes what a finished job left on its target. A failure is only logged: the job's outcome is durable already.
-pub async fn collect(ports: &HostPorts, key: &StepKey, action: &Action) {
-    let place = match action {
-        Action::UpgradeGuest { guest, via, .. } => place_of(guest, via),
-        Action::UpgradeHost { .. } => Place::Node,
-        _ => return,
-    };
-    if let Err(fault) = ports.remote.collect_job(&place, &key.job_name()).await {
+pub async fn collect(ports: &HostPorts, key: &StepKey, place: &Place) {
+    if let Err(fault) = ports.remote.collect_job(place, &key.job_name()).await {
         tracing::warn!(%key, %fault, "a finished job's files stay on the target");
+    }
+}
+
+/// Returns where the job of an upgrade step runs.
+pub fn job_place(state: &HostState, key: &StepKey) -> Option<Place> {
+    let Some(guest) = key.target.guest() else { return Some(Place::Node) };
+    let plan = &state.guests.get(&guest)?.plan;
+    match &plan.decision {
+        Decision::Upgrade(upgrade) => Some(place_of(&plan.guest, &upgrade.via)),
+        Decision::Skip(_) | Decision::Block(_) => None,
     }
 }
 

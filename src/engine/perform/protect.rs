@@ -18,7 +18,7 @@ enum Found {
     /// The protection exists, complete.
     There(Protection),
     /// Something is still at work on it.
-    AtWork(Option<Upid>),
+    AtWork,
     /// A task of the step's time ended without making it.
     Failed(String),
     /// No trace.
@@ -71,7 +71,7 @@ async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, 
     match mode {
         Mode::Probe => match look(cx, key, &at, way).await {
             Ok(Found::There(protection)) => Report::Probed(Probed::Ended(done(protection))),
-            Ok(Found::AtWork(_)) => Report::Probed(Probed::Running),
+            Ok(Found::AtWork) => Report::Probed(Probed::Running),
             Ok(Found::Failed(why)) => Report::Probed(Probed::Ended(Outcome::Failed(Fault::permanent(why)))),
             Ok(Found::Absent) => Report::Probed(Probed::NotDone),
             Err(fault) => Report::Probed(Probed::Unclear(fault)),
@@ -150,21 +150,21 @@ async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Resu
         .into_iter()
         .filter(|task| task.kind == way.task_kind(at.kind) && task.started >= cx.since)
         .collect();
-    if let Some(task) = own.iter().find(|task| task.running) {
-        return Ok(Found::AtWork(Some(task.upid.clone())));
+    if own.iter().any(|task| task.running) {
+        return Ok(Found::AtWork);
     }
     if let Some(protection) = existing(cx, key, at, way).await? {
         return match lock.as_deref() {
-            Some(lock) if lock == way.lock() => Ok(Found::AtWork(None)),
+            Some(lock) if lock == way.lock() => Ok(Found::AtWork),
             _ => Ok(Found::There(protection)),
         };
     }
     if lock.as_deref() == Some(way.lock()) {
-        return Ok(Found::AtWork(None));
+        return Ok(Found::AtWork);
     }
     if let Some(task) = cx.task.clone().or_else(|| own.first().map(|task| task.upid.clone())) {
         return Ok(match retried(|| cx.ports.pve.task(&task)).await? {
-            TaskState::Running => Found::AtWork(Some(task)),
+            TaskState::Running => Found::AtWork,
             TaskState::Failed(why) => Found::Failed(why),
             TaskState::Ok { .. } => {
                 return Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")));
@@ -210,7 +210,7 @@ async fn wait_by_looking(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'
     loop {
         match look(cx, key, at, way).await {
             Ok(Found::There(protection)) => return done(protection),
-            Ok(Found::AtWork(_)) => {}
+            Ok(Found::AtWork) => {}
             Ok(Found::Failed(why)) => return Outcome::Failed(Fault::permanent(why)),
             Ok(Found::Absent) => return Outcome::Failed(Fault::permanent("it ended and left nothing behind")),
             Err(fault) => return Outcome::Unknown(fault),

@@ -1,0 +1,394 @@
+//! The driver: one loop, and the only place that appends to the journal while a run is worked on.
+//!
+//! The write protocol: an event and the intents of the effects that it releases go into one batch; when the batch is
+//! durable, the effects are performed; what comes of them is the next event. So nothing is acted on before its intent
+//! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
+//! the journal's writer makes them durable in groups.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::limits::Limits;
+use super::observer::{Observer, RunEnd, Seen};
+use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
+use super::port::{Clock, Hosts};
+use crate::ids::{HostId, Step, StepKey};
+use crate::journal::batch::{Batch, Committed, Entry, Journal, StreamId};
+use crate::journal::error::JournalError;
+use crate::journal::record::{
+    RunMeta, RunRecord, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
+};
+use crate::machine::Illegal;
+use crate::machine::effect::{Effect, Mode, Replay, replay};
+use crate::machine::event::HostEvent;
+use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
+use crate::machine::run::RunState;
+use crate::plan::plan_host;
+use crate::time::Timestamp;
+
+/// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
+const CHECKPOINT_EVERY: u32 = 32;
+
+/// How many task news may wait: one for each step that is at work is plenty, and a performer waits where it is not.
+const NEWS_QUEUE: usize = 256;
+
+/// What the engine works with.
+#[derive(Clone)]
+pub struct Engine {
+    /// The ways to the hosts.
+    pub hosts: Arc<dyn Hosts>,
+    /// Where everything is written first.
+    pub journal: Arc<dyn Journal>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Those who watch.
+    pub observers: Vec<Arc<dyn Observer>>,
+    /// The bounds of waits.
+    pub limits: Limits,
+}
+
+/// Looks at the run and returns what hands the result over; called once what it saw is durable.
+pub type Inspect = Box<dyn FnOnce(&RunState) -> Box<dyn FnOnce() + Send> + Send>;
+
+/// What can be asked of a run at work.
+pub enum Request {
+    /// Begin no new step; end when what can't be left alone has ended.
+    Drain,
+    /// Look at the run as it durably is.
+    Inspect(Inspect),
+}
+
+/// Why the engine stopped short.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nothing can be written any more, so nothing may be done any more.
+    #[error("the journal failed")]
+    Journal(#[from] JournalError),
+    /// The machine met an event that it has no transition for.
+    #[error("the state machine refused an event")]
+    Illegal(#[from] Illegal),
+    /// A performer panicked.
+    #[error("a step ended in a panic")]
+    Panic(#[from] tokio::task::JoinError),
+    /// Nothing is at work, and yet the run is not idle.
+    #[error("the run stands still with work left")]
+    Stuck,
+}
+
+/// An event on its way to the journal, with what follows from it.
+struct Pending {
+    host: HostId,
+    event: HostEvent,
+    at: Timestamp,
+    released: Vec<Effect>,
+}
+
+/// What the driver waits for, in order of submission.
+enum Durable {
+    Event(Committed, Box<Pending>),
+    Look(Box<dyn FnOnce() + Send>),
+}
+
+type DurableFuture = Pin<Box<dyn Future<Output = Result<Durable, JournalError>> + Send>>;
+
+struct Driver<'a> {
+    engine: &'a Engine,
+    run: RunState,
+    /// Performers at work.
+    tasks: JoinSet<Report>,
+    /// Which effect a performer performs.
+    effects: HashMap<Id, (Effect, AbortHandle)>,
+    /// Removals of finished jobs' files, which nothing depends on.
+    chores: JoinSet<()>,
+    news_out: mpsc::Sender<TaskNews>,
+    news: mpsc::Receiver<TaskNews>,
+    submitted: FuturesOrdered<DurableFuture>,
+    /// Events of each host since its last checkpoint.
+    since_checkpoint: HashMap<HostId, u32>,
+    draining: CancellationToken,
+}
+
+impl Engine {
+    /// Works on a run until nothing is left to do or the operator asks to stop. To stop at once, drop the future: the
+    /// journal is intact, and what was at work is in doubt.
+    ///
+    /// `resumed` says that the run was worked on before, by a session that is over.
+    ///
+    /// # Errors
+    /// A journal that fails, and defects of this program. Failures of hosts are no errors but results.
+    pub async fn run(
+        &self,
+        run: RunState,
+        resumed: bool,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> Result<(RunState, RunEnd), EngineError> {
+        let (news_out, news) = mpsc::channel(NEWS_QUEUE);
+        let mut driver = Driver {
+            engine: self,
+            run,
+            tasks: JoinSet::new(),
+            effects: HashMap::new(),
+            chores: JoinSet::new(),
+            news_out,
+            news,
+            submitted: FuturesOrdered::new(),
+            since_checkpoint: HashMap::new(),
+            draining: CancellationToken::new(),
+        };
+        driver.begin(resumed).await?;
+        driver.work(&mut requests).await?;
+        driver.end().await
+    }
+}
+
+impl Driver<'_> {
+    fn tell(&self, seen: &Seen<'_>) {
+        for observer in &self.engine.observers {
+            observer.seen(seen);
+        }
+    }
+
+    /// Opens the session and releases what the run's state calls for.
+    async fn begin(&mut self, resumed: bool) -> Result<(), EngineError> {
+        self.append_run(RunRecord::Session { pid: std::process::id() }, None).await?;
+        self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
+        if resumed {
+            for (host, event) in self.run.resume_events() {
+                self.commit(host, event).await?;
+            }
+        }
+        self.hand_out_turns().await
+    }
+
+    async fn work(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<(), EngineError> {
+        let mut asking = true;
+        let deadline = tokio::time::sleep(std::time::Duration::MAX);
+        tokio::pin!(deadline);
+        while !(self.tasks.is_empty() && self.submitted.is_empty()) {
+            tokio::select! {
+                biased;
+                Some(durable) = self.submitted.next() => self.durable(durable?),
+                Some(news) = self.news.recv() => self.task_started(news).await?,
+                Some(ended) = self.tasks.join_next_with_id() => self.joined(ended).await?,
+                request = requests.recv(), if asking => match request {
+                    Some(Request::Drain) if self.draining.is_cancelled() => {}
+                    Some(Request::Drain) => {
+                        self.drain();
+                        deadline.as_mut().reset(tokio::time::Instant::now() + self.engine.limits.drain);
+                    }
+                    Some(Request::Inspect(look)) => {
+                        let hand_over = look(&self.run);
+                        self.submitted.push_back(Box::pin(async move { Ok(Durable::Look(hand_over)) }));
+                    }
+                    None => asking = false,
+                },
+                () = &mut deadline, if self.draining.is_cancelled() => {
+                    // What still works is left: its intent is durable, so the next run looks what became of it.
+                    self.tasks.abort_all();
+                    while self.tasks.join_next().await.is_some() {}
+                }
+            }
+        }
+        if self.draining.is_cancelled() || self.run.is_idle() { Ok(()) } else { Err(EngineError::Stuck) }
+    }
+
+    /// Lets nothing new begin, and drops what can be done again at any time.
+    fn drain(&mut self) {
+        self.draining.cancel();
+        self.tell(&Seen::Draining);
+        for (effect, handle) in self.effects.values() {
+            if effect.mode == Mode::Probe || replay(effect.key.step) == Replay::Safe {
+                handle.abort();
+            }
+        }
+    }
+
+    async fn joined(&mut self, ended: Result<(Id, Report), JoinError>) -> Result<(), EngineError> {
+        match ended {
+            Ok((id, report)) => self.performed(id, report).await,
+            Err(error) if error.is_cancelled() => {
+                self.effects.remove(&error.id());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes the session.
+    async fn end(mut self) -> Result<(RunState, RunEnd), EngineError> {
+        // Files of finished jobs are removed for tidiness; a host that went away meanwhile is not waited for.
+        let tidied = async { while self.chores.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.engine.limits.drain, tidied).await.is_err() {
+            tracing::warn!("finished jobs' files stay on a target that does not answer");
+        }
+        let end =
+            RunEnd { result: self.run.result(), interrupted: self.draining.is_cancelled() && !self.run.is_finished() };
+        let finished = self.run.is_finished();
+        let record = RunRecord::Ended { result: end.result, interrupted: end.interrupted, finished };
+        self.append_run(record, Some(end)).await?;
+        self.tell(&Seen::RunEnded(end));
+        Ok((self.run, end))
+    }
+
+    /// Writes a record of the run and waits until it is durable.
+    async fn append_run(&self, record: RunRecord, end: Option<RunEnd>) -> Result<(), JournalError> {
+        let at = self.engine.clock.now();
+        let meta = RunMeta {
+            opened_at: self.run.opened_at,
+            touched_at: at,
+            hosts: self.run.order.len(),
+            open: !self.run.is_finished(),
+            result: end.map(|end| end.result),
+        };
+        let entry = Entry { stream: StreamId::Run, at, body: encode_run(&record), checkpoint: None };
+        let batch = Batch { run: self.run.id.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };
+        self.engine.journal.append(batch).await.map(|_| ())
+    }
+
+    /// Applies an event and hands it to the journal, together with the intents of what it releases.
+    async fn commit(&mut self, host: HostId, event: HostEvent) -> Result<(), EngineError> {
+        let at = self.engine.clock.now();
+        let effects = self.run.apply(&host, &event, at)?;
+        // Once draining, nothing new begins: without an intent in the journal a step counts as not begun.
+        let released = if self.draining.is_cancelled() { Vec::new() } else { effects };
+        let stream = StreamId::Host(host.clone());
+        let mut entries = vec![Entry { stream: stream.clone(), at, body: encode_event(&event), checkpoint: None }];
+        for effect in &released {
+            self.run.intended(&effect.key, effect.mode, at);
+            let body = encode_intent(&effect.key, effect.mode);
+            entries.push(Entry { stream: stream.clone(), at, body, checkpoint: None });
+        }
+        self.checkpoint(&host, &mut entries);
+        let batch = Batch { run: self.run.id.clone(), entries, run_meta: None };
+        let ack = self.engine.journal.submit(batch).await?;
+        let pending = Box::new(Pending { host, event, at, released });
+        self.submitted.push_back(Box::pin(async move { Ok(Durable::Event(ack.await?, pending)) }));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, host: &HostId, entries: &mut [Entry]) {
+        let Some(state) = self.run.host(host) else { return };
+        let count = self.since_checkpoint.entry(host.clone()).or_default();
+        *count += 1;
+        if (*count >= CHECKPOINT_EVERY || state.is_parked())
+            && let Some(last) = entries.last_mut()
+        {
+            *count = 0;
+            last.checkpoint = Some(encode_checkpoint(state));
+        }
+    }
+
+    async fn hand_out_turns(&mut self) -> Result<(), EngineError> {
+        while !self.draining.is_cancelled() {
+            let grants = self.run.grants();
+            if grants.is_empty() {
+                break;
+            }
+            for (host, event) in grants {
+                self.commit(host, event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something is durable: those who watch are told, and what it released is performed.
+    fn durable(&mut self, durable: Durable) {
+        let (committed, pending) = match durable {
+            Durable::Look(hand_over) => return hand_over(),
+            Durable::Event(committed, pending) => (committed, *pending),
+        };
+        if let Some(state) = self.run.host(&pending.host) {
+            self.tell(&Seen::Host { seq: committed.first.0, at: pending.at, event: &pending.event, state });
+        }
+        self.tidy_up(&pending);
+        if self.draining.is_cancelled() {
+            // Their intents are durable and they were not begun: the next run looks, and finds nothing.
+            return;
+        }
+        for effect in pending.released {
+            self.perform(effect, pending.at);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, at: Timestamp) {
+        let ports = match self.engine.hosts.ports(effect.key.target.host()) {
+            Ok(ports) => ports,
+            Err(fault) => {
+                let report = no_way(&effect, fault);
+                let handle = self.tasks.spawn(async move { report });
+                self.effects.insert(handle.id(), (effect, handle));
+                return;
+            }
+        };
+        let record = self.run.host(effect.key.target.host()).and_then(|state| state.record(&effect.key));
+        let cx = Context {
+            ports,
+            clock: Arc::clone(&self.engine.clock),
+            limits: self.engine.limits,
+            news: self.news_out.clone(),
+            draining: self.draining.clone(),
+            since: record.and_then(|record| record.began).unwrap_or(at),
+            task: record.and_then(|record| record.task.clone()),
+        };
+        let performed = effect.clone();
+        let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
+        self.effects.insert(handle.id(), (effect, handle));
+    }
+
+    async fn performed(&mut self, id: Id, report: Report) -> Result<(), EngineError> {
+        let Some((effect, _)) = self.effects.remove(&id) else { return Err(EngineError::Stuck) };
+        let host = effect.key.target.host().clone();
+        let event = match report {
+            Report::Left => return Ok(()),
+            Report::Probed(found) => HostEvent::Probed { key: effect.key, found },
+            Report::Ended(Outcome::Done(Detail::Discovered(facts))) => {
+                let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
+                let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
+                let plan = plan_host(&state.policy, &facts, same_node.as_ref());
+                HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
+            }
+            Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },
+        };
+        self.commit(host, event).await?;
+        self.hand_out_turns().await
+    }
+
+    async fn task_started(&mut self, news: TaskNews) -> Result<(), EngineError> {
+        let host = news.key.target.host().clone();
+        self.commit(host, HostEvent::TaskStarted { key: news.key, task: news.task }).await
+    }
+
+    /// Removes a finished job's files from its target, now that its outcome is durable.
+    fn tidy_up(&mut self, pending: &Pending) {
+        let key = match &pending.event {
+            HostEvent::Ended { key, outcome: Outcome::Done(_) | Outcome::AlreadyDone(_) | Outcome::Failed(_) }
+            | HostEvent::Probed { key, found: Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_)) } => key,
+            _ => return,
+        };
+        if !matches!(key.step, Step::UpgradeGuest | Step::UpgradeHost) {
+            return;
+        }
+        let Some(place) = self.run.host(&pending.host).and_then(|state| job_place(state, key)) else { return };
+        if let Ok(ports) = self.engine.hosts.ports(&pending.host) {
+            let key = key.clone();
+            self.chores.spawn(async move { collect(&ports, &key, &place).await });
+        }
+    }
+}
+
+/// Reports that there is no way to the host of an effect: nothing was done now.
+fn no_way(effect: &Effect, fault: Fault) -> Report {
+    match (effect.mode, replay(effect.key.step)) {
+        (Mode::Probe, _) => Report::Probed(Probed::Unclear(fault)),
+        (Mode::Act, _) => Report::Ended(Outcome::Refused(fault)),
+        (Mode::Attach, Replay::Safe | Replay::Probe) => Report::Ended(Outcome::Unknown(fault)),
+    }
+}

@@ -1,0 +1,325 @@
+//! What a journaled event looks like: the schema, apart from the types that the program works with.
+//!
+//! The journal's storage treats the body of a record as opaque JSON; this module is the only one that knows its shape.
+//! Facts, plans and outcomes are embedded as the plain data that they are; `fixtures/journals` pins their written form,
+//! so that a change which an old journal would not survive fails a test.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target, Upid};
+use crate::machine::effect::Mode;
+use crate::machine::event::HostEvent;
+use crate::machine::guest::Resolution;
+use crate::machine::host::HostState;
+use crate::machine::outcome::{Outcome, Probed};
+use crate::machine::run::RunResult;
+use crate::plan::{HostPlan, HostPolicy, RunPolicy};
+use crate::time::Timestamp;
+
+/// The version of the bodies that this program writes.
+///
+/// - 1: the first.
+pub const BODY_VERSION: u16 = 1;
+
+/// A body with its version.
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u16,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// Just the version, read before the rest is looked at.
+#[derive(Deserialize)]
+struct VersionOnly {
+    v: u16,
+}
+
+/// A body can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It was written by a newer version of this program.
+    #[error("its body has version {found}; this program reads up to {BODY_VERSION}")]
+    Newer {
+        /// The version found.
+        found: u16,
+    },
+    /// It is no body of the version that it names.
+    #[error("its body can't be read")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// An event of the run as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum RunRecord {
+    /// The run was opened.
+    Opened {
+        /// What the operator wants; frozen from here on.
+        policy: RunPolicy,
+    },
+    /// A process began to work on the run.
+    Session {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The operator chose the manifest's present policy over the frozen one.
+    Replanned {
+        /// The policy from here on.
+        policy: RunPolicy,
+    },
+    /// A session ended.
+    Ended {
+        /// How the run stood.
+        result: RunResult,
+        /// Whether the operator interrupted it.
+        interrupted: bool,
+        /// Whether nothing is left to go on with.
+        finished: bool,
+    },
+    /// The run was closed for good, unfinished as it was.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why a run was closed unfinished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseReason {
+    /// It was older than `resume_within`.
+    Expired,
+    /// The operator asked for a new run (`--fresh`).
+    Fresh,
+}
+
+/// What a step key is within its host's stream: run and host are known from the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The guest; absent for the node's own step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guest: Option<GuestId>,
+    step: Step,
+    round: u32,
+}
+
+impl From<&StepKey> for KeyRecord {
+    fn from(key: &StepKey) -> Self {
+        Self { guest: key.target.guest(), step: key.step, round: key.round }
+    }
+}
+
+impl KeyRecord {
+    /// Returns the whole key.
+    pub fn to_key(self, run: &RunId, host: &HostId) -> StepKey {
+        let target = match self.guest {
+            Some(guest) => Target::Guest(host.clone(), guest),
+            None => Target::Host(host.clone()),
+        };
+        StepKey { run: run.clone(), target, step: self.step, round: self.round }
+    }
+}
+
+/// An event or an intent of one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum HostRecord {
+    /// [`HostEvent::Begun`].
+    Begun,
+    /// [`HostEvent::Planned`].
+    Planned {
+        /// The discovery.
+        key: KeyRecord,
+        /// The plan.
+        plan: Box<HostPlan>,
+    },
+    /// [`HostEvent::TurnGiven`].
+    TurnGiven,
+    /// [`HostEvent::Ended`].
+    Ended {
+        /// The step.
+        key: KeyRecord,
+        /// How.
+        outcome: Outcome,
+    },
+    /// [`HostEvent::TaskStarted`].
+    TaskStarted {
+        /// The step.
+        key: KeyRecord,
+        /// The task.
+        task: Upid,
+    },
+    /// [`HostEvent::Probed`].
+    Probed {
+        /// The step.
+        key: KeyRecord,
+        /// What was found.
+        found: Probed,
+    },
+    /// [`HostEvent::Resumed`].
+    Resumed,
+    /// [`HostEvent::PolicyChanged`].
+    PolicyChanged {
+        /// The policy from here on.
+        policy: HostPolicy,
+    },
+    /// [`HostEvent::NewRound`].
+    NewRound,
+    /// [`HostEvent::Resolved`].
+    Resolved {
+        /// The guest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guest: Option<GuestId>,
+        /// The decision.
+        resolution: Resolution,
+    },
+    /// The intent to do a step: from here on it may have been done.
+    Intent {
+        /// The step.
+        key: KeyRecord,
+        /// How it is approached.
+        mode: Mode,
+    },
+}
+
+/// What a host's record means to the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostEntry {
+    /// An event to apply.
+    Event(HostEvent),
+    /// An intent to note.
+    Intent {
+        /// The step.
+        key: StepKey,
+        /// How it is approached.
+        mode: Mode,
+    },
+}
+
+impl From<&HostEvent> for HostRecord {
+    fn from(event: &HostEvent) -> Self {
+        match event {
+            HostEvent::Begun => Self::Begun,
+            HostEvent::Planned { key, plan } => Self::Planned { key: key.into(), plan: plan.clone() },
+            HostEvent::TurnGiven => Self::TurnGiven,
+            HostEvent::Ended { key, outcome } => Self::Ended { key: key.into(), outcome: outcome.clone() },
+            HostEvent::TaskStarted { key, task } => Self::TaskStarted { key: key.into(), task: task.clone() },
+            HostEvent::Probed { key, found } => Self::Probed { key: key.into(), found: found.clone() },
+            HostEvent::Resumed => Self::Resumed,
+            HostEvent::PolicyChanged { policy } => Self::PolicyChanged { policy: policy.clone() },
+            HostEvent::NewRound => Self::NewRound,
+            HostEvent::Resolved { guest, resolution } => Self::Resolved { guest: *guest, resolution: *resolution },
+        }
+    }
+}
+
+impl HostRecord {
+    /// Returns what the record means, in the stream of a host of a run.
+    pub fn into_entry(self, run: &RunId, host: &HostId) -> HostEntry {
+        HostEntry::Event(match self {
+            Self::Begun => HostEvent::Begun,
+            Self::Planned { key, plan } => HostEvent::Planned { key: key.to_key(run, host), plan },
+            Self::TurnGiven => HostEvent::TurnGiven,
+            Self::Ended { key, outcome } => HostEvent::Ended { key: key.to_key(run, host), outcome },
+            Self::TaskStarted { key, task } => HostEvent::TaskStarted { key: key.to_key(run, host), task },
+            Self::Probed { key, found } => HostEvent::Probed { key: key.to_key(run, host), found },
+            Self::Resumed => HostEvent::Resumed,
+            Self::PolicyChanged { policy } => HostEvent::PolicyChanged { policy },
+            Self::NewRound => HostEvent::NewRound,
+            Self::Resolved { guest, resolution } => HostEvent::Resolved { guest, resolution },
+            Self::Intent { key, mode } => return HostEntry::Intent { key: key.to_key(run, host), mode },
+        })
+    }
+}
+
+/// What the list of runs shows of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunMeta {
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When its last session began or ended.
+    pub touched_at: Timestamp,
+    /// How many hosts it has.
+    pub hosts: usize,
+    /// Whether a later `run` may go on with it.
+    pub open: bool,
+    /// How it stood when its last session ended; `None` while one works, or after one was killed.
+    pub result: Option<RunResult>,
+}
+
+/// The folded state of a host, as it is kept beside the events.
+#[derive(Debug, Serialize, Deserialize)]
+struct CheckpointBody {
+    state: HostState,
+}
+
+fn encode<T: Serialize>(body: T) -> Vec<u8> {
+    serde_json::to_vec(&Versioned { v: BODY_VERSION, body })
+        .expect("these types hold no map with keys that are not text, and no number that JSON lacks")
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
+    let VersionOnly { v } = serde_json::from_slice(bytes)?;
+    if v > BODY_VERSION {
+        return Err(BodyError::Newer { found: v });
+    }
+    Ok(serde_json::from_slice::<Versioned<T>>(bytes)?.body)
+}
+
+/// Writes a record of the run.
+pub fn encode_run(record: &RunRecord) -> Vec<u8> {
+    encode(record)
+}
+
+/// Reads a record of the run.
+///
+/// # Errors
+/// A body of a newer version, or of none.
+pub fn decode_run(bytes: &[u8]) -> Result<RunRecord, BodyError> {
+    decode(bytes)
+}
+
+/// Writes a host's event.
+pub fn encode_event(event: &HostEvent) -> Vec<u8> {
+    encode(HostRecord::from(event))
+}
+
+/// Writes a host's intent.
+pub fn encode_intent(key: &StepKey, mode: Mode) -> Vec<u8> {
+    encode(HostRecord::Intent { key: key.into(), mode })
+}
+
+/// Reads a host's record.
+///
+/// # Errors
+/// A body of a newer version, or of none.
+pub fn decode_host(bytes: &[u8]) -> Result<HostRecord, BodyError> {
+    decode(bytes)
+}
+
+/// Writes a host's checkpoint.
+pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
+    encode(CheckpointBody { state: state.clone() })
+}
+
+/// Reads a host's checkpoint.
+///
+/// # Errors
+/// A body of a newer version, or of none.
+pub fn decode_checkpoint(bytes: &[u8]) -> Result<HostState, BodyError> {
+    decode::<CheckpointBody>(bytes).map(|body| body.state)
+}
+
+/// Writes what the list of runs shows.
+pub fn encode_meta(meta: &RunMeta) -> Vec<u8> {
+    encode(meta)
+}
+
+/// Reads what the list of runs shows.
+///
+/// # Errors
+/// A body of a newer version, or of none.
+pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
+    decode(bytes)
+}
