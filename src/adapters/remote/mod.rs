@@ -7,6 +7,7 @@
 mod answer;
 pub mod detached;
 mod exec;
+pub mod over_ssh;
 pub mod quote;
 mod text;
 

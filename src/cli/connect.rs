@@ -1,0 +1,160 @@
+//! Builds the ways to the hosts from the manifest as it is now: the only place where adapters are made.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::adapters::pve::client::Client;
+use crate::adapters::pve::http::{ApiEndpoint, HttpTransport};
+use crate::adapters::pve::tls::Trust;
+use crate::adapters::remote::Adapter;
+use crate::adapters::remote::over_ssh::SshExec;
+use crate::adapters::ssh::{self, JumpHop, SshTarget, Strictness};
+use crate::engine::port::{HostPorts, Hosts};
+use crate::ids::{GuestId, GuestKind, HostId};
+use crate::machine::outcome::Fault;
+use crate::manifest::{ApiTrust, Credentials, HostCredentials, HostEntry, HostKeyPolicy, SshOptions};
+
+/// The hosts of a manifest, each connected to when it is first needed.
+pub struct ManifestHosts {
+    hosts: HashMap<HostId, Host>,
+    known_hosts: PathBuf,
+}
+
+struct Host {
+    entry: HostEntry,
+    credentials: HostCredentials,
+    ports: OnceLock<Result<Arc<HostPorts>, Fault>>,
+}
+
+impl ManifestHosts {
+    /// Takes the entries whose credentials were resolved. `known_hosts` is the file into which host keys are learnt.
+    pub fn new<'a>(
+        entries: impl IntoIterator<Item = &'a HostEntry>,
+        credentials: &Credentials,
+        known_hosts: PathBuf,
+    ) -> Self {
+        let host = |entry: &HostEntry| {
+            let credentials = credentials.host(&entry.id)?.clone();
+            Some((entry.id.clone(), Host { entry: entry.clone(), credentials, ports: OnceLock::new() }))
+        };
+        Self { hosts: entries.into_iter().filter_map(host).collect(), known_hosts }
+    }
+}
+
+impl Hosts for ManifestHosts {
+    fn ports(&self, host: &HostId) -> Result<Arc<HostPorts>, Fault> {
+        let Some(host) = self.hosts.get(host) else {
+            return Err(Fault::permanent(format!("{host} is not among the hosts of the manifest any more"))
+                .hint("put it back, or leave it out with `proxmaint resolve RUN HOST --skip`"));
+        };
+        host.ports.get_or_init(|| connect(host, &self.known_hosts)).clone()
+    }
+}
+
+fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
+    let Host { entry, credentials, .. } = host;
+    let transport = HttpTransport::new(&ApiEndpoint {
+        host: entry.host.clone(),
+        port: entry.api.port,
+        trust: trust(&entry.api.trust()),
+        token: token(credentials),
+    })
+    .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
+    let node = target(&entry.host, &entry.ssh, entry.ssh.login(), None, known_hosts);
+    let vms = entry.clone();
+    let passwords = credentials.guest_passwords.clone();
+    let file = known_hosts.to_owned();
+    let vm_targets = Box::new(move |id: GuestId, address: &str| {
+        let password = passwords.get(&(GuestKind::Vm, id)).cloned();
+        let listed = vms.guest(GuestKind::Vm, id);
+        let user = listed.and_then(|guest| guest.user.as_deref()).unwrap_or_else(|| vms.guest_ssh.login());
+        let mut made = target(address, &vms.guest_ssh, user, password, &file);
+        if let Some(key) = listed.and_then(|guest| guest.ssh_key_path.clone()) {
+            made.auth.identity_files.insert(0, key);
+        }
+        made
+    });
+    Ok(Arc::new(HostPorts {
+        pve: Arc::new(Client::new(transport)),
+        remote: Arc::new(Adapter::new(SshExec::new(node, vm_targets))),
+        addresses: addresses(entry),
+    }))
+}
+
+fn trust(trust: &ApiTrust<'_>) -> Trust {
+    match trust {
+        ApiTrust::Pinned(pin) => Trust::Pin(*pin.as_bytes()),
+        ApiTrust::CaFile(file) => Trust::CaFile(file.to_path_buf()),
+        ApiTrust::SystemRoots => Trust::System,
+        ApiTrust::Unverified => Trust::Insecure,
+    }
+}
+
+/// Takes the scheme off the header's value: the transport puts its own.
+fn token(credentials: &HostCredentials) -> SecretString {
+    let header = credentials.api.header();
+    let value = header.expose_secret();
+    value.strip_prefix("PVEAPIToken=").unwrap_or(value).to_owned().into()
+}
+
+/// Lists the addresses that the manifest has for VMs.
+fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
+    let mut all: BTreeMap<GuestId, Vec<String>> = BTreeMap::new();
+    for guest in entry.inventory.iter().flat_map(|inventory| &inventory.entries) {
+        if let (GuestKind::Vm, Some(ip)) = (guest.kind, &guest.ip) {
+            // An address may be written with its prefix length, as the inventory's tools did.
+            let ip = ip.split('/').next().unwrap_or(ip).trim();
+            if !ip.is_empty() {
+                all.entry(guest.id).or_default().push(ip.to_owned());
+            }
+        }
+    }
+    all
+}
+
+fn target(
+    host: &str,
+    options: &SshOptions,
+    user: &str,
+    password: Option<SecretString>,
+    known_hosts: &Path,
+) -> SshTarget {
+    let mut target = SshTarget::new(host, user, known_hosts.to_owned());
+    let args = &options.parsed;
+    target.port = options.port();
+    target.auth.identity_files = options.identity_files().into_iter().map(Path::to_owned).collect();
+    target.auth.password = password;
+    target.jumps = args
+        .jumps
+        .iter()
+        .map(|hop| JumpHop {
+            user: hop.user.clone().unwrap_or_else(local_user),
+            host: hop.host.clone(),
+            port: hop.port.unwrap_or(SshOptions::PORT),
+        })
+        .collect();
+    if let Some(policy) = args.host_keys {
+        target.host_keys.strict = match policy {
+            HostKeyPolicy::Strict => Strictness::Yes,
+            HostKeyPolicy::AcceptNew => Strictness::AcceptNew,
+            HostKeyPolicy::Off => Strictness::No,
+        };
+    }
+    if let Some(files) = &args.known_hosts_files {
+        target.host_keys.user_known_hosts.clone_from(files);
+    }
+    target.connect_timeout = args.connect_timeout.unwrap_or(ssh::CONNECT_TIMEOUT);
+    target.keepalive_interval = args.server_alive_interval.unwrap_or(ssh::KEEPALIVE_INTERVAL);
+    target
+}
+
+/// Returns the user for a jump host that names none: the one who runs this, as with OpenSSH.
+fn local_user() -> String {
+    ["LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| "root".to_owned())
+}
