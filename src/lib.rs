@@ -3,5 +3,6 @@
 pub mod engine;
 pub mod ids;
 pub mod inventory;
+pub mod journal;
 pub mod machine;
 pub mod time;
