@@ -21,11 +21,11 @@ use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, Hosts};
 use crate::ids::{HostId, Step, StepKey};
-use crate::journal::batch::{Batch, Committed, Entry, Journal, StreamId};
-use crate::journal::error::JournalError;
+use crate::journal::JournalError;
 use crate::journal::record::{
     RunMeta, RunRecord, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
 };
+use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;

@@ -7,6 +7,8 @@ mod frame;
 mod heads;
 mod keys;
 mod lock;
+pub mod record;
+pub mod replay;
 mod segment;
 mod sled_store;
 mod store;
