@@ -2,3 +2,5 @@
 
 pub mod connect;
 pub mod manifest;
+pub mod policy;
+pub mod state;

@@ -20,7 +20,7 @@ use super::limits::Limits;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, Hosts};
-use crate::ids::{HostId, Step, StepKey};
+use crate::ids::{HostId, Step};
 use crate::journal::JournalError;
 use crate::journal::record::{
     RunMeta, RunRecord, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,

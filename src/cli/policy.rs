@@ -1,0 +1,87 @@
+//! Takes the policy out of the manifest: what the operator wants, apart from how hosts are reached.
+
+use std::collections::BTreeSet;
+
+use crate::ids::{GuestId, HostId};
+use crate::manifest::{HostEntry, Manifest};
+use crate::plan::{HostPolicy, RunPolicy};
+
+/// The hosts that a command is about.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// These only; all where empty.
+    pub hosts: Vec<String>,
+    /// At most so many, in the manifest's order.
+    pub max_hosts: Option<u32>,
+}
+
+/// A host was named that the manifest does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the manifest has no host {name}")]
+pub struct NoSuchHost {
+    /// The name.
+    pub name: String,
+    /// The names that there are.
+    pub known: Vec<String>,
+}
+
+impl Selection {
+    /// Tells whether hosts may be left out.
+    pub fn is_partial(&self) -> bool {
+        !self.hosts.is_empty() || self.max_hosts.is_some()
+    }
+
+    /// Returns the entries that are meant, in the manifest's order.
+    ///
+    /// # Errors
+    /// A name that the manifest does not have.
+    pub fn of<'a>(&self, manifest: &'a Manifest) -> Result<Vec<&'a HostEntry>, NoSuchHost> {
+        for name in &self.hosts {
+            if manifest.host(&HostId::new(name.as_str())).is_none() {
+                let known = manifest.hosts.iter().map(|entry| entry.id.to_string()).collect();
+                return Err(NoSuchHost { name: name.clone(), known });
+            }
+        }
+        let wanted = |entry: &&HostEntry| self.hosts.is_empty() || self.hosts.iter().any(|n| n == entry.id.as_str());
+        let most = self.max_hosts.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        Ok(manifest.hosts.iter().filter(wanted).take(most).collect())
+    }
+}
+
+/// Returns the policy of these hosts.
+pub fn run_policy<'a>(entries: impl IntoIterator<Item = &'a HostEntry>, parallel_hosts: u32) -> RunPolicy {
+    RunPolicy { parallel_hosts, hosts: entries.into_iter().map(host_policy).collect() }
+}
+
+/// Returns the policy of one host.
+pub fn host_policy(entry: &HostEntry) -> HostPolicy {
+    let listed = |managed: bool| -> BTreeSet<GuestId> {
+        let entries = entry.inventory.iter().flat_map(|inventory| &inventory.entries);
+        entries.filter(|guest| guest.managed == Some(managed)).map(|guest| guest.id).collect()
+    };
+    HostPolicy {
+        host: entry.id.clone(),
+        node: entry.api.node.clone(),
+        max_parallel: entry.max_parallel.get(),
+        unmanaged: listed(false),
+        declared: listed(true),
+        protect_max_age_ms: u64::try_from(entry.protect_max_age.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Lists, in words, where the manifest's present policy differs from the one that a run was opened with.
+pub fn differences(frozen: &RunPolicy, present: &RunPolicy) -> Vec<String> {
+    let mut out = Vec::new();
+    for old in &frozen.hosts {
+        match present.hosts.iter().find(|new| new.host == old.host) {
+            Some(new) => out.extend(old.differences(new)),
+            None => out.push(format!("{}: is not in the manifest any more", old.host)),
+        }
+    }
+    for new in &present.hosts {
+        if !frozen.hosts.iter().any(|old| old.host == new.host) {
+            out.push(format!("{}: is new in the manifest", new.host));
+        }
+    }
+    out
+}

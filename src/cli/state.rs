@@ -1,0 +1,232 @@
+//! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
+
+use std::time::Duration;
+
+use crate::ids::{HostId, RunId};
+use crate::journal::record::{CloseReason, RunMeta, RunRecord, decode_meta, encode_event, encode_meta, encode_run};
+use crate::journal::replay::{ReplayError, RunHistory, replay};
+use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
+use crate::machine::event::HostEvent;
+use crate::machine::guest::Resolution;
+use crate::plan::RunPolicy;
+use crate::time::Timestamp;
+
+/// Why a run can't be named or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The journal itself.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What is in it.
+    #[error("run {run} can't be read back")]
+    Replay {
+        /// The run.
+        run: RunId,
+        /// Why.
+        source: ReplayError,
+    },
+    /// No run has such a name.
+    #[error("there is no run {0}")]
+    NoSuchRun(String),
+    /// Several runs have names that begin like that.
+    #[error("{prefix} could be any of {} runs: {}", candidates.len(), candidates.join(", "))]
+    Ambiguous {
+        /// What was given.
+        prefix: String,
+        /// The runs.
+        candidates: Vec<String>,
+    },
+    /// The run is over.
+    #[error("run {0} is over: nothing is left to go on with")]
+    Over(RunId),
+}
+
+/// A run in the list of runs.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub run: RunId,
+    /// What the list shows of it.
+    pub meta: Option<RunMeta>,
+    /// Whether its events were moved to the archive.
+    pub archived: bool,
+}
+
+/// Lists the runs, oldest first.
+///
+/// # Errors
+/// A journal that can't be read.
+pub fn list(store: &Store) -> Result<Vec<Listed>, StateError> {
+    let listed = |listing: RunListing| Listed {
+        meta: listing.meta.as_deref().and_then(|meta| decode_meta(meta).ok()),
+        run: listing.run,
+        archived: listing.archived,
+    };
+    let mut runs: Vec<Listed> = store.runs()?.into_iter().map(listed).collect();
+    runs.sort_by(|a, b| a.run.cmp(&b.run));
+    Ok(runs)
+}
+
+/// Finds the run that a unique beginning names.
+///
+/// # Errors
+/// None or several.
+pub fn find(runs: &[Listed], prefix: &str) -> Result<RunId, StateError> {
+    let found: Vec<&Listed> = runs.iter().filter(|listed| listed.run.as_str().starts_with(prefix)).collect();
+    match found.as_slice() {
+        [one] => Ok(one.run.clone()),
+        [] => Err(StateError::NoSuchRun(prefix.to_owned())),
+        several => match several.iter().find(|listed| listed.run.as_str() == prefix) {
+            Some(exact) => Ok(exact.run.clone()),
+            None => Err(StateError::Ambiguous {
+                prefix: prefix.to_owned(),
+                candidates: several.iter().map(|listed| listed.run.to_string()).collect(),
+            }),
+        },
+    }
+}
+
+/// Reads a run back.
+///
+/// # Errors
+/// A journal that can't be read.
+pub fn load(store: &Store, run: &RunId) -> Result<RunHistory, StateError> {
+    replay(&store.load_run(run)?).map_err(|source| StateError::Replay { run: run.clone(), source })
+}
+
+/// Which run a `run` works on.
+#[derive(Debug)]
+#[must_use]
+pub enum Choice {
+    /// A new one; where there is an unfinished one, it is settled and closed first.
+    New {
+        /// The unfinished one, and why it is closed.
+        close: Option<(Box<RunHistory>, CloseReason)>,
+    },
+    /// This one goes on.
+    Resume(Box<RunHistory>),
+}
+
+/// Chooses the run to work on.
+///
+/// # Errors
+/// A journal that can't be read; a `resume` that names no run that can go on.
+pub fn choose(
+    store: &Store,
+    resume: Option<&str>,
+    fresh: bool,
+    resume_within: Duration,
+    now: Timestamp,
+) -> Result<Choice, StateError> {
+    let runs = list(store)?;
+    if let Some(prefix) = resume {
+        let run = find(&runs, prefix)?;
+        let history = load(store, &run)?;
+        return if history.is_open() { Ok(Choice::Resume(Box::new(history))) } else { Err(StateError::Over(run)) };
+    }
+    let open = |listed: &&Listed| !listed.archived && listed.meta.as_ref().is_none_or(|meta| meta.open);
+    let Some(newest) = runs.iter().rev().find(open) else { return Ok(Choice::New { close: None }) };
+    let history = Box::new(load(store, &newest.run)?);
+    Ok(match (history.is_open(), fresh) {
+        (false, _) => Choice::New { close: None },
+        (true, true) => Choice::New { close: Some((history, CloseReason::Fresh)) },
+        (true, false) if now.since(history.touched_at) > resume_within => {
+            Choice::New { close: Some((history, CloseReason::Expired)) }
+        }
+        (true, false) => Choice::Resume(history),
+    })
+}
+
+fn meta_of(history: &RunHistory, open: bool, at: Timestamp) -> Vec<u8> {
+    encode_meta(&RunMeta {
+        opened_at: history.opened_at,
+        touched_at: at,
+        hosts: history.policy.hosts.len(),
+        open,
+        result: history.ended.map(|end| end.result),
+    })
+}
+
+/// Opens a run.
+///
+/// # Errors
+/// It can't be written.
+pub async fn open_run(
+    journal: &SledJournal,
+    run: &RunId,
+    policy: &RunPolicy,
+    at: Timestamp,
+) -> Result<(), JournalError> {
+    let body = encode_run(&RunRecord::Opened { policy: policy.clone() });
+    let meta = RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None };
+    let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
+    let batch = Batch { run: run.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };
+    journal.append(batch).await.map(|_| ())
+}
+
+/// Closes a run for good.
+///
+/// # Errors
+/// It can't be written.
+pub async fn close_run(
+    journal: &SledJournal,
+    history: &RunHistory,
+    reason: CloseReason,
+    at: Timestamp,
+) -> Result<(), JournalError> {
+    let body = encode_run(&RunRecord::Closed { reason });
+    let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
+    let run_meta = Some(meta_of(history, false, at));
+    journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
+}
+
+/// Puts the manifest's present policy in the place of the frozen one.
+///
+/// # Errors
+/// It can't be written.
+pub async fn replan(
+    journal: &SledJournal,
+    history: &mut RunHistory,
+    present: &RunPolicy,
+    at: Timestamp,
+) -> Result<(), JournalError> {
+    let body = encode_run(&RunRecord::Replanned { policy: present.clone() });
+    let mut entries = vec![Entry { stream: StreamId::Run, at, body, checkpoint: None }];
+    let mut before = std::mem::take(&mut history.hosts);
+    for policy in &present.hosts {
+        let mut state = match before.iter().position(|state| *state.host() == policy.host) {
+            Some(index) => before.swap_remove(index),
+            None => crate::machine::host::HostState::new(history.id.clone(), policy.clone()),
+        };
+        if state.policy != *policy {
+            let event = HostEvent::PolicyChanged { policy: policy.clone() };
+            let stream = StreamId::Host(policy.host.clone());
+            entries.push(Entry { stream, at, body: encode_event(&event), checkpoint: None });
+            state.policy = policy.clone();
+        }
+        history.hosts.push(state);
+    }
+    history.policy = present.clone();
+    let run_meta = Some(meta_of(history, true, at));
+    journal.append(Batch { run: history.id.clone(), entries, run_meta }).await.map(|_| ())
+}
+
+/// Records what the operator decided about a guest or a host; the next `run` goes on from there.
+///
+/// # Errors
+/// It can't be written.
+pub async fn record_resolution(
+    journal: &SledJournal,
+    history: &RunHistory,
+    host: &HostId,
+    event: &HostEvent,
+    at: Timestamp,
+) -> Result<(), JournalError> {
+    debug_assert!(matches!(
+        event,
+        HostEvent::Resolved { resolution: Resolution::Retry | Resolution::Done | Resolution::Skip, .. }
+    ));
+    let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
+    let run_meta = Some(meta_of(history, true, at));
+    journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
+}
