@@ -55,6 +55,17 @@ pub struct Engine {
     pub limits: Limits,
 }
 
+/// What a session is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// The run is new.
+    First,
+    /// The run was worked on before, by a session that is over: it goes on.
+    Again,
+    /// The run was worked on before and is about to be closed: what is in doubt is looked at, and nothing is begun.
+    Settle,
+}
+
 /// Looks at the run and returns what hands the result over; called once what it saw is durable.
 pub type Inspect = Box<dyn FnOnce(&RunState) -> Box<dyn FnOnce() + Send> + Send>;
 
@@ -114,20 +125,20 @@ struct Driver<'a> {
     /// Events of each host since its last checkpoint.
     since_checkpoint: HashMap<HostId, u32>,
     draining: CancellationToken,
+    session: Session,
 }
 
 impl Engine {
     /// Works on a run until nothing is left to do or the operator asks to stop. To stop at once, drop the future: the
     /// journal is intact, and what was at work is in doubt.
     ///
-    /// `resumed` says that the run was worked on before, by a session that is over.
     ///
     /// # Errors
     /// A journal that fails, and defects of this program. Failures of hosts are no errors but results.
     pub async fn run(
         &self,
         run: RunState,
-        resumed: bool,
+        session: Session,
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<(RunState, RunEnd), EngineError> {
         let (news_out, news) = mpsc::channel(NEWS_QUEUE);
@@ -142,8 +153,9 @@ impl Engine {
             submitted: FuturesOrdered::new(),
             since_checkpoint: HashMap::new(),
             draining: CancellationToken::new(),
+            session,
         };
-        driver.begin(resumed).await?;
+        driver.begin().await?;
         driver.work(&mut requests).await?;
         driver.end().await
     }
@@ -157,7 +169,8 @@ impl Driver<'_> {
     }
 
     /// Opens the session and releases what the run's state calls for.
-    async fn begin(&mut self, resumed: bool) -> Result<(), EngineError> {
+    async fn begin(&mut self) -> Result<(), EngineError> {
+        let resumed = self.session != Session::First;
         self.append_run(RunRecord::Session { pid: std::process::id() }, None).await?;
         self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
         if resumed {
@@ -197,7 +210,8 @@ impl Driver<'_> {
                 }
             }
         }
-        if self.draining.is_cancelled() || self.run.is_idle() { Ok(()) } else { Err(EngineError::Stuck) }
+        let may_stop = self.draining.is_cancelled() || self.session == Session::Settle || self.run.is_idle();
+        if may_stop { Ok(()) } else { Err(EngineError::Stuck) }
     }
 
     /// Lets nothing new begin, and drops what can be done again at any time.
@@ -257,8 +271,12 @@ impl Driver<'_> {
     async fn commit(&mut self, host: HostId, event: HostEvent) -> Result<(), EngineError> {
         let at = self.engine.clock.now();
         let effects = self.run.apply(&host, &event, at)?;
-        // Once draining, nothing new begins: without an intent in the journal a step counts as not begun.
-        let released = if self.draining.is_cancelled() { Vec::new() } else { effects };
+        // What is not released has no intent in the journal, and so counts as not begun.
+        let released: Vec<Effect> = match (self.draining.is_cancelled(), self.session) {
+            (true, _) => Vec::new(),
+            (false, Session::Settle) => effects.into_iter().filter(|effect| effect.mode == Mode::Probe).collect(),
+            (false, Session::First | Session::Again) => effects,
+        };
         let stream = StreamId::Host(host.clone());
         let mut entries = vec![Entry { stream: stream.clone(), at, body: encode_event(&event), checkpoint: None }];
         for effect in &released {
@@ -287,7 +305,7 @@ impl Driver<'_> {
     }
 
     async fn hand_out_turns(&mut self) -> Result<(), EngineError> {
-        while !self.draining.is_cancelled() {
+        while !self.draining.is_cancelled() && self.session != Session::Settle {
             let grants = self.run.grants();
             if grants.is_empty() {
                 break;

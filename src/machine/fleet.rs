@@ -64,6 +64,12 @@ impl Fleet {
         fleet
     }
 
+    /// Takes hosts out of the queue; a turn that one of them holds stays with it.
+    pub fn leave_out(&mut self, hosts: &BTreeSet<HostId>) {
+        self.pending.retain(|host| !hosts.contains(host));
+        self.active.retain(|host| !hosts.contains(host));
+    }
+
     /// Returns the entry that claimed a node first, if it is another one, and notes the claim.
     pub fn claim(&mut self, ca: &ClusterId, node: &NodeName, host: &HostId) -> Option<HostId> {
         let first = self.claims.entry((ca.clone(), node.clone())).or_insert_with(|| host.clone());

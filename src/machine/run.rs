@@ -1,6 +1,6 @@
 //! One run: its hosts, its turns, and how it stands as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub struct RunState {
     /// Its hosts, in the manifest's order.
     pub order: Vec<HostId>,
     hosts: BTreeMap<HostId, HostState>,
+    /// Hosts that are left as they are this time.
+    left_out: BTreeSet<HostId>,
     fleet: Fleet,
 }
 
@@ -54,7 +56,13 @@ impl RunState {
         let order: Vec<HostId> = hosts.iter().map(|state| state.host().clone()).collect();
         let fleet = Fleet::new(parallel_hosts, hosts.iter());
         let hosts = hosts.into_iter().map(|state| (state.host().clone(), state)).collect();
-        Self { id, opened_at, parallel_hosts, order, hosts, fleet }
+        Self { id, opened_at, parallel_hosts, order, hosts, left_out: BTreeSet::new(), fleet }
+    }
+
+    /// Leaves all hosts but these as they are: they keep what they hold, and are given no turn.
+    pub fn restrict_to(&mut self, only: &BTreeSet<HostId>) {
+        self.left_out = self.order.iter().filter(|host| !only.contains(*host)).cloned().collect();
+        self.fleet.leave_out(&self.left_out);
     }
 
     /// Returns a host's state.
@@ -112,7 +120,10 @@ impl RunState {
             (HostPhase::Done(_) | HostPhase::Pending | HostPhase::AwaitingTurn { .. }, _) => None,
             _ => Some(HostEvent::Resumed),
         };
-        self.hosts().filter_map(|state| event(state).map(|event| (state.host().clone(), event))).collect()
+        self.hosts()
+            .filter(|state| !self.left_out.contains(state.host()))
+            .filter_map(|state| event(state).map(|event| (state.host().clone(), event)))
+            .collect()
     }
 
     /// Returns why a host that has not been worked on waits, where another node stands in its way.
@@ -121,10 +132,10 @@ impl RunState {
         self.fleet.waits_for(plan.cluster.as_ref()?).filter(|holder| *holder != state.host())
     }
 
-    /// Returns how the run stands as a whole.
+    /// Returns how the run stands as a whole; hosts that are left out don't count.
     pub fn result(&self) -> RunResult {
         let mut result = RunResult::Clean;
-        for state in self.hosts.values() {
+        for state in self.hosts.values().filter(|state| !self.left_out.contains(state.host())) {
             match state.result() {
                 HostResult::Failed | HostResult::Blocked => return RunResult::Failed,
                 HostResult::Held => result = RunResult::Held,
