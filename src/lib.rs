@@ -8,5 +8,6 @@ pub mod inventory;
 pub mod journal;
 pub mod machine;
 pub mod manifest;
+pub mod observe;
 pub mod plan;
 pub mod time;

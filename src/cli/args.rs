@@ -1,0 +1,338 @@
+//! The command line's words. Parsing touches nothing: no file, no network, no runtime, so that `--help` is immediate.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use super::exit_code::Exit;
+use crate::ids::{GuestId, HostId};
+use crate::machine::guest::Resolution;
+
+/// The whole command line.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(
+    name = "proxmaint",
+    version,
+    about = "Keeps fleets of Proxmox VE hosts and their guests patched; interrupted at any moment, it goes on where it stopped.",
+    after_help = help_end(EXAMPLES),
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// Where manifest and state are.
+    #[command(flatten)]
+    pub places: Places,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where manifest and state are.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Places {
+    /// The manifest: which hosts there are and how to reach them
+    #[arg(long, global = true, value_name = "FILE", default_value = "proxmox-hosts.toml")]
+    pub config: PathBuf,
+    /// Where journal, logs and socket live [default: `state` beside the manifest]
+    #[arg(long, global = true, value_name = "DIR", env = "PROXMAINT_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Places {
+    /// Returns the state directory: the one that was named, else `state` beside the manifest.
+    pub fn state_dir(&self) -> PathBuf {
+        match &self.state_dir {
+            Some(dir) => dir.clone(),
+            None => self.config.parent().map_or_else(|| PathBuf::from("state"), |parent| parent.join("state")),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Upgrade hosts and guests, or go on with a run that was interrupted
+    #[command(after_help = help_end(RUN_EXAMPLES))]
+    Run(RunArgs),
+    /// Show how a run stands, while it works as well as afterwards
+    #[command(after_help = help_end(STATUS_EXAMPLES))]
+    Status(StatusArgs),
+    /// Decide about a step that is held because nobody can tell how it ended
+    #[command(after_help = help_end(RESOLVE_EXAMPLES))]
+    Resolve(ResolveArgs),
+    /// Look at the manifest
+    #[command(subcommand, after_help = help_end(""))]
+    Manifest(ManifestCommand),
+    /// Look after the journal
+    #[command(subcommand, after_help = help_end(""))]
+    Journal(JournalCommand),
+}
+
+/// What `run` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RunArgs {
+    /// Work on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Work on the first N hosts of the manifest only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_hosts: Option<u32>,
+    /// Change nothing anywhere: show what would be done, by which path and with which protection
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Show each step, and each package of the plan
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// How many hosts to work on at a time; nodes of one cluster always take turns
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub parallel_hosts: u32,
+    /// Begin a new run even though an unfinished one could be gone on with
+    #[arg(long, conflicts_with = "resume")]
+    pub fresh: bool,
+    /// Go on with this run; a unique beginning of its name will do
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<String>,
+    /// Go on with what the manifest says now for steps that have not begun
+    #[arg(long, conflicts_with = "keep_plan")]
+    pub replan: bool,
+    /// Go on as planned, although the manifest has changed
+    #[arg(long)]
+    pub keep_plan: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What `status` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// The run; a unique beginning of its name will do [default: the latest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// List all runs
+    #[arg(long, conflicts_with_all = ["run", "host", "events"])]
+    pub all: bool,
+    /// Show everything about one host: each step, and the packages that changed
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Show what happened, one event a line
+    #[arg(long)]
+    pub events: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What `resolve` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(group = ArgGroup::new("resolution").required(true).multiple(false).args(["retry", "done", "skip"]))]
+pub struct ResolveArgs {
+    /// The run; a unique beginning of its name will do
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// The guest's number; left out, it is about the node itself
+    #[arg(value_name = "GUEST")]
+    pub guest: Option<GuestId>,
+    /// It was not done: try it anew
+    #[arg(long)]
+    pub retry: bool,
+    /// It was done: go on behind it
+    #[arg(long)]
+    pub done: bool,
+    /// Leave this guest or node alone for the rest of this run
+    #[arg(long)]
+    pub skip: bool,
+}
+
+impl ResolveArgs {
+    /// Returns the operator's decision: exactly one of the three, as the argument group sees to.
+    pub fn resolution(&self) -> Resolution {
+        match (self.retry, self.done) {
+            (true, _) => Resolution::Retry,
+            (_, true) => Resolution::Done,
+            _ => Resolution::Skip,
+        }
+    }
+
+    /// Returns the host's name.
+    pub fn host(&self) -> HostId {
+        HostId::new(self.host.as_str())
+    }
+}
+
+/// What can be asked of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ManifestCommand {
+    /// Show the manifest as it is understood, defaults filled in; no secrets
+    Show(OutputArgs),
+    /// Check the manifest, and name everything that is wrong with it
+    Check(OutputArgs),
+}
+
+/// What can be asked of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum JournalCommand {
+    /// Rebuild the journal's store from its segments, after damage
+    Recover,
+    /// Check every record of the journal
+    Verify,
+    /// Write the records to standard output, one JSON object a line
+    Export {
+        /// The run; a unique beginning of its name will do [default: all]
+        #[arg(value_name = "RUN")]
+        run: Option<String>,
+    },
+}
+
+/// How to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct OutputArgs {
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Human,
+    /// For programs: documented, versioned JSON on standard output and nothing else there
+    Json,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// Help and version, once printed, and wrong usage (2) come as the code to exit with.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::try_parse_from(args).map_err(|error| {
+            // Nothing is left to be done about a terminal that can't even take the help text.
+            let _printed = error.print();
+            if error.use_stderr() { Exit::Usage.into() } else { Exit::Clean.into() }
+        })
+    }
+}
+
+/// Ends a help text: examples, then what the exit codes mean.
+fn help_end(examples: &str) -> String {
+    let mut text = String::from(examples);
+    if !examples.is_empty() {
+        text.push_str("\n\n");
+    }
+    text.push_str("Exit codes:");
+    for exit in Exit::ALL {
+        text.push_str(&format!("\n  {:>2}  {}", exit.code(), exit.meaning()));
+    }
+    text
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  proxmaint run --dry-run        show what would be done; changes nothing
+  proxmaint run                  upgrade everything that the manifest names
+  proxmaint status               show how the latest run stands";
+
+const RUN_EXAMPLES: &str = "\
+Each host is looked at first; guests with pending updates are protected by a snapshot or a backup, upgraded and
+checked; then the node itself is upgraded and everything is verified. No machine is rebooted. Interrupt it whenever
+you like (Ctrl-C, kill, power cut): the same command goes on from that very step.
+
+Examples:
+  proxmaint run --dry-run                    show the plan; changes nothing
+  proxmaint run --host pve1 --host pve2      these hosts only
+  proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
+  proxmaint run --output json                one JSON event a line, for programs";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  proxmaint status                           the latest run
+  proxmaint status --all                     every run
+  proxmaint status 20261122 --host pve1      each step of one host, and the packages that changed
+  proxmaint status --events                  what happened, one line an event";
+
+const RESOLVE_EXAMPLES: &str = "\
+`proxmaint status` names what is held and why. Look at the guest or node first, then decide:
+the decision is recorded, and the next `proxmaint run` goes on from there.
+
+Examples:
+  proxmaint resolve 20261122 pve1 104 --done     the upgrade of guest 104 was complete
+  proxmaint resolve 20261122 pve1 104 --retry    it was not done: try it anew
+  proxmaint resolve 20261122 pve1 --skip         leave the node pve1 alone in this run";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_run_has_the_documented_defaults() {
+        let cli = parse("proxmaint run").unwrap();
+        assert_eq!(cli.places.config, PathBuf::from("proxmox-hosts.toml"));
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!((run.parallel_hosts, run.output, run.hosts.len()), (1, Output::Human, 0));
+        assert!(!(run.dry_run || run.yes || run.fresh || run.replan || run.keep_plan));
+    }
+
+    #[test]
+    fn state_lives_beside_the_manifest_unless_told_otherwise() {
+        let places = |config: &str, state: Option<&str>| {
+            Places { config: config.into(), state_dir: state.map(PathBuf::from) }.state_dir()
+        };
+        assert_eq!(places("hosts.toml", None), PathBuf::from("state"));
+        assert_eq!(places("/etc/fleet/hosts.toml", None), PathBuf::from("/etc/fleet/state"));
+        assert_eq!(places("/etc/fleet/hosts.toml", Some("/var/x")), PathBuf::from("/var/x"));
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for line in [
+            "proxmaint run --replan --keep-plan",
+            "proxmaint run --fresh --resume 2026",
+            "proxmaint run --max-hosts 0",
+            "proxmaint run --parallel-hosts 0",
+            "proxmaint status --all --host pve1",
+            "proxmaint resolve 2026 pve1",
+            "proxmaint resolve 2026 pve1 --retry --skip",
+            "proxmaint resolve 2026 pve1 web --retry",
+            "proxmaint",
+        ] {
+            assert!(parse(line).is_err(), "{line} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_resolution_is_the_one_that_was_named() {
+        let resolution = |line| match parse(line).unwrap().command {
+            Command::Resolve(args) => (args.guest, args.resolution()),
+            other => panic!("parsed as {other:?}"),
+        };
+        assert_eq!(resolution("proxmaint resolve 2026 pve1 104 --retry"), (Some(GuestId(104)), Resolution::Retry));
+        assert_eq!(resolution("proxmaint resolve 2026 pve1 104 --done"), (Some(GuestId(104)), Resolution::Done));
+        assert_eq!(resolution("proxmaint resolve 2026 pve1 --skip"), (None, Resolution::Skip));
+    }
+
+    #[test]
+    fn places_may_be_named_before_and_behind_the_command() {
+        assert_eq!(parse("proxmaint --config x.toml run").unwrap(), parse("proxmaint run --config x.toml").unwrap());
+    }
+}

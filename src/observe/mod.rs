@@ -1,0 +1,11 @@
+//! Watching and presenting: progress, JSON lines, the log, the projection behind `status`, the closing report, the live socket.
+//!
+//! Nothing here decides anything, and nothing here can fail, stop or slow the engine: observers take what they are told
+//! into a bounded queue, and threads of their own write it. Names and texts that come from outside pass
+//! [`sanitize::clean`] before they reach a terminal.
+
+pub mod project;
+pub mod sanitize;
+pub mod style;
+pub mod view;
+pub mod when;

@@ -1,0 +1,496 @@
+//! Makes a [`RunView`] from the states of a run's hosts: the one place where states become what is shown.
+
+use std::time::Duration;
+
+use super::view::{
+    Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
+    RunView, Standing, StepStanding, StepView, VIEW_VERSION,
+};
+use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
+use crate::machine::effect::{Mode, Replay, replay};
+use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
+use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState};
+use crate::machine::outcome::{Fault, Protection};
+use crate::machine::run::{RunResult, RunState};
+use crate::plan::Decision;
+use crate::time::Timestamp;
+
+/// What a view needs to know of a run beside its hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunHeader {
+    /// Its name.
+    pub run: RunId,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// How many hosts are worked on at a time.
+    pub parallel_hosts: u32,
+    /// Whether it is being worked on.
+    pub standing: Standing,
+}
+
+impl RunView {
+    /// Makes the view of a run that is in memory.
+    pub fn of_run(run: &RunState, standing: Standing, now: Timestamp, ask: &Ask) -> Self {
+        let header =
+            RunHeader { run: run.id.clone(), opened_at: run.opened_at, parallel_hosts: run.parallel_hosts, standing };
+        Self::build(&header, run.hosts(), |state| run.waits_for(state).cloned(), now, ask)
+    }
+
+    /// Makes the view of a run from its hosts' states, in the manifest's order. `waits` tells which host another one
+    /// waits for; `now` is when the view is made.
+    pub fn build<'a>(
+        header: &RunHeader,
+        hosts: impl IntoIterator<Item = &'a HostState>,
+        waits: impl Fn(&HostState) -> Option<HostId>,
+        now: Timestamp,
+        ask: &Ask,
+    ) -> Self {
+        let running = matches!(header.standing, Standing::Running { .. });
+        let mut view = Self {
+            v: VIEW_VERSION,
+            run: header.run.clone(),
+            opened_at: header.opened_at,
+            seen_at: now,
+            standing: header.standing,
+            result: RunResult::Clean,
+            parallel_hosts: header.parallel_hosts,
+            counts: HostCounts::default(),
+            hosts: Vec::new(),
+            next: Vec::new(),
+        };
+        for state in hosts {
+            view.counts.add(state);
+            advise(&mut view.next, state, running);
+            if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
+                let projection = Projection { state, running, now, detail: ask.detail };
+                view.hosts.push(projection.host(waits(state)));
+            }
+        }
+        view.result = view.counts.result();
+        advise_run(&mut view);
+        view
+    }
+
+    /// Returns what a host's line and everything below it shows.
+    pub fn host(&self, host: &HostId) -> Option<&HostView> {
+        self.hosts.iter().find(|view| view.host == *host)
+    }
+}
+
+impl HostCounts {
+    fn add(&mut self, state: &HostState) {
+        self.total += 1;
+        let slot = match state.result() {
+            HostResult::NothingToDo => &mut self.nothing_to_do,
+            HostResult::Succeeded => &mut self.succeeded,
+            HostResult::Skipped => &mut self.skipped,
+            HostResult::Blocked => &mut self.blocked,
+            HostResult::Failed => &mut self.failed,
+            HostResult::Held => &mut self.held,
+            HostResult::Unfinished => &mut self.unfinished,
+        };
+        *slot += 1;
+        if !state.is_parked() {
+            self.active += 1;
+        }
+    }
+
+    /// Returns how the run stands as a whole.
+    pub fn result(&self) -> RunResult {
+        if self.failed + self.blocked > 0 {
+            RunResult::Failed
+        } else if self.held > 0 {
+            RunResult::Held
+        } else if self.unfinished > 0 {
+            RunResult::Unfinished
+        } else {
+            RunResult::Clean
+        }
+    }
+
+    /// Returns how many hosts are over, however they came out.
+    pub fn over(&self) -> usize {
+        self.total - self.unfinished - self.held
+    }
+}
+
+impl GuestCounts {
+    /// Counts one more guest.
+    pub fn add(&mut self, state: GuestStanding) {
+        self.total += 1;
+        let slot = match state {
+            GuestStanding::Upgraded => &mut self.upgraded,
+            GuestStanding::Skipped => &mut self.skipped,
+            GuestStanding::Blocked => &mut self.blocked,
+            GuestStanding::Failed => &mut self.failed,
+            GuestStanding::Held => &mut self.held,
+            GuestStanding::Waiting
+            | GuestStanding::Protecting
+            | GuestStanding::Protected
+            | GuestStanding::Upgrading
+            | GuestStanding::Checking => &mut self.unfinished,
+        };
+        *slot += 1;
+    }
+
+    /// Counts the guests of a host.
+    pub fn of(state: &HostState) -> Self {
+        let mut counts = Self::default();
+        for guest in state.guests.values() {
+            counts.add(guest_standing(&guest.phase));
+        }
+        counts
+    }
+}
+
+/// Returns where a guest stands.
+pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
+    match phase {
+        GuestPhase::Waiting => GuestStanding::Waiting,
+        GuestPhase::Protecting { .. } => GuestStanding::Protecting,
+        GuestPhase::Protected { .. } => GuestStanding::Protected,
+        GuestPhase::Upgrading { .. } => GuestStanding::Upgrading,
+        GuestPhase::Checking { .. } => GuestStanding::Checking,
+        GuestPhase::Held { .. } => GuestStanding::Held,
+        GuestPhase::Settled(GuestVerdict::Upgraded { .. }) => GuestStanding::Upgraded,
+        GuestPhase::Settled(GuestVerdict::Skipped(_)) => GuestStanding::Skipped,
+        GuestPhase::Settled(GuestVerdict::Blocked(_)) => GuestStanding::Blocked,
+        GuestPhase::Settled(GuestVerdict::Failed { .. }) => GuestStanding::Failed,
+    }
+}
+
+fn host_standing(phase: &HostPhase) -> HostStanding {
+    match phase {
+        HostPhase::Pending => HostStanding::Pending,
+        HostPhase::Discovering { .. } => HostStanding::Discovering,
+        HostPhase::AwaitingTurn { .. } => HostStanding::AwaitingTurn,
+        HostPhase::Snapshotting { .. } => HostStanding::Snapshotting,
+        HostPhase::UpgradingGuests { .. } => HostStanding::UpgradingGuests,
+        HostPhase::UpgradingHost { .. } => HostStanding::UpgradingHost,
+        HostPhase::Verifying { .. } => HostStanding::Verifying,
+        HostPhase::Held { .. } => HostStanding::Held,
+        HostPhase::Done(_) => HostStanding::Done,
+    }
+}
+
+/// A reason and what to do about it.
+type Why = (Option<String>, Option<String>);
+
+fn why_of(fault: &Fault) -> Why {
+    (Some(fault.what.clone()), fault.hint.clone())
+}
+
+/// One host being looked at.
+struct Projection<'a> {
+    state: &'a HostState,
+    running: bool,
+    now: Timestamp,
+    detail: Detail,
+}
+
+impl Projection<'_> {
+    fn host(&self, waits_for: Option<HostId>) -> HostView {
+        let state = self.state;
+        let attempt = state.phase.attempt();
+        let in_doubt = attempt.is_some_and(|attempt| self.doubtful(None, attempt));
+        let guests: Vec<GuestView> = state.guests.iter().map(|(id, guest)| self.guest(*id, guest)).collect();
+        let mut counts = GuestCounts::default();
+        for guest in &guests {
+            counts.add(guest.state);
+        }
+        let changes = match &state.phase {
+            HostPhase::Done(HostVerdict::Verified(report)) => report.changes.as_slice(),
+            _ => &[],
+        };
+        let over = matches!(state.phase, HostPhase::Done(_));
+        let ended = if over { state.touched } else { None };
+        let (reason, hint) = self.host_why(attempt.filter(|_| in_doubt), &guests, waits_for.as_ref());
+        let held = match &state.phase {
+            HostPhase::Held { at, .. } => at.attempt(),
+            _ => None,
+        };
+        HostView {
+            host: state.host().clone(),
+            node: self.node(),
+            phase: host_standing(&state.phase),
+            result: state.result(),
+            in_doubt,
+            reason,
+            hint,
+            waits_for,
+            began: state.began,
+            ended,
+            duration_ms: self.span(state.began, ended, state.touched, !state.is_parked()),
+            counts,
+            pending: state.phase.plan().map_or(0, |plan| plan.upgrade.pending.len()),
+            changed: changes.len(),
+            packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
+            reboot_wanted: self.host_reboot_wanted(),
+            steps: if self.brief_enough(over && !self.went_wrong()) { Vec::new() } else { self.steps(None, held) },
+            guests,
+        }
+    }
+
+    fn guest(&self, id: GuestId, guest: &GuestState) -> GuestView {
+        let attempt = guest.phase.attempt();
+        let in_doubt = attempt.is_some_and(|attempt| self.doubtful(Some(id), attempt));
+        let (changes, reboot_wanted) = match &guest.phase {
+            GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, .. }) => {
+                (changes.as_slice(), reboot_wanted.clone())
+            }
+            _ => (&[][..], None),
+        };
+        let (reason, hint) = match &guest.phase {
+            GuestPhase::Settled(GuestVerdict::Skipped(reason)) => (Some(reason.to_string()), None),
+            GuestPhase::Settled(GuestVerdict::Blocked(reason)) => (Some(reason.clone()), None),
+            GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) | GuestPhase::Held { fault, .. } => why_of(fault),
+            _ => (attempt.filter(|_| in_doubt).map(|attempt| self.doubt(Some(id), attempt)), None),
+        };
+        let records = || self.state.steps.iter().filter(|record| record.guest == Some(id));
+        let began = records().find_map(|record| record.began);
+        let last = records().filter_map(|record| record.ended).max();
+        let settled = matches!(guest.phase, GuestPhase::Settled(_));
+        let ended = if settled { last } else { None };
+        let well = matches!(
+            guest.phase,
+            GuestPhase::Settled(GuestVerdict::Upgraded { .. } | GuestVerdict::Skipped(_) | GuestVerdict::Blocked(_))
+        );
+        let held = match &guest.phase {
+            GuestPhase::Held { at, .. } => at.attempt(),
+            _ => None,
+        };
+        GuestView {
+            id,
+            kind: guest.plan.guest.kind,
+            name: guest.plan.name.clone(),
+            state: guest_standing(&guest.phase),
+            in_doubt,
+            reason,
+            hint,
+            began,
+            ended,
+            duration_ms: self.span(began, ended, last, attempt.is_some()),
+            pending: match &guest.plan.decision {
+                Decision::Upgrade(upgrade) => upgrade.pending.len(),
+                Decision::Skip(_) | Decision::Block(_) => 0,
+            },
+            changed: changes.len(),
+            packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
+            reboot_wanted,
+            kept: self.kept(id, guest),
+            steps: if self.brief_enough(well) { Vec::new() } else { self.steps(Some(id), held) },
+        }
+    }
+
+    fn brief_enough(&self, ended_well: bool) -> bool {
+        self.detail == Detail::Brief && ended_well
+    }
+
+    fn went_wrong(&self) -> bool {
+        matches!(self.state.phase, HostPhase::Done(HostVerdict::Failed(_)))
+    }
+
+    /// Returns the node, which a host that is over no longer has a plan to tell.
+    fn node(&self) -> Option<crate::ids::NodeName> {
+        let state = self.state;
+        let of_guests = || state.guests.values().next().map(|guest| guest.plan.guest.node.clone());
+        state.phase.plan().map(|plan| plan.node.clone()).or_else(of_guests).or_else(|| state.policy.node.clone())
+    }
+
+    fn host_reboot_wanted(&self) -> Option<String> {
+        match &self.state.phase {
+            HostPhase::Done(HostVerdict::Verified(report)) => report.reboot_wanted.clone(),
+            HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted }) => reboot_wanted.clone(),
+            phase => phase.plan().and_then(|plan| plan.upgrade.reboot_wanted.clone()),
+        }
+    }
+
+    /// Returns the host's own reason, else that of the first guest that has one that matters, else what it waits for.
+    fn host_why(&self, doubtful: Option<Attempt>, guests: &[GuestView], waits_for: Option<&HostId>) -> Why {
+        match &self.state.phase {
+            HostPhase::Done(HostVerdict::Failed(fault)) | HostPhase::Held { fault, .. } => return why_of(fault),
+            HostPhase::Done(HostVerdict::Blocked(why)) => return (Some(why.clone()), None),
+            HostPhase::Done(HostVerdict::Skipped) => return (Some("left out by the operator".to_owned()), None),
+            _ => {}
+        }
+        let worst = [GuestStanding::Failed, GuestStanding::Blocked, GuestStanding::Held];
+        let first = worst.iter().find_map(|wanted| guests.iter().find(|guest| guest.state == *wanted));
+        if let Some(guest) = first.or_else(|| guests.iter().find(|guest| guest.in_doubt)) {
+            let reason = guest.reason.as_deref().unwrap_or("no reason is known");
+            return (Some(format!("{}: {reason}", guest.label())), guest.hint.clone());
+        }
+        if let Some(attempt) = doubtful {
+            return (Some(self.doubt(None, attempt)), None);
+        }
+        (waits_for.map(|holder| format!("waits for {holder}, a node of the same cluster")), None)
+    }
+
+    /// Tells whether it is not known how an attempt ended: it is being looked at, or nobody is there any more to know.
+    fn doubtful(&self, guest: Option<GuestId>, attempt: Attempt) -> bool {
+        let left_behind = || self.state.record(guest, attempt).is_some_and(|r| r.state == StepState::Working);
+        replay(attempt.step) == Replay::Probe && (attempt.mode == Mode::Probe || (!self.running && left_behind()))
+    }
+
+    fn doubt(&self, guest: Option<GuestId>, attempt: Attempt) -> String {
+        let note = self.state.record(guest, attempt).and_then(|record| record.note.clone());
+        note.unwrap_or_else(|| "interrupted while it was at work".to_owned())
+    }
+
+    fn steps(&self, guest: Option<GuestId>, held: Option<Attempt>) -> Vec<StepView> {
+        let records = self.state.steps.iter().filter(|record| record.guest == guest);
+        records.map(|record| self.step(record, held)).collect()
+    }
+
+    fn step(&self, record: &StepRecord, held: Option<Attempt>) -> StepView {
+        let is_held = held.is_some_and(|held| held.step == record.step && held.round == record.round);
+        let state = match record.state {
+            _ if is_held => StepStanding::Held,
+            StepState::Planned => StepStanding::Planned,
+            StepState::Working if self.running => StepStanding::Working,
+            StepState::Working => match replay(record.step) {
+                Replay::Safe => StepStanding::Interrupted,
+                Replay::Probe => StepStanding::InDoubt,
+            },
+            StepState::InDoubt => StepStanding::InDoubt,
+            StepState::Done => StepStanding::Done,
+            StepState::Refused => StepStanding::Refused,
+            StepState::Failed => StepStanding::Failed,
+            StepState::NotDone => StepStanding::NotDone,
+            StepState::Held => StepStanding::Held,
+        };
+        let at_work = matches!(state, StepStanding::Working | StepStanding::InDoubt);
+        StepView {
+            step: record.step,
+            round: record.round,
+            state,
+            began: record.began,
+            ended: record.ended,
+            duration_ms: self.span(record.began, record.ended, None, at_work),
+            reason: record.note.clone(),
+            task: record.task.clone(),
+        }
+    }
+
+    /// Returns a span: to its end, or so far where it is at work in a live run, or to the last that is known of it.
+    fn span(
+        &self,
+        began: Option<Timestamp>,
+        ended: Option<Timestamp>,
+        last: Option<Timestamp>,
+        at_work: bool,
+    ) -> Option<u64> {
+        let now = (at_work && self.running).then_some(self.now);
+        let until = ended.or(now).or(last)?;
+        Some(u64::try_from(until.since(began?).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Lists what was made for a guest and is still there: a step's key names what the step made.
+    fn kept(&self, id: GuestId, guest: &GuestState) -> Vec<Kept> {
+        let now = protection(&guest.phase);
+        let mut kept: Vec<Kept> = Vec::new();
+        for record in self.state.steps.iter().filter(|r| r.guest == Some(id) && r.state == StepState::Done) {
+            let key = StepKey {
+                run: self.state.run.clone(),
+                target: Target::Guest(self.state.host().clone(), id),
+                step: record.step,
+                round: record.round,
+            };
+            let (kind, name) = match record.step {
+                Step::Snapshot => (KeptKind::Snapshot, key.snapshot_name().to_string()),
+                Step::Backup => (KeptKind::Backup, format!("the archive with the note \"{}\"", key.backup_note())),
+                _ => continue,
+            };
+            kept.push(Kept { kind, name, at: record.ended });
+        }
+        let Some(now) = now else { return kept };
+        let (kind, name) = match now {
+            Protection::Snapshot { name, .. } => (KeptKind::Snapshot, name.to_string()),
+            Protection::Backup { volid, .. } => (KeptKind::Backup, volid.clone()),
+        };
+        match kept.iter_mut().rev().find(|kept| kept.kind == kind) {
+            Some(same) => (same.name, same.at) = (name, Some(now.at())),
+            None => kept.push(Kept { kind, name, at: Some(now.at()) }),
+        }
+        kept
+    }
+}
+
+fn protection(phase: &GuestPhase) -> Option<&Protection> {
+    match phase {
+        GuestPhase::Protected { protection }
+        | GuestPhase::Upgrading { protection, .. }
+        | GuestPhase::Checking { protection, .. }
+        | GuestPhase::Settled(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
+            Some(protection)
+        }
+        GuestPhase::Held { at, .. } => protection(at),
+        GuestPhase::Waiting | GuestPhase::Protecting { .. } | GuestPhase::Settled(_) => None,
+    }
+}
+
+impl GuestView {
+    /// Names the guest as people do: `CT 101 (web)`.
+    pub fn label(&self) -> String {
+        match self.name.as_str() {
+            "" => format!("{} {}", self.kind, self.id),
+            name => format!("{} {} ({name})", self.kind, self.id),
+        }
+    }
+}
+
+impl HostView {
+    /// Returns how long the host took, or has taken so far.
+    pub fn duration(&self) -> Option<Duration> {
+        self.duration_ms.map(Duration::from_millis)
+    }
+}
+
+/// Adds what to do about what is held on one host.
+fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
+    if running && !state.is_parked() {
+        return;
+    }
+    let mut held = |guest: Option<GuestId>, fault: &Fault| {
+        next.push(Advice {
+            command: resolve_command(&state.run, state.host(), guest),
+            why: fault.what.clone(),
+            host: Some(state.host().clone()),
+            guest,
+        });
+    };
+    if let HostPhase::Held { fault, .. } = &state.phase {
+        held(None, fault);
+    }
+    for (id, guest) in &state.guests {
+        if let GuestPhase::Held { fault, .. } = &guest.phase {
+            held(Some(*id), fault);
+        }
+    }
+}
+
+/// Returns the command by which the operator decides about a step that is held.
+pub fn resolve_command(run: &RunId, host: &HostId, guest: Option<GuestId>) -> String {
+    let guest = guest.map_or_else(String::new, |guest| format!(" {guest}"));
+    let host = shell_words::quote(host.as_str());
+    format!("proxmaint resolve {run} {host}{guest} --retry|--done|--skip")
+}
+
+/// Adds what to do about the run as a whole.
+fn advise_run(view: &mut RunView) {
+    let why = match (view.standing, view.counts) {
+        (Standing::Running { .. }, _) => return,
+        (Standing::Expired, _) => "begins a new run: this one is too old to go on with",
+        (Standing::Interrupted, counts) if counts.failed > 0 && counts.unfinished > 0 => {
+            "goes on from where it stopped, and tries again what failed"
+        }
+        (Standing::Interrupted, counts) if counts.failed > 0 => "looks at what failed, and tries it again",
+        (Standing::Interrupted, counts) if counts.unfinished > 0 => "goes on from where it stopped",
+        (Standing::Interrupted, counts) if counts.held > 0 => "looks again at what is held, and goes on where it can",
+        (Standing::Interrupted, _) => "goes on with this run",
+        (Standing::Finished, counts) if counts.blocked + counts.failed > 0 => {
+            "begins a new run, once what stood in the way is mended"
+        }
+        (Standing::Finished, _) => return,
+    };
+    view.next.push(Advice { command: "proxmaint run".to_owned(), why: why.to_owned(), host: None, guest: None });
+}

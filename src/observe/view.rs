@@ -1,0 +1,383 @@
+//! What `proxmaint status` shows, as plain data: a run, its hosts, their guests, their steps.
+//!
+//! The same [`RunView`] answers through the socket of a live run, is read from the journal offline, is printed by
+//! `status --output json`, and feeds the closing report. [`super::project`] makes it.
+//!
+//! # The JSON of `proxmaint status --output json`
+//! One object. Times are RFC 3339 in UTC, spans are milliseconds; what is not known is `null`; lists are never missing.
+//! New fields may come within version 1; a field that is here does not change its meaning.
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `v` | version of this format: 1 |
+//! | `run`, `opened_at`, `parallel_hosts` | the run's name, when it was opened, how many hosts at a time |
+//! | `standing` | `{"state": "running", "pid": 4711}`, or `state` is `interrupted` (a later run goes on), `finished`, `expired` (too old to go on with) |
+//! | `result` | `clean`, `failed` (something failed or was blocked), `held`, `unfinished` |
+//! | `seen_at` | when this view was made |
+//! | `counts` | hosts by result: `total`, `nothing_to_do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`; `active` of the unfinished are being worked on |
+//! | `hosts[]` | the hosts in the manifest's order |
+//! | `hosts[].host`, `.node` | the manifest's entry, and the node that it is |
+//! | `hosts[].phase` | `pending`, `discovering`, `awaiting-turn`, `snapshotting`, `upgrading-guests`, `upgrading-host`, `verifying`, `held`, `done` |
+//! | `hosts[].result` | `nothing-to-do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`: the host with all its guests |
+//! | `hosts[].reason`, `.hint` | the first thing that went wrong or is waited for, and what to do about it |
+//! | `hosts[].in_doubt` | whether it can't be told yet how a step of the node itself ended |
+//! | `hosts[].waits_for` | the host whose turn must end first |
+//! | `hosts[].began`, `.ended`, `.duration_ms` | when something first happened to it, when it was over, how long that is |
+//! | `hosts[].counts` | its guests: `total`, `upgraded`, `skipped`, `blocked`, `failed`, `held`, `unfinished` |
+//! | `hosts[].pending`, `.changed` | how many packages of the node are to be upgraded, and how many changed |
+//! | `hosts[].packages[]` | the node's packages that changed: `{"name", "old", "new"}`; `old` is `null` for a new one, `new` for a removed one |
+//! | `hosts[].reboot_wanted` | why the node wants a reboot |
+//! | `hosts[].steps[]` | the node's own steps |
+//! | `hosts[].guests[]` | its guests in order of number |
+//! | `..guests[].id`, `.kind`, `.name` | number, `ct` or `vm`, name |
+//! | `..guests[].state` | `waiting`, `protecting`, `protected`, `upgrading`, `checking`, `held`, `upgraded`, `skipped`, `blocked`, `failed` |
+//! | `..guests[].in_doubt`, `.reason`, `.hint`, `.began`, `.ended`, `.duration_ms`, `.pending`, `.changed`, `.packages`, `.reboot_wanted`, `.steps` | as for a host |
+//! | `..guests[].kept[]` | what the run made and left for a rollback: `{"kind": "snapshot" or "backup", "name", "at"}` |
+//! | `..steps[].step`, `.round` | `discover`, `snapshot`, `backup`, `upgrade-guest`, `check-guest`, `upgrade-host`, `verify`; which attempt, from 1 |
+//! | `..steps[].state` | `planned`, `working`, `in-doubt`, `interrupted` (harmless, is done again), `done`, `refused`, `failed`, `not-done`, `held` |
+//! | `..steps[].began`, `.ended`, `.duration_ms`, `.reason`, `.task` | when, how long, what went wrong, the node's task (UPID) |
+//! | `next[]` | what to do now: `{"command", "why", "host", "guest"}` |
+
+use serde::{Deserialize, Serialize};
+
+use super::when;
+use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId, Step, Upid};
+use crate::inventory::PackageChange;
+use crate::machine::host::HostResult;
+use crate::machine::run::RunResult;
+use crate::time::Timestamp;
+
+/// The version of the format.
+pub const VIEW_VERSION: u32 = 1;
+
+/// How much of a run is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// How deep.
+    #[serde(default)]
+    pub detail: Detail,
+    /// Only this host; the counts are the whole run's all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+}
+
+/// How deep a view goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// Without package lists, and without the steps of what ended well: what a large fleet's status is quick with.
+    #[default]
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// Whether a run is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Standing {
+    /// A process works on it.
+    Running {
+        /// The process.
+        pid: u32,
+    },
+    /// Nobody works on it, and a later run goes on with it.
+    Interrupted,
+    /// It is over.
+    Finished,
+    /// It was closed because it was too old to go on with.
+    Expired,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// [`VIEW_VERSION`].
+    pub v: u32,
+    /// Its name.
+    pub run: RunId,
+    /// When it was opened.
+    #[serde(with = "when")]
+    pub opened_at: Timestamp,
+    /// When this view was made.
+    #[serde(with = "when")]
+    pub seen_at: Timestamp,
+    /// Whether it is being worked on.
+    pub standing: Standing,
+    /// How it stands as a whole.
+    pub result: RunResult,
+    /// How many hosts are worked on at a time.
+    pub parallel_hosts: u32,
+    /// Its hosts, counted.
+    pub counts: HostCounts,
+    /// Its hosts, in the manifest's order.
+    pub hosts: Vec<HostView>,
+    /// What to do now.
+    pub next: Vec<Advice>,
+}
+
+/// Hosts by result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCounts {
+    /// All of them.
+    pub total: usize,
+    /// Nothing was to be done.
+    pub nothing_to_do: usize,
+    /// All is done and verified.
+    pub succeeded: usize,
+    /// Left out by the operator.
+    pub skipped: usize,
+    /// Not touched though they, or a guest, should have been.
+    pub blocked: usize,
+    /// They, or a guest, failed.
+    pub failed: usize,
+    /// A step is held.
+    pub held: usize,
+    /// Not over.
+    pub unfinished: usize,
+    /// Those of the unfinished that are being worked on.
+    pub active: usize,
+}
+
+/// A command that goes on, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The command line.
+    pub command: String,
+    /// Why.
+    pub why: String,
+    /// The host that it is about, if it is about one.
+    pub host: Option<HostId>,
+    /// The guest that it is about, if it is about one.
+    pub guest: Option<GuestId>,
+}
+
+/// Where a host stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostStanding {
+    /// Nothing has happened yet.
+    Pending,
+    /// Facts are being gathered.
+    Discovering,
+    /// Planned; another node of its cluster comes first.
+    AwaitingTurn,
+    /// Guests are being protected.
+    Snapshotting,
+    /// Guests are being upgraded.
+    UpgradingGuests,
+    /// The node is being upgraded.
+    UpgradingHost,
+    /// Node and guests are being checked.
+    Verifying,
+    /// A step of the node is held.
+    Held,
+    /// It is over.
+    Done,
+}
+
+/// A host within a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostView {
+    /// The manifest's entry.
+    pub host: HostId,
+    /// The node, once known.
+    pub node: Option<NodeName>,
+    /// Where it stands.
+    pub phase: HostStanding,
+    /// The host with all its guests.
+    pub result: HostResult,
+    /// Whether it can't be told yet how a step of the node itself ended.
+    pub in_doubt: bool,
+    /// The first thing that went wrong or is waited for.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The host whose turn must end first.
+    pub waits_for: Option<HostId>,
+    /// When something first happened to it.
+    #[serde(with = "when::option")]
+    pub began: Option<Timestamp>,
+    /// When it was over.
+    #[serde(with = "when::option")]
+    pub ended: Option<Timestamp>,
+    /// How long it took, or has taken so far.
+    pub duration_ms: Option<u64>,
+    /// Its guests, counted.
+    pub counts: GuestCounts,
+    /// How many packages of the node are to be upgraded.
+    pub pending: usize,
+    /// How many packages of the node changed.
+    pub changed: usize,
+    /// Packages of the node that changed.
+    pub packages: Vec<PackageChange>,
+    /// Why the node wants a reboot.
+    pub reboot_wanted: Option<String>,
+    /// The node's own steps, oldest first.
+    pub steps: Vec<StepView>,
+    /// Its guests, in order of number.
+    pub guests: Vec<GuestView>,
+}
+
+/// Guests by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestCounts {
+    /// All of them.
+    pub total: usize,
+    /// Upgraded and checked.
+    pub upgraded: usize,
+    /// Left alone, as they should be.
+    pub skipped: usize,
+    /// Not touched though they should have been.
+    pub blocked: usize,
+    /// Their upgrade or the check after it failed.
+    pub failed: usize,
+    /// A step is held.
+    pub held: usize,
+    /// Not over.
+    pub unfinished: usize,
+}
+
+/// Where a guest stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestStanding {
+    /// Not begun.
+    Waiting,
+    /// A protection is being made.
+    Protecting,
+    /// Protected; its upgrade has not begun.
+    Protected,
+    /// Being upgraded.
+    Upgrading,
+    /// Being checked.
+    Checking,
+    /// A step is held.
+    Held,
+    /// Upgraded and checked.
+    Upgraded,
+    /// Left alone, as it should be.
+    Skipped,
+    /// Not touched though it should have been.
+    Blocked,
+    /// Its upgrade or the check after it failed.
+    Failed,
+}
+
+/// A guest within a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuestView {
+    /// Its number.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Where it stands.
+    pub state: GuestStanding,
+    /// Whether it can't be told yet how its step ended.
+    pub in_doubt: bool,
+    /// Why it is as it is, where that needs a reason.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// When its first step began.
+    #[serde(with = "when::option")]
+    pub began: Option<Timestamp>,
+    /// When its last step ended, once it is over.
+    #[serde(with = "when::option")]
+    pub ended: Option<Timestamp>,
+    /// How long it took, or has taken so far.
+    pub duration_ms: Option<u64>,
+    /// How many packages are to be upgraded.
+    pub pending: usize,
+    /// How many packages changed.
+    pub changed: usize,
+    /// Packages that changed.
+    pub packages: Vec<PackageChange>,
+    /// Why it wants a reboot.
+    pub reboot_wanted: Option<String>,
+    /// What the run made and left for a rollback.
+    pub kept: Vec<Kept>,
+    /// Its steps, oldest first.
+    pub steps: Vec<StepView>,
+}
+
+/// A protection that a run made and left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What it is.
+    pub kind: KeptKind,
+    /// The snapshot's name, or the archive's volume identifier.
+    pub name: String,
+    /// When it was made.
+    #[serde(with = "when::option")]
+    pub at: Option<Timestamp>,
+}
+
+/// Tells snapshots from backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptKind {
+    /// A snapshot.
+    Snapshot,
+    /// A backup.
+    Backup,
+}
+
+impl KeptKind {
+    /// Returns the word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepStanding {
+    /// Not begun.
+    Planned,
+    /// At work.
+    Working,
+    /// It can't be told yet how it ended: it is looked at before anything else is done.
+    InDoubt,
+    /// Cut short by an interruption; it changes nothing and is simply done again.
+    Interrupted,
+    /// It ended well.
+    Done,
+    /// It was looked at and not begun.
+    Refused,
+    /// It failed.
+    Failed,
+    /// A look showed that it left nothing behind.
+    NotDone,
+    /// The operator decides.
+    Held,
+}
+
+/// One attempt at one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// The step.
+    pub step: Step,
+    /// Which attempt, from 1.
+    pub round: u32,
+    /// How it stands.
+    pub state: StepStanding,
+    /// When it began.
+    #[serde(with = "when::option")]
+    pub began: Option<Timestamp>,
+    /// When it ended.
+    #[serde(with = "when::option")]
+    pub ended: Option<Timestamp>,
+    /// How long it took, or has taken so far.
+    pub duration_ms: Option<u64>,
+    /// What went wrong.
+    pub reason: Option<String>,
+    /// The node's task that does it.
+    pub task: Option<Upid>,
+}
