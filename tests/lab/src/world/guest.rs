@@ -1,0 +1,185 @@
+//! Guests: containers and virtual machines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Machine, Time};
+
+/// Container or virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An LXC container.
+    Ct,
+    /// A QEMU virtual machine.
+    Vm,
+}
+
+impl Kind {
+    /// Returns the path component of the API.
+    pub fn api_name(self) -> &'static str {
+        match self {
+            Self::Ct => "lxc",
+            Self::Vm => "qemu",
+        }
+    }
+
+    /// Returns how messages call it (`CT`, `VM`).
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ct => "CT",
+            Self::Vm => "VM",
+        }
+    }
+
+    /// Returns the prefix of its task types (`vz`, `qm`).
+    pub fn task_prefix(self) -> &'static str {
+        match self {
+            Self::Ct => "vz",
+            Self::Vm => "qm",
+        }
+    }
+}
+
+/// Power state of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// It runs.
+    Running,
+    /// It is off.
+    Stopped,
+}
+
+/// A snapshot of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// Its description, as it was given.
+    pub description: String,
+    /// When it was taken, seconds since the Unix epoch.
+    pub snaptime: i64,
+    /// The snapshot that came before.
+    pub parent: Option<String>,
+    /// `prepare` while it is taken, `delete` while it is deleted.
+    pub state: Option<String>,
+    /// The machine as it was.
+    pub(crate) machine: Machine,
+    /// The config as it was.
+    pub(crate) config: BTreeMap<String, Value>,
+}
+
+/// The guest agent of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Agent {
+    /// Nothing answers within the guest, whatever its config says.
+    Absent,
+    /// It runs, and answers from this time on (set anew by each start).
+    From(Time),
+}
+
+/// How a guest can be reached apart from its node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Users that may log in over SSH; nobody can where it is empty.
+    pub ssh_users: Vec<String>,
+    /// The VM's password, where it takes one.
+    pub password: Option<String>,
+}
+
+/// A command that was given to a VM's agent (`agent/exec`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentExec {
+    /// Its process number within the guest.
+    pub pid: u32,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// What it reads from standard input.
+    pub input: Option<String>,
+    /// Whether a transport has taken it to run it.
+    pub(crate) taken: bool,
+    /// How it ended.
+    pub result: Option<ExecResult>,
+}
+
+/// How a command of the agent ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecResult {
+    /// Its exit status.
+    pub exit: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Its vmid.
+    pub vmid: u32,
+    /// Container or virtual machine.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The node that has it.
+    pub node: String,
+    /// Its power state.
+    pub power: Power,
+    /// Process number of its main process on the node, while it runs.
+    pub pid: u32,
+    /// Whether it is a template.
+    pub template: bool,
+    /// What works on it.
+    pub lock: Option<String>,
+    /// Its config but for `lock`, `digest`, `template`: values with the JSON type that the API gives them.
+    pub config: BTreeMap<String, Value>,
+    /// Size of its root disk in bytes.
+    pub disk_bytes: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// The snapshot that its present state descends from.
+    pub parent: Option<String>,
+    /// Its addresses, as its agent or its node tells them (loopback left out).
+    pub addresses: Vec<String>,
+    /// Its agent; containers have none.
+    pub agent: Agent,
+    /// How it can be reached apart from its node.
+    pub reach: Reach,
+    /// Whether an orderly shutdown is obeyed.
+    pub obeys_shutdown: bool,
+    /// Counts how often its disk was put back to an earlier state: what was written since is gone.
+    pub disk_generation: u64,
+    /// Commands given to its agent.
+    pub agent_execs: Vec<AgentExec>,
+    /// Its system. Meaningless while it is stopped, but for its packages and names.
+    pub machine: Machine,
+}
+
+impl Guest {
+    /// Tells whether it runs.
+    pub fn running(&self) -> bool {
+        self.power == Power::Running
+    }
+
+    /// Returns its volumes (`rootfs`, `mp0`, `scsi0`, ...) with their volume identifiers; a bind mount has none.
+    pub fn volumes(&self) -> Vec<(String, Option<String>)> {
+        let is_volume = |key: &str| {
+            let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+            match self.kind {
+                Kind::Ct => key == "rootfs" || (stem == "mp" && stem != key),
+                Kind::Vm => stem != key && ["scsi", "virtio", "ide", "sata", "efidisk", "tpmstate"].contains(&stem),
+            }
+        };
+        let volid = |value: &Value| {
+            let first = value.as_str()?.split(',').next()?;
+            first.contains(':').then(|| first.to_owned())
+        };
+        self.config.iter().filter(|(key, _)| is_volume(key)).map(|(key, value)| (key.clone(), volid(value))).collect()
+    }
+}

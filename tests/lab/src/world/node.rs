@@ -1,0 +1,149 @@
+//! Nodes, and what belongs to a node's realm: certificates and HA services.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Machine, Task};
+
+/// A version of Proxmox VE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PveVersion {
+    /// `version`: `9.2.11`.
+    pub version: String,
+    /// `release`: `9.2`.
+    pub release: String,
+    /// `repoid`: a short commit.
+    pub repoid: String,
+}
+
+/// A certificate as data; the real one is made when a lab is started and entered here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertData {
+    /// SHA-256 of its DER form, upper case with colons.
+    pub fingerprint: String,
+    /// Its subject in OpenSSL's old one-line form.
+    pub subject: String,
+    /// The subject of its issuer.
+    pub issuer: String,
+    /// Its alternative names.
+    pub san: Vec<String>,
+    /// Its PEM form; empty until a lab is started.
+    pub pem: String,
+    /// Begin of validity, seconds since the Unix epoch.
+    pub not_before: i64,
+    /// End of validity, seconds since the Unix epoch.
+    pub not_after: i64,
+}
+
+/// A service of a node (`systemctl`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name without `.service`.
+    pub name: String,
+    /// Its description.
+    pub desc: String,
+    /// `SubState`: `running`, `dead`, `exited`, `failed`.
+    pub state: String,
+    /// `ActiveState`: `active`, `inactive`, `failed`.
+    pub active: String,
+    /// `UnitFileState`: `enabled`, `disabled`, `static`, `not-found`.
+    pub unit: String,
+}
+
+/// A guest that HA manages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaService {
+    /// The state that is asked for: `started`, `stopped`, `disabled`, `ignored`.
+    pub requested: String,
+    /// The state as the manager sees it: `queued`, `started`, `request_stop`, `stopped`.
+    pub state: String,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its realm.
+    pub realm: String,
+    /// Its number in the cluster; 0 where it stands alone.
+    pub nodeid: u32,
+    /// Its address within the cluster.
+    pub ip: String,
+    /// Whether it is up and answers.
+    pub online: bool,
+    /// What it runs.
+    pub version: PveVersion,
+    /// The certificate of its API (`pve-ssl.pem`).
+    pub cert: CertData,
+    /// Its services.
+    pub services: Vec<Service>,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Its system.
+    pub machine: Machine,
+    /// Its tasks, oldest first.
+    pub tasks: Vec<Task>,
+    /// Backups that hold (the first) or wait for the node's backup lock, by UPID.
+    pub(crate) backup_queue: VecDeque<String>,
+    /// The next process number.
+    pub(crate) next_pid: u32,
+}
+
+impl Node {
+    /// Returns a task.
+    pub fn task(&self, upid: &str) -> Option<&Task> {
+        self.tasks.iter().rev().find(|t| t.upid == upid)
+    }
+
+    /// Returns a task, to change it.
+    pub(crate) fn task_mut(&mut self, upid: &str) -> Option<&mut Task> {
+        self.tasks.iter_mut().rev().find(|t| t.upid == upid)
+    }
+
+    /// Takes the next process number.
+    pub(crate) fn take_pid(&mut self) -> u32 {
+        self.next_pid = self.next_pid.wrapping_add(3).max(300);
+        self.next_pid
+    }
+}
+
+/// Returns the services of a healthy node.
+pub(crate) fn usual_services() -> Vec<Service> {
+    let running = [
+        ("chrony", "chrony, an NTP client/server"),
+        ("cron", "Regular background program processing daemon"),
+        ("corosync", "Corosync Cluster Engine"),
+        ("lxcfs", "FUSE filesystem for LXC"),
+        ("postfix", "Postfix Mail Transport Agent"),
+        ("pve-cluster", "The Proxmox VE cluster filesystem"),
+        ("pve-firewall", "Proxmox VE firewall"),
+        ("pve-ha-crm", "PVE Cluster HA Resource Manager Daemon"),
+        ("pve-ha-lrm", "PVE Local HA Resource Manager Daemon"),
+        ("pve-lxc-syscalld", "Proxmox VE LXC Syscall Daemon"),
+        ("pvedaemon", "PVE API Daemon"),
+        ("pvefw-logger", "Proxmox VE firewall logger"),
+        ("pveproxy", "PVE API Proxy Server"),
+        ("pvescheduler", "Proxmox VE scheduler"),
+        ("pvestatd", "PVE Status Daemon"),
+        ("qmeventd", "PVE Qemu Event Daemon"),
+        ("spiceproxy", "PVE SPICE Proxy Server"),
+        ("sshd", "OpenBSD Secure Shell server"),
+        ("systemd-journald", "Journal Service"),
+    ];
+    let absent = ["ksmtuned", "proxmox-firewall", "syslog", "systemd-timesyncd"];
+    let service = |name: &str, desc: &str, state: &str, active: &str, unit: &str| Service {
+        name: name.to_owned(),
+        desc: desc.to_owned(),
+        state: state.to_owned(),
+        active: active.to_owned(),
+        unit: unit.to_owned(),
+    };
+    let unit_state = |name: &str| if name == "systemd-journald" { "static" } else { "enabled" };
+    let mut all: Vec<Service> =
+        running.iter().map(|(name, desc)| service(name, desc, "running", "active", unit_state(name))).collect();
+    all.extend(absent.iter().map(|name| service(name, &format!("{name}.service"), "dead", "inactive", "not-found")));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}

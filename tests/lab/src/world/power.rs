@@ -1,0 +1,342 @@
+//! Power: guests start, go down and are stopped; nodes reboot.
+
+use super::agenda::Due;
+use super::task::Work;
+use super::tasks::{End, Order};
+use super::{Agent, Asker, HaService, Kind, LockHolder, MachineId, Os, Power, Refusal, Time, World};
+use crate::ledger::{Act, Outcome};
+
+impl World {
+    /// Begins to start a guest; returns the UPID. A locked guest, a template, and a VM that runs already fail in the task.
+    ///
+    /// # Errors
+    /// A container that runs already is refused at once.
+    pub fn start_guest(&mut self, now: Time, id: &MachineId, by: &Asker) -> Result<String, Refusal> {
+        self.advance(now);
+        let guest = self.known(id)?;
+        let (kind, vmid, running) = (guest.kind, guest.vmid, guest.running());
+        if kind == Kind::Ct && running {
+            return Err(self.refuse(id, Act::Start, by, format!("CT {vmid} already running")));
+        }
+        let against = match &guest.lock {
+            Some(lock) => Some(format!("{} is locked ({lock})", kind.label())),
+            None if running => Some(format!("VM {vmid} already running")),
+            None if guest.template => Some(format!("you can't start a {} if it's a template", kind.label())),
+            None => None,
+        };
+        let takes = self.durations.start;
+        Ok(self.power_task(id, "start", Act::Start, by, against, Work::Start(vmid), takes))
+    }
+
+    /// Begins an orderly shutdown; returns the UPID. A guest that does not obey fails the task after `timeout_s`
+    /// (60 s by default), or is stopped hard where `force` says so. Under HA the request is only noted (`hastop`).
+    ///
+    /// # Errors
+    /// A container that is stopped is refused at once.
+    pub fn shutdown_guest(
+        &mut self,
+        now: Time,
+        id: &MachineId,
+        timeout_s: Option<u64>,
+        force: bool,
+        by: &Asker,
+    ) -> Result<String, Refusal> {
+        self.advance(now);
+        let guest = self.known(id)?;
+        let (kind, vmid, running) = (guest.kind, guest.vmid, guest.running());
+        if kind == Kind::Ct && !running {
+            return Err(self.refuse(id, Act::Shutdown, by, format!("CT {vmid} not running")));
+        }
+        let against = guest.lock.as_ref().map(|lock| format!("{} is locked ({lock})", kind.label()));
+        let obeys = guest.obeys_shutdown || force || !running;
+        let takes = if guest.obeys_shutdown { self.durations.shutdown } else { timeout_s.unwrap_or(60) * 1000 };
+        if let Some(upid) = self.ha_stop(id, Act::Shutdown, by) {
+            return Ok(upid);
+        }
+        let work = if obeys { Work::Stop(vmid) } else { Work::Shutdown(vmid) };
+        Ok(self.power_task(id, "shutdown", Act::Shutdown, by, against, work, takes))
+    }
+
+    /// Begins a hard stop; returns the UPID.
+    ///
+    /// # Errors
+    /// A container that is stopped is refused at once.
+    pub fn stop_guest(&mut self, now: Time, id: &MachineId, by: &Asker) -> Result<String, Refusal> {
+        self.advance(now);
+        let guest = self.known(id)?;
+        let (kind, vmid) = (guest.kind, guest.vmid);
+        if kind == Kind::Ct && !guest.running() {
+            return Err(self.refuse(id, Act::Stop, by, format!("CT {vmid} not running")));
+        }
+        let against = guest.lock.as_ref().map(|lock| format!("{} is locked ({lock})", kind.label()));
+        if let Some(upid) = self.ha_stop(id, Act::Stop, by) {
+            return Ok(upid);
+        }
+        let takes = self.durations.stop;
+        Ok(self.power_task(id, "stop", Act::Stop, by, against, Work::Stop(vmid), takes))
+    }
+
+    /// Begins to take a guest down and up again; returns the UPID.
+    ///
+    /// # Errors
+    /// A guest that is stopped is refused at once.
+    pub fn reboot_guest(&mut self, now: Time, id: &MachineId, by: &Asker) -> Result<String, Refusal> {
+        self.advance(now);
+        let guest = self.known(id)?;
+        let (kind, vmid) = (guest.kind, guest.vmid);
+        if !guest.running() {
+            return Err(self.refuse(id, Act::Reboot, by, format!("VM {vmid} not running")));
+        }
+        let against = guest.lock.as_ref().map(|lock| format!("{} is locked ({lock})", kind.label()));
+        let takes = self.durations.shutdown + self.durations.start;
+        Ok(self.power_task(id, "reboot", Act::Reboot, by, against, Work::Reboot(vmid), takes))
+    }
+
+    /// Reboots a machine from within (`reboot` on its command line). A node takes its guests with it; those with `onboot` come
+    /// back. An upgrade that runs is cut off.
+    pub fn reboot_machine(&mut self, now: Time, id: &MachineId, by: &Asker) {
+        self.record(now, id, Act::Reboot, None, &by.to_string(), Outcome::Done);
+        match id {
+            MachineId::Node(name) => self.node_down(name),
+            MachineId::Guest { .. } => {
+                self.power_off(id);
+                self.power_on(id);
+            }
+        }
+    }
+
+    /// Begins to start (`up`) or shut down several guests of a node: those with `onboot`, or all, or those listed. Returns the UPID.
+    pub fn all_guests(
+        &mut self,
+        now: Time,
+        node: &str,
+        up: bool,
+        all: bool,
+        only: Option<&[u32]>,
+        by: &Asker,
+    ) -> String {
+        self.advance(now);
+        let Some(realm) = self.realm_of(node) else { return String::new() };
+        let wanted = |vmid: &u32| only.is_none_or(|o| o.contains(vmid));
+        let boots = |g: &super::Guest| all || only.is_some() || g.config.get("onboot").is_some_and(|v| v == 1);
+        let concerned: Vec<(u32, Kind)> = realm
+            .guests
+            .values()
+            .filter(|g| g.node == node && !g.template && g.running() != up && (!up || boots(g)) && wanted(&g.vmid))
+            .map(|g| (g.vmid, g.kind))
+            .collect();
+        let realm = realm.name.clone();
+        let act = if up { Act::Start } else { Act::Shutdown };
+        for (vmid, _) in &concerned {
+            self.record(self.now, &MachineId::guest(&realm, *vmid), act, None, &by.to_string(), Outcome::Begun);
+        }
+        let vmids: Vec<u32> = concerned.iter().map(|(vmid, _)| *vmid).collect();
+        let (kind, work, takes) = match up {
+            true => ("startall", Work::StartAll(vmids), self.durations.start),
+            false => ("stopall", Work::StopAll(vmids), self.durations.shutdown),
+        };
+        let upid = self.begin_task(Order { node, kind, id: String::new(), by, ledger: None }, work, takes);
+        for (vmid, kind) in concerned {
+            let line = match up {
+                true => format!("Starting {} {vmid}", kind.label()),
+                false => format!("Stopping {} {vmid} (timeout = 60 seconds)", kind.label()),
+            };
+            self.task_log(&upid, line);
+        }
+        upid
+    }
+
+    pub(crate) fn shutdown_due(&mut self, upid: &str, id: &MachineId) -> Result<End, String> {
+        let Some(guest) = self.guest(id) else { return Err(format!("guest {id} is gone")) };
+        let (kind, vmid, agent) = (guest.kind, guest.vmid, guest.agent);
+        if kind == Kind::Ct {
+            return Err(format!("container did not stop: CT {vmid} still runs"));
+        }
+        if agent == Agent::Absent {
+            let line =
+                format!("QEMU Guest Agent is not running - VM {vmid} qga command 'guest-ping' failed - got timeout");
+            self.task_log(upid, line);
+        }
+        Err("VM quit/powerdown failed - got timeout".to_owned())
+    }
+
+    /// Starts a guest; ends with the warning that systemd gets in a container without nesting.
+    pub(crate) fn warned(&mut self, upid: &str, id: &MachineId, start: bool) -> End {
+        if start {
+            self.power_on(id);
+        }
+        let systemd = self.guest(id).filter(|g| g.kind == Kind::Ct && !g.config.contains_key("features"));
+        let version = match systemd.map(|g| g.machine.os) {
+            Some(Os::Debian12) => 252,
+            Some(Os::Debian13) => 257,
+            Some(Os::Ubuntu2404) => 255,
+            Some(Os::Alpine322) | None => return End::Ok,
+        };
+        self.task_log(upid, format!("WARN: Systemd {version} detected. You may need to enable nesting."));
+        End::Warnings(1)
+    }
+
+    /// Boots a guest: it has a new boot id, its own kernel is the installed one, its agent answers a little later.
+    pub(crate) fn power_on(&mut self, id: &MachineId) {
+        let boot_id = self.draw_uuid();
+        let (now, ready) = (self.now, self.now.saturating_add(self.durations.agent_ready));
+        let node = self.node_of(id).unwrap_or_default();
+        let node_kernel = self.nodes.get(&node).map(|n| n.machine.kernel_running.clone());
+        let pid = self.nodes.get_mut(&node).map(super::Node::take_pid).unwrap_or_default();
+        let Some(guest) = self.guest_mut(id) else { return };
+        guest.power = Power::Running;
+        guest.pid = pid;
+        if let Agent::From(_) = guest.agent {
+            guest.agent = Agent::From(ready);
+        }
+        guest.agent_execs.clear();
+        let machine = &mut guest.machine;
+        machine.boot_id = boot_id;
+        machine.booted = i64::try_from(now).unwrap_or(i64::MAX);
+        machine.reboot_required.clear();
+        match (guest.kind, node_kernel) {
+            (Kind::Ct, Some(kernel)) => machine.kernel_running = kernel,
+            (Kind::Ct, None) => {}
+            (Kind::Vm, _) => machine.kernel_running.clone_from(&machine.kernel_installed),
+        }
+    }
+
+    /// Turns a guest off: what runs in it is cut off, an upgrade included.
+    pub(crate) fn power_off(&mut self, id: &MachineId) {
+        self.cut_upgrade(id);
+        let Some(guest) = self.guest_mut(id) else { return };
+        guest.power = Power::Stopped;
+        guest.pid = 0;
+        guest.machine.packages.lock = None;
+    }
+
+    /// Takes a node down for a reboot: its tasks end without a trace, its guests go down.
+    fn node_down(&mut self, name: &str) {
+        let id = MachineId::node(name);
+        self.cut_upgrade(&id);
+        let guests = self.guests_on(name);
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        node.online = false;
+        node.machine.packages.lock = None;
+        node.backup_queue.clear();
+        let cut: Vec<String> = node.tasks.iter().filter(|t| t.running()).map(|t| t.upid.clone()).collect();
+        for upid in cut {
+            self.end_task(&upid, Err(super::tasks::VANISHED.to_owned()));
+        }
+        for guest in guests {
+            self.power_off(&guest);
+        }
+        let up = self.now.saturating_add(self.durations.node_reboot);
+        self.agenda.enter(up, Due::NodeUp(name.to_owned()));
+    }
+
+    pub(crate) fn node_up(&mut self, name: &str) {
+        let boot_id = self.draw_uuid();
+        let now = i64::try_from(self.now).unwrap_or(i64::MAX);
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        node.online = true;
+        node.machine.boot_id = boot_id;
+        node.machine.booted = now;
+        node.machine.kernel_running.clone_from(&node.machine.kernel_installed);
+        node.machine.reboot_required.clear();
+        self.all_guests(self.now, name, true, false, None, &Asker::root());
+    }
+
+    /// Returns the guests that a node has.
+    pub fn guests_on(&self, node: &str) -> Vec<MachineId> {
+        let Some(realm) = self.realm_of(node) else { return Vec::new() };
+        realm.guests.values().filter(|g| g.node == node).map(|g| MachineId::guest(&realm.name, g.vmid)).collect()
+    }
+
+    pub(crate) fn ha_due(&mut self, realm: &str, sid: &str) {
+        let Some(vmid) = sid.split(':').nth(1).and_then(|id| id.parse().ok()) else { return };
+        let id = MachineId::guest(realm, vmid);
+        let Some(service) = self.realms.get_mut(realm).and_then(|r| r.ha.get_mut(sid)) else { return };
+        service.state.clone_from(&service.requested);
+        let up = service.requested == "started";
+        let running = self.guest(&id).is_some_and(super::Guest::running);
+        match (up, running) {
+            (true, false) => self.power_on(&id),
+            (false, true) => self.power_off(&id),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Puts a guest under HA, or changes what is asked of it.
+    pub fn ha_set(&mut self, now: Time, realm: &str, sid: &str, requested: &str, by: &Asker) {
+        self.advance(now);
+        let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok()).unwrap_or_default();
+        let id = MachineId::guest(realm, vmid);
+        self.record(self.now, &id, Act::HaChange, Some(sid.to_owned()), &by.to_string(), Outcome::Done);
+        let service = HaService { requested: requested.to_owned(), state: "queued".to_owned() };
+        if let Some(realm) = self.realms.get_mut(realm) {
+            realm.ha.insert(sid.to_owned(), service);
+        }
+        let at = self.now.saturating_add(self.durations.ha);
+        self.agenda.enter(at, Due::Ha(realm.to_owned(), sid.to_owned()));
+    }
+
+    /// Notes a stop of a guest under HA; the guest follows later.
+    fn ha_stop(&mut self, id: &MachineId, act: Act, by: &Asker) -> Option<String> {
+        let guest = self.guest(id)?;
+        let (kind, vmid, node) = (guest.kind, guest.vmid, guest.node.clone());
+        let MachineId::Guest { realm, .. } = id else { return None };
+        let sid = format!("{}:{vmid}", kind.label().to_lowercase());
+        let at = self.now.saturating_add(self.durations.ha);
+        let service = self.realms.get_mut(realm)?.ha.get_mut(&sid)?;
+        service.requested = "stopped".to_owned();
+        self.agenda.enter(at, Due::Ha(realm.clone(), sid));
+        let ledger = self.record(self.now, id, act, None, &by.to_string(), Outcome::Begun);
+        let order = Order { node: &node, kind: "hastop", id: vmid.to_string(), by, ledger: Some(ledger) };
+        let upid = self.begin_task(order, Work::Nothing, self.durations.stop);
+        self.task_log(&upid, format!("Requesting HA stop for {} {vmid}", kind.label()));
+        Some(upid)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one private helper behind four short public operations")]
+    fn power_task(
+        &mut self,
+        id: &MachineId,
+        task: &str,
+        act: Act,
+        by: &Asker,
+        against: Option<String>,
+        work: Work,
+        takes: u64,
+    ) -> String {
+        let ledger = self.record(self.now, id, act, None, &by.to_string(), Outcome::Begun);
+        let node = self.node_of(id).unwrap_or_default();
+        let prefix = self.guest(id).map(|g| g.kind.task_prefix()).unwrap_or_default();
+        let kind = format!("{prefix}{task}");
+        let order = Order { node: &node, kind: &kind, id: id.short(), by, ledger: Some(ledger) };
+        match against {
+            Some(why) => self.begin_failed_task(order, &why),
+            None => self.begin_task(order, work, takes),
+        }
+    }
+
+    pub(crate) fn known(&self, id: &MachineId) -> Result<&super::Guest, Refusal> {
+        self.guest(id).ok_or_else(|| Refusal(format!("no such guest {id}")))
+    }
+
+    pub(crate) fn refuse(&mut self, id: &MachineId, act: Act, by: &Asker, why: String) -> Refusal {
+        self.record(self.now, id, act, None, &by.to_string(), Outcome::Refused(why.clone()));
+        Refusal(why)
+    }
+
+    /// Cuts off an upgrade that runs on a machine.
+    pub(crate) fn cut_upgrade(&mut self, id: &MachineId) {
+        let running = self
+            .machine(id)
+            .and_then(|m| m.packages.running.as_ref())
+            .map(|t| t.id)
+            .filter(|number| self.lock_is(id, *number));
+        if let Some(number) = running {
+            self.abort_upgrade(self.now, id, number);
+        }
+    }
+
+    fn lock_is(&self, id: &MachineId, number: u64) -> bool {
+        self.machine(id).is_some_and(|m| m.packages.lock == Some(LockHolder::Upgrade(number)))
+    }
+}

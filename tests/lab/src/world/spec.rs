@@ -1,0 +1,487 @@
+//! How a test or a demo says what a guest or a node is like.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::machine::{Machine, Os, Packages};
+use super::{Agent, Guest, Kind, Power, PveVersion, Reach, Service};
+
+/// Versions of packages of an operating system: the name, what is installed, and what the repository has.
+type Stock = &'static [(&'static str, &'static str, &'static str)];
+
+const DEBIAN: Stock = &[
+    ("base-files", "12.4+deb12u11", "12.4+deb12u12"),
+    ("bash", "5.2.15-2+b7", "5.2.15-2+b8"),
+    ("curl", "7.88.1-10+deb12u12", "7.88.1-10+deb12u14"),
+    ("libc6", "2.36-9+deb12u10", "2.36-9+deb12u13"),
+    ("libssl3", "3.0.16-1~deb12u1", "3.0.17-1~deb12u3"),
+    ("openssh-server", "1:9.2p1-2+deb12u6", "1:9.2p1-2+deb12u7"),
+    ("openssl", "3.0.16-1~deb12u1", "3.0.17-1~deb12u3"),
+    ("perl-base", "5.36.0-7+deb12u2", "5.36.0-7+deb12u3"),
+    ("sudo", "1.9.13p3-1+deb12u1", "1.9.13p3-1+deb12u2"),
+    ("systemd", "252.38-1~deb12u1", "252.39-1~deb12u1"),
+    ("tzdata", "2025b-0+deb12u1", "2025b-0+deb12u2"),
+    ("zlib1g", "1:1.2.13.dfsg-1", "1:1.2.13.dfsg-1+deb12u1"),
+];
+
+const ALPINE: Stock = &[
+    ("alpine-baselayout", "3.7.0-r0", "3.7.0-r1"),
+    ("busybox", "1.37.0-r18", "1.37.0-r19"),
+    ("ca-certificates", "20250619-r0", "20250911-r0"),
+    ("libcrypto3", "3.5.2-r0", "3.5.4-r0"),
+    ("libssl3", "3.5.2-r0", "3.5.4-r0"),
+    ("musl", "1.2.5-r10", "1.2.5-r12"),
+    ("openssh", "10.0_p1-r7", "10.0_p1-r9"),
+    ("zlib", "1.3.1-r2", "1.3.1-r3"),
+];
+
+const NODE: Stock = &[
+    ("corosync", "3.1.9-pve1", "3.1.9-pve2"),
+    ("libpve-common-perl", "9.0.10", "9.0.13"),
+    ("lxc-pve", "6.0.5-1", "6.0.5-3"),
+    ("proxmox-kernel-6.17", "6.17.2-1", "6.17.4-1"),
+    ("proxmox-ve", "9.1.0", "9.2.0"),
+    ("pve-container", "6.0.13", "6.0.18"),
+    ("pve-ha-manager", "5.0.5", "5.0.8"),
+    ("pve-manager", "9.2.11", "9.2.12"),
+    ("pve-qemu-kvm", "10.1.2-1", "10.1.2-3"),
+    ("qemu-server", "9.0.23", "9.0.29"),
+    ("zfsutils-linux", "2.3.4-pve1", "2.3.4-pve2"),
+];
+
+/// What is installed, and how far the repository and the machine's lists are ahead.
+#[derive(Debug, Clone)]
+pub(crate) struct PackageSpec {
+    stock: Stock,
+    pending: usize,
+    unknown: usize,
+    refreshed_ms_ago: Option<i64>,
+    own: Vec<(String, String, Option<String>)>,
+    held: BTreeSet<String>,
+}
+
+impl PackageSpec {
+    fn of(stock: Stock) -> Self {
+        Self {
+            stock,
+            pending: 0,
+            unknown: 0,
+            refreshed_ms_ago: Some(86_400_000),
+            own: Vec::new(),
+            held: BTreeSet::new(),
+        }
+    }
+
+    fn build(&self) -> Packages {
+        let mut installed: BTreeMap<String, String> = BTreeMap::new();
+        let mut repository = BTreeMap::new();
+        let mut lists = BTreeMap::new();
+        for (i, (name, old, new)) in self.stock.iter().enumerate() {
+            let newer_known = i < self.pending;
+            let newer = i < self.pending + self.unknown;
+            installed.insert((*name).to_owned(), (*old).to_owned());
+            repository.insert((*name).to_owned(), if newer { *new } else { *old }.to_owned());
+            lists.insert((*name).to_owned(), if newer_known { *new } else { *old }.to_owned());
+        }
+        for (name, old, new) in &self.own {
+            installed.insert(name.clone(), old.clone());
+            let latest = new.as_ref().unwrap_or(old);
+            repository.insert(name.clone(), latest.clone());
+            lists.insert(name.clone(), latest.clone());
+        }
+        let held = self.held.clone();
+        let lists_refreshed = self.refreshed_ms_ago.map(|ago| -ago);
+        Packages { installed, repository, lists, lists_refreshed, held, ..Packages::default() }
+    }
+}
+
+/// What a guest is like. By default: Debian 12, running, on a storage that can snapshot, nothing pending.
+#[derive(Debug, Clone)]
+pub struct GuestSpec {
+    kind: Kind,
+    vmid: u32,
+    name: String,
+    os: Os,
+    running: bool,
+    template: bool,
+    lock: Option<String>,
+    storage: String,
+    disk_gib: u64,
+    memory_mib: u64,
+    extra: BTreeMap<String, Value>,
+    addresses: Vec<String>,
+    agent: bool,
+    reach: Reach,
+    obeys: bool,
+    packages: PackageSpec,
+}
+
+impl GuestSpec {
+    pub(crate) fn new(kind: Kind, vmid: u32) -> Self {
+        Self {
+            kind,
+            vmid,
+            name: format!("{}{vmid}", kind.label().to_lowercase()),
+            os: Os::Debian12,
+            running: true,
+            template: false,
+            lock: None,
+            storage: "local-zfs".to_owned(),
+            disk_gib: 4,
+            memory_mib: 512,
+            extra: BTreeMap::new(),
+            addresses: vec![format!("10.88.{}.{}", vmid / 250 % 250, vmid % 250 + 1)],
+            agent: kind == Kind::Vm,
+            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            obeys: true,
+            packages: PackageSpec::of(DEBIAN),
+        }
+    }
+
+    /// Sets its name.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Sets its operating system, with that system's packages.
+    #[must_use]
+    pub fn os(mut self, os: Os) -> Self {
+        self.os = os;
+        self.packages.stock = if os == Os::Alpine322 { ALPINE } else { DEBIAN };
+        self
+    }
+
+    /// Lets it be off.
+    #[must_use]
+    pub fn stopped(mut self) -> Self {
+        self.running = false;
+        self
+    }
+
+    /// Makes it a template (which is off).
+    #[must_use]
+    pub fn template(mut self) -> Self {
+        self.template = true;
+        self.running = false;
+        self
+    }
+
+    /// Puts a lock into its config (`backup`, `snapshot`, ...), as something that died would leave it.
+    #[must_use]
+    pub fn locked(mut self, lock: &str) -> Self {
+        self.lock = Some(lock.to_owned());
+        self
+    }
+
+    /// Puts its root disk on a storage.
+    #[must_use]
+    pub fn on(mut self, storage: &str) -> Self {
+        self.storage = storage.to_owned();
+        self
+    }
+
+    /// Puts it on a storage that has no snapshots (a directory, with a raw image).
+    #[must_use]
+    pub fn no_snapshots(self) -> Self {
+        self.on("local")
+    }
+
+    /// Sets the size of its root disk in GiB.
+    #[must_use]
+    pub fn disk_gib(mut self, gib: u64) -> Self {
+        self.disk_gib = gib;
+        self
+    }
+
+    /// Sets a key of its config.
+    #[must_use]
+    pub fn config(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Starts it when its node boots.
+    #[must_use]
+    pub fn onboot(self) -> Self {
+        self.config("onboot", 1)
+    }
+
+    /// Adds a mount point `mpN`, in backups or not.
+    #[must_use]
+    pub fn mount(self, n: u32, path: &str, backup: bool) -> Self {
+        let (storage, vmid) = (self.storage.clone(), self.vmid);
+        let backup = if backup { ",backup=1" } else { "" };
+        self.config(&format!("mp{n}"), format!("{storage}:subvol-{vmid}-disk-{}{backup},mp={path},size=8G", n + 1))
+    }
+
+    /// Adds a bind mount `mpN` of a directory of the node.
+    #[must_use]
+    pub fn bind_mount(self, n: u32, from: &str, path: &str) -> Self {
+        self.config(&format!("mp{n}"), format!("{from},mp={path}"))
+    }
+
+    /// Sets its addresses, as its agent or its node tells them.
+    #[must_use]
+    pub fn addresses(mut self, addresses: &[&str]) -> Self {
+        self.addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
+        self
+    }
+
+    /// Lets a VM have no agent.
+    #[must_use]
+    pub fn no_agent(mut self) -> Self {
+        self.agent = false;
+        self
+    }
+
+    /// Sets who may log in over SSH.
+    #[must_use]
+    pub fn ssh_users(mut self, users: &[&str]) -> Self {
+        self.reach.ssh_users = users.iter().map(|u| (*u).to_owned()).collect();
+        self
+    }
+
+    /// Sets a password that its SSH server takes.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.reach.password = Some(password.to_owned());
+        self
+    }
+
+    /// Leaves no way in: no agent, no login.
+    #[must_use]
+    pub fn no_way_in(self) -> Self {
+        self.no_agent().ssh_users(&[]).addresses(&[])
+    }
+
+    /// Lets it not obey an orderly shutdown.
+    #[must_use]
+    pub fn stubborn(mut self) -> Self {
+        self.obeys = false;
+        self
+    }
+
+    /// Lets this many packages be pending, and known to be by its lists.
+    #[must_use]
+    pub fn pending(mut self, count: usize) -> Self {
+        self.packages.pending = count;
+        self
+    }
+
+    /// Lets this many more packages be newer in the repository, unknown to it until its lists are refreshed.
+    #[must_use]
+    pub fn unknown(mut self, count: usize) -> Self {
+        self.packages.unknown = count;
+        self
+    }
+
+    /// Adds a package of its own: installed, and what repository and lists have.
+    #[must_use]
+    pub fn package(mut self, name: &str, installed: &str, latest: &str) -> Self {
+        self.packages.own.push((name.to_owned(), installed.to_owned(), Some(latest.to_owned())));
+        self
+    }
+
+    /// Holds a package back.
+    #[must_use]
+    pub fn hold(mut self, name: &str) -> Self {
+        self.packages.held.insert(name.to_owned());
+        self
+    }
+
+    /// Lets its lists have been refreshed this many milliseconds before the world began; `None` is never.
+    #[must_use]
+    pub fn lists_age_ms(mut self, ago: Option<i64>) -> Self {
+        self.packages.refreshed_ms_ago = ago;
+        self
+    }
+
+    /// Makes the guest. Numbers that must be its own come from `draw`.
+    pub(crate) fn build(&self, node: &str, node_kernel: &str, mut draw: impl FnMut() -> u64) -> Guest {
+        let uuid = super::uuid(draw(), draw());
+        let boot_id = super::uuid(draw(), draw());
+        let mac = draw();
+        let mac = format!("BC:24:11:{:02X}:{:02X}:{:02X}", mac & 0xff, (mac >> 8) & 0xff, (mac >> 16) & 0xff);
+        let (vmid, storage, gib) = (self.vmid, &self.storage, self.disk_gib);
+        let file = matches!(storage.as_str(), "local");
+        let mut config: BTreeMap<String, Value> = BTreeMap::new();
+        match self.kind {
+            Kind::Ct => {
+                let address = self.addresses.first().map(|a| format!(",gw=10.88.0.1,ip={a}/16")).unwrap_or_default();
+                let disk = if file { format!("{vmid}/vm-{vmid}-disk-0.raw") } else { format!("subvol-{vmid}-disk-0") };
+                config.insert("arch".into(), json!("amd64"));
+                config.insert("hostname".into(), json!(self.name));
+                config.insert("memory".into(), json!(self.memory_mib));
+                config.insert("swap".into(), json!(512));
+                config.insert("ostype".into(), json!(self.os.id()));
+                config.insert("unprivileged".into(), json!(1));
+                config.insert("rootfs".into(), json!(format!("{storage}:{disk},size={gib}G")));
+                config.insert("net0".into(), json!(format!("name=eth0,bridge=vmbr0{address},hwaddr={mac},type=veth")));
+            }
+            Kind::Vm => {
+                let disk = if file { format!("{vmid}/vm-{vmid}-disk-0.raw") } else { format!("vm-{vmid}-disk-0") };
+                config.insert("name".into(), json!(self.name));
+                config.insert("memory".into(), json!(self.memory_mib.to_string()));
+                config.insert("cores".into(), json!(1));
+                config.insert("ostype".into(), json!("l26"));
+                config.insert("boot".into(), json!("order=scsi0"));
+                config.insert("scsihw".into(), json!("virtio-scsi-pci"));
+                config.insert("scsi0".into(), json!(format!("{storage}:{disk},size={gib}G")));
+                config.insert("net0".into(), json!(format!("virtio={mac},bridge=vmbr0")));
+                config.insert("smbios1".into(), json!(format!("uuid={uuid}")));
+                config.insert("meta".into(), json!("creation-qemu=10.1.2,ctime=1795385505"));
+                if self.agent {
+                    config.insert("agent".into(), json!("1"));
+                }
+            }
+        }
+        config.extend(self.extra.clone());
+        let own_uuid = config
+            .get("smbios1")
+            .and_then(|v| v.as_str())
+            .and_then(|v| v.split(',').find_map(|part| part.strip_prefix("uuid=")).map(str::to_lowercase));
+        let kernel = match self.os {
+            Os::Debian12 => "6.1.0-40-amd64",
+            Os::Debian13 => "6.12.48-amd64",
+            Os::Ubuntu2404 => "6.8.0-85-generic",
+            Os::Alpine322 => "6.12.52-0-lts",
+        };
+        let kernel = if self.kind == Kind::Ct { node_kernel } else { kernel }.to_owned();
+        Guest {
+            vmid,
+            kind: self.kind,
+            name: self.name.clone(),
+            node: node.to_owned(),
+            power: if self.running { Power::Running } else { Power::Stopped },
+            pid: if self.running { 2000 + vmid } else { 0 },
+            template: self.template,
+            lock: self.lock.clone(),
+            config,
+            disk_bytes: gib << 30,
+            memory_bytes: self.memory_mib << 20,
+            snapshots: Vec::new(),
+            parent: None,
+            addresses: self.addresses.clone(),
+            agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },
+            reach: self.reach.clone(),
+            obeys_shutdown: self.obeys,
+            disk_generation: 0,
+            agent_execs: Vec::new(),
+            machine: Machine {
+                hostname: self.name.clone(),
+                boot_id,
+                booted: -3_600_000,
+                product_uuid: own_uuid,
+                os: self.os,
+                kernel_running: kernel.clone(),
+                kernel_installed: kernel,
+                kernel_package: (self.kind == Kind::Vm).then(|| "linux-image".to_owned()),
+                reboot_required: BTreeSet::new(),
+                packages: self.packages.build(),
+            },
+        }
+    }
+}
+
+/// What a node is like. By default: PVE 9.2 on Debian 13, online, all services up, nothing pending.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    pub(crate) online: bool,
+    pub(crate) version: PveVersion,
+    pub(crate) os: Os,
+    pub(crate) ip: Option<String>,
+    pub(crate) kernel: String,
+    pub(crate) services: Vec<Service>,
+    pub(crate) packages: PackageSpec,
+}
+
+impl NodeSpec {
+    pub(crate) fn new() -> Self {
+        Self {
+            online: true,
+            version: PveVersion { version: "9.2.11".into(), release: "9.2".into(), repoid: "14a22df3".into() },
+            os: Os::Debian13,
+            ip: None,
+            kernel: "6.17.2-1-pve".to_owned(),
+            services: super::node::usual_services(),
+            packages: PackageSpec::of(NODE),
+        }
+    }
+
+    /// Lets it be off.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.online = false;
+        self
+    }
+
+    /// Sets its address within the cluster.
+    #[must_use]
+    pub fn ip(mut self, ip: &str) -> Self {
+        self.ip = Some(ip.to_owned());
+        self
+    }
+
+    /// Sets its operating system.
+    #[must_use]
+    pub fn os(mut self, os: Os) -> Self {
+        self.os = os;
+        self
+    }
+
+    /// Lets this many packages be pending, and known to be by its lists. The fourth is the kernel.
+    #[must_use]
+    pub fn pending(mut self, count: usize) -> Self {
+        self.packages.pending = count;
+        self
+    }
+
+    /// Lets this many more packages be newer in the repository, unknown to it until its lists are refreshed.
+    #[must_use]
+    pub fn unknown(mut self, count: usize) -> Self {
+        self.packages.unknown = count;
+        self
+    }
+
+    /// Adds a package of its own: installed, and what repository and lists have.
+    #[must_use]
+    pub fn package(mut self, name: &str, installed: &str, latest: &str) -> Self {
+        self.packages.own.push((name.to_owned(), installed.to_owned(), Some(latest.to_owned())));
+        self
+    }
+
+    /// Takes away the packages that it would have by default.
+    #[must_use]
+    pub fn no_packages(mut self) -> Self {
+        self.packages.stock = &[];
+        self
+    }
+
+    /// Sets the state of a service (`dead` and `inactive`, `failed` and `failed`).
+    #[must_use]
+    pub fn service(mut self, name: &str, state: &str, active: &str) -> Self {
+        for service in self.services.iter_mut().filter(|s| s.name == name) {
+            service.state = state.to_owned();
+            service.active = active.to_owned();
+        }
+        self
+    }
+
+    pub(crate) fn machine(&self, name: &str, boot_id: String, product_uuid: String) -> Machine {
+        Machine {
+            hostname: name.to_owned(),
+            boot_id,
+            booted: -7_200_000,
+            product_uuid: Some(product_uuid),
+            os: self.os,
+            kernel_running: self.kernel.clone(),
+            kernel_installed: self.kernel.clone(),
+            kernel_package: Some("proxmox-kernel-6.17".to_owned()),
+            reboot_required: BTreeSet::new(),
+            packages: self.packages.build(),
+        }
+    }
+}
