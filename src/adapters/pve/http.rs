@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn the_token_is_marked_for_whoever_prints_headers() {
+        let endpoint =
+            ApiEndpoint { host: "h".to_owned(), port: 8006, trust: Trust::Insecure, token: "u@pam!t=secret".into() };
+        let header = HttpTransport::new(&endpoint).unwrap().authorization().unwrap();
+        assert_eq!(header, "PVEAPIToken=u@pam!t=secret");
+        assert!(header.is_sensitive());
+    }
+
+    #[test]
     fn a_body_is_json_nothing_or_shown() {
         assert_eq!(parse(b" \n"), Value::Null);
         assert_eq!(parse(b"{\"data\":1}"), serde_json::json!({"data": 1}));

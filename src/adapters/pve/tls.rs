@@ -125,9 +125,10 @@ pub(super) fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Optio
     None
 }
 
-/// Returns the system's root certificates, read once a process: every host of a fleet needs the same.
-fn system_roots() -> RootCertStore {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+/// Returns the system's root certificates, read once a process: every host of a fleet needs the same,
+/// and a copy for each would be some 100 kB.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let read = || {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
@@ -136,25 +137,25 @@ fn system_roots() -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let (added, ignored) = roots.add_parsable_certificates(found.certs);
         tracing::debug!(target: "proxmaint::pve", added, ignored, "read the system's root certificates");
-        roots
+        Arc::new(roots)
     };
-    ROOTS.get_or_init(read).clone()
+    Arc::clone(ROOTS.get_or_init(read))
 }
 
 /// Reads the certificates of a PEM file as the only roots.
-fn file_roots(path: &Path) -> Result<RootCertStore, TrustError> {
+fn file_roots(path: &Path) -> Result<Arc<RootCertStore>, TrustError> {
     let unreadable = |source| TrustError::CaFile { path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
         let certificate = certificate.map_err(unreadable)?;
         roots.add(certificate).map_err(|source| TrustError::BadCertificate { path: path.to_owned(), source })?;
     }
-    if roots.is_empty() { Err(TrustError::NoCertificate(path.to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(TrustError::NoCertificate(path.to_owned())) } else { Ok(Arc::new(roots)) }
 }
 
 /// Makes the rule that a chain must lead to one of these roots.
-fn chain_rule(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Rule, TrustError> {
-    Ok(Rule::Chain(WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?))
+fn chain_rule(roots: Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Result<Rule, TrustError> {
+    Ok(Rule::Chain(WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build()?))
 }
 
 /// What a certificate is judged by.
