@@ -152,7 +152,7 @@ pub enum Inside {
         /// The path.
         via: Via,
         /// What was found.
-        os: OsFacts,
+        os: Box<OsFacts>,
     },
 }
 

@@ -327,12 +327,13 @@ impl Projection<'_> {
 
     /// Tells whether it is not known how an attempt ended: it is being looked at, or nobody is there any more to know.
     fn doubtful(&self, guest: Option<GuestId>, attempt: Attempt) -> bool {
-        let left_behind = || self.state.record(guest, attempt).is_some_and(|r| r.state == StepState::Working);
+        let left_behind =
+            || self.state.record(&self.state.key(guest, attempt)).is_some_and(|r| r.state == StepState::Working);
         replay(attempt.step) == Replay::Probe && (attempt.mode == Mode::Probe || (!self.running && left_behind()))
     }
 
     fn doubt(&self, guest: Option<GuestId>, attempt: Attempt) -> String {
-        let note = self.state.record(guest, attempt).and_then(|record| record.note.clone());
+        let note = self.state.record(&self.state.key(guest, attempt)).and_then(|record| record.note.clone());
         note.unwrap_or_else(|| "interrupted while it was at work".to_owned())
     }
 

@@ -123,7 +123,7 @@ async fn look_inside(
 ) -> Inside {
     if at.kind == GuestKind::Ct {
         return match inspect(cx, &Place::Ct(at.id), refresh).await {
-            Ok(os) => Inside::Seen { via: Via::Pct, os },
+            Ok(os) => Inside::Seen { via: Via::Pct, os: Box::new(os) },
             Err(fault) => Inside::Unreachable(fault.what),
         };
     }
@@ -143,7 +143,7 @@ async fn look_inside(
         match cx.ports.remote.identity(&place).await {
             Ok(found) if found.product_uuid.as_deref() == Some(uuid) => {
                 return match inspect(cx, &place, refresh).await {
-                    Ok(os) => Inside::Seen { via: Via::Ssh { address }, os },
+                    Ok(os) => Inside::Seen { via: Via::Ssh { address }, os: Box::new(os) },
                     Err(fault) => Inside::Unreachable(format!("{address}: {}", fault.what)),
                 };
             }

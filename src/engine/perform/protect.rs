@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use super::{Context, Report, TaskNews, change_failed, guest_ref, ready_guest, refused};
-use crate::engine::port::{BackupSpec, GuestRef, TaskListing, TaskState};
+use crate::engine::port::{BackupSpec, GuestRef, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{GuestKind, StepKey, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed, Protection};
 use crate::plan::GuestAddr;
+use crate::time::Timestamp;
 
 /// How long vzdump may wait for the node's backup lock: as long as its own default, three hours.
 const BACKUP_LOCK_WAIT: Duration = Duration::from_secs(3 * 3600);
+
+/// How far the node's clock may be off, in milliseconds, when its tasks since a time of ours are asked for.
+const CLOCK_SKEW_MS: i64 = 10 * 60 * 1000;
 
 /// What a look at the guest showed of the step.
 enum Found {
@@ -145,12 +149,10 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
 /// Looks what became of the step: the lock first, since a thing that is being made may be listed already.
 async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Found, Fault> {
     let (_, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
-    let own: Vec<TaskListing> = retried(|| cx.ports.pve.tasks_of(at, cx.since))
-        .await?
-        .into_iter()
-        .filter(|task| task.kind == way.task_kind(at.kind) && task.started >= cx.since)
-        .collect();
-    if own.iter().any(|task| task.running) {
+    // The node's clock need not agree with ours; a task of the kind that still runs counts whoever began it.
+    let since = Timestamp(cx.since.0.saturating_sub(CLOCK_SKEW_MS));
+    let tasks = retried(|| cx.ports.pve.tasks_of(at, since)).await?;
+    if tasks.iter().any(|task| task.running && task.kind == way.task_kind(at.kind)) {
         return Ok(Found::AtWork);
     }
     if let Some(protection) = existing(cx, key, at, way).await? {
@@ -162,15 +164,15 @@ async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Resu
     if lock.as_deref() == Some(way.lock()) {
         return Ok(Found::AtWork);
     }
-    if let Some(task) = cx.task.clone().or_else(|| own.first().map(|task| task.upid.clone())) {
-        return Ok(match retried(|| cx.ports.pve.task(&task)).await? {
-            TaskState::Running => Found::AtWork,
-            TaskState::Failed(why) => Found::Failed(why),
+    if let Some(task) = &cx.task {
+        return match retried(|| cx.ports.pve.task(task)).await? {
+            TaskState::Running => Ok(Found::AtWork),
+            TaskState::Failed(why) => Ok(Found::Failed(why)),
             TaskState::Ok { .. } => {
-                return Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")));
+                Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")))
             }
-            TaskState::Unknown(_) => Found::Absent,
-        });
+            TaskState::Unknown(_) => Ok(Found::Absent),
+        };
     }
     Ok(Found::Absent)
 }
