@@ -294,6 +294,9 @@ impl GuestState {
                 Ph::Upgrading { protection, attempt: self.rounds.first(Step::UpgradeGuest) }
             }
             (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. } | Ph::Checking { .. }), In::Ended(outcome)) => {
+                if phase.attempt()?.mode == Mode::Probe {
+                    return None;
+                }
                 self.ended(phase, outcome)?
             }
             (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. }), In::Probed(found)) => {

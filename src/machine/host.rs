@@ -399,7 +399,7 @@ impl HostState {
         at: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Illegal> {
-        self.expect_current(key, "ended")?;
+        self.expect_current(key, "ended", |mode| mode != Mode::Probe)?;
         let (state, note) = match outcome {
             Outcome::Done(_) | Outcome::AlreadyDone(_) => (StepState::Done, None),
             Outcome::Refused(fault) => (StepState::Refused, Some(fault)),
@@ -409,12 +409,12 @@ impl HostState {
         self.close(key, state, note, at);
         match key.target.guest() {
             Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), at, effects),
-            None => self.own_ended(outcome, effects),
+            None => self.own_ended(outcome, "ended", effects),
         }
     }
 
     /// The table of the node's own steps.
-    fn own_ended(&mut self, outcome: &Outcome, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+    fn own_ended(&mut self, outcome: &Outcome, event: &'static str, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         use HostPhase as Ph;
         let phase = std::mem::replace(&mut self.phase, Ph::Pending);
         self.phase = match (phase, outcome) {
@@ -440,7 +440,7 @@ impl HostState {
                 Ph::Done(HostVerdict::Failed(f.clone()))
             }
             (phase, _) => {
-                let illegal = Illegal::new("host", phase.name(), "ended");
+                let illegal = Illegal::new("host", phase.name(), event);
                 self.phase = phase;
                 return Err(illegal);
             }
@@ -456,7 +456,7 @@ impl HostState {
         at: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Illegal> {
-        self.expect_current(key, "probed")?;
+        self.expect_current(key, "probed", |mode| mode == Mode::Probe)?;
         let (state, note) = match found {
             Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_)) => (StepState::Done, None),
             Probed::Ended(Outcome::Refused(fault)) => (StepState::Refused, Some(fault)),
@@ -482,7 +482,7 @@ impl HostState {
         let (plan, attempt) = (plan.clone(), *attempt);
         let back = HostPhase::UpgradingHost { plan, attempt };
         self.phase = match found {
-            Probed::Ended(outcome) => return self.own_ended(outcome, effects),
+            Probed::Ended(outcome) => return self.own_ended(outcome, "probed", effects),
             Probed::Running => back.with_attempt(attempt.in_mode(Mode::Attach)),
             Probed::NotDone if attempt.round < MAX_ROUNDS => back.with_attempt(attempt.next_round()),
             Probed::NotDone => HostPhase::Held {
@@ -537,7 +537,7 @@ impl HostState {
             },
             (HostPhase::Held { at, .. }, Resolution::Done) => {
                 self.phase = *at;
-                return self.own_ended(&Outcome::AlreadyDone(Detail::Upgraded), effects);
+                return self.own_ended(&Outcome::AlreadyDone(Detail::Upgraded), "resolved", effects);
             }
             (
                 HostPhase::Held { .. }
@@ -675,15 +675,16 @@ impl HostState {
         effects.push(Effect { key, mode: attempt.mode, action });
     }
 
-    /// Refuses an outcome that is not of the attempt in flight.
-    fn expect_current(&self, key: &StepKey, event: &'static str) -> Result<(), Illegal> {
+    /// Refuses an answer that is not of the attempt in flight, or not of the mode that it is in.
+    fn expect_current(&self, key: &StepKey, event: &'static str, fits: impl Fn(Mode) -> bool) -> Result<(), Illegal> {
         let attempt = match key.target.guest() {
             Some(guest) => self.guests.get(&guest).and_then(|guest| guest.phase.attempt()),
             None => self.phase.attempt(),
         };
         match attempt {
-            Some(attempt) if attempt.step == key.step && attempt.round == key.round => Ok(()),
-            _ => Err(Illegal::new("host", "not at that step", event)),
+            Some(attempt) if attempt.step == key.step && attempt.round == key.round && fits(attempt.mode) => Ok(()),
+            Some(_) => Err(Illegal::new("host", "at another step", event)),
+            None => Err(Illegal::new("host", self.phase.name(), event)),
         }
     }
 

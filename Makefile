@@ -1,0 +1,36 @@
+# proxmaint: the commands of its developers. `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test fmt lint unit check-tools bench deny clean
+
+CARGO ?= cargo
+
+help: ## Lists these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+check-tools:
+	@command -v $(CARGO) >/dev/null || { echo "missing: Rust with cargo (https://rustup.rs)"; exit 1; }
+	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "missing: rustfmt (rustup component add rustfmt)"; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "missing: clippy (rustup component add clippy)"; exit 1; }
+
+demo: ## Maintains a simulated fleet, kills the tool half-way, and goes on (needs nothing but Rust)
+	@command -v $(CARGO) >/dev/null || { echo "missing: Rust with cargo (https://rustup.rs)"; exit 1; }
+	@$(CARGO) build --quiet --bin proxmaint --package proxmaint --bin proxmaint-lab --package proxmaint-lab
+	@tests/demo.sh
+
+test: check-tools fmt lint unit ## Runs the whole suite: format, lints, unit, integration, simulation and doc tests
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit:
+	$(CARGO) test --workspace --locked
+
+bench: ## Measures the journal, ratios side by side in one run
+	$(CARGO) bench --bench journal
+
+deny: ## Checks licences, bans and sources of all dependencies (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install cargo-deny)"; exit 1; }
+	cargo deny --config .deny.toml check licenses bans sources
