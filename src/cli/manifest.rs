@@ -3,6 +3,7 @@
 //! Both take the two streams to write to: data goes to `out`, everything else to `err`. They return the exit code: 0, or 1
 //! where the manifest can't be used.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -96,7 +97,13 @@ pub fn check(path: &Path, env: &Env<'_>, out: &mut dyn Write, err: &mut dyn Writ
 pub fn write_error(error: &ManifestError, err: &mut dyn Write) -> io::Result<()> {
     let problems = error.problems();
     if problems.is_empty() {
-        writeln!(err, "error: {error}")?;
+        write!(err, "error: {error}")?;
+        let mut cause = error.source();
+        while let Some(why) = cause {
+            write!(err, ": {why}")?;
+            cause = why.source();
+        }
+        writeln!(err)?;
         if let Some(hint) = error.hint() {
             writeln!(err, "hint: {hint}")?;
         }
@@ -131,11 +138,14 @@ fn destination(host: &HostEntry) -> String {
 
 /// Writes the manifest as a list, one block a host.
 fn human(manifest: &Manifest) -> String {
-    let mut text = String::new();
-    for (i, host) in manifest.hosts.iter().enumerate() {
-        if i > 0 {
-            text.push('\n');
-        }
+    let mut text = format!(
+        "{}: {}, an unfinished run is gone on with for {}\n",
+        manifest.path.display(),
+        count(manifest.hosts.len(), "host"),
+        humantime::format_duration(manifest.defaults.resume_within)
+    );
+    for host in &manifest.hosts {
+        text.push('\n');
         human_host(&mut text, host);
     }
     text
@@ -196,17 +206,11 @@ fn trust(trust: ApiTrust<'_>) -> String {
 #[derive(Debug, Serialize)]
 struct ManifestView<'a> {
     hosts: Vec<HostView<'a>>,
-    path: String,
-    resume_within_seconds: u64,
 }
 
 impl<'a> ManifestView<'a> {
     fn new(manifest: &'a Manifest) -> Self {
-        Self {
-            hosts: manifest.hosts.iter().map(HostView::new).collect(),
-            path: manifest.path.display().to_string(),
-            resume_within_seconds: manifest.defaults.resume_within.as_secs(),
-        }
+        Self { hosts: manifest.hosts.iter().map(HostView::new).collect() }
     }
 }
 

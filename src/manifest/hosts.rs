@@ -12,7 +12,7 @@ use super::guests;
 use super::jump::is_host;
 use super::keys::{self, Key, Level};
 use super::problem::Severity;
-use super::raw::{Found, Given, Reader, find, key_span, span_of};
+use super::raw::{Found, Given, Reader, find, key_span, kind_of, span_of};
 use super::settings::Settings;
 use super::source::Draft;
 use super::types::{ApiOptions, Defaults, HostEntry};
@@ -50,18 +50,24 @@ pub(super) fn read(reader: &mut Reader, file: &Table) -> Content {
     content
 }
 
-/// Warns of keys outside of any table that belong somewhere else or are misspelled.
+/// Warns of keys of the file itself that belong somewhere else or are misspelled.
 fn top_level(reader: &mut Reader, file: &Table) {
     for (name, item) in file.iter() {
         if keys::TOP.contains(&name) {
             continue;
         }
         let span = key_span(file, name).unwrap_or_else(|| span_of(file, name, item));
-        if keys::spelled(name).is_some() || keys::is_section(name) {
-            let hint = "write it below a line [defaults] or [[hosts]]";
-            reader.warn(span, format!("`{name}` has no effect outside of [defaults] and [[hosts]]"), &[hint]);
-        } else if let Some(meant) = keys::nearest(name, keys::TOP) {
-            reader.warn(span, format!("unknown key `{name}`"), &[&format!("did you mean `{meant}`?")]);
+        // `[[host]]` is meant for `[[hosts]]`, `host = ".."` for a line within it.
+        let is_setting = item.is_value() || keys::is_section(name);
+        match keys::nearest(name, keys::TOP) {
+            Some(meant) if !is_setting || keys::spelled(name).is_none() => {
+                reader.warn(span, format!("unknown key `{name}`"), &[&format!("did you mean `{meant}`?")]);
+            }
+            _ if keys::spelled(name).is_some() || keys::is_section(name) => {
+                let hint = "write it below a line [defaults] or [[hosts]]";
+                reader.warn(span, format!("`{name}` has no effect outside of [defaults] and [[hosts]]"), &[hint]);
+            }
+            _ => {}
         }
     }
 }
@@ -70,12 +76,14 @@ fn defaults(reader: &mut Reader, file: &Table) -> (Defaults, Settings) {
     let built_in = Defaults { resume_within: Defaults::RESUME_WITHIN };
     let Some(found) = find(file, "defaults") else { return (built_in, Settings::default()) };
     let Some(table) = found.item.as_table_like() else {
-        reader.wrong_type(&found, "a table");
+        let message = format!("`defaults` must be a table, not {}", kind_of(found.item));
+        reader.error(found.span, message, &["begin it with a line [defaults]"]);
         return (built_in, Settings::default());
     };
     reader.unknown_keys(table, Level::Defaults);
     let resume_within = reader.pick(table, &keys::RESUME_WITHIN, Reader::duration);
     let settings = Settings::read(reader, table);
+    warn_of_idle_insecure(reader, table, &settings, &Settings::default());
     (Defaults { resume_within: resume_within.map_or(Defaults::RESUME_WITHIN, |given| given.value) }, settings)
 }
 
@@ -86,8 +94,9 @@ fn host_tables<'t>(reader: &mut Reader, file: &'t Table) -> Vec<(&'t dyn TableLi
         reader.error(0..0, "there are no hosts", &[HINT]);
         return Vec::new();
     };
-    if found.item.as_table_like().is_some() {
-        reader.error(found.span, "`hosts` must be a list of tables, not a table", &[HINT]);
+    if !found.item.is_array() && !found.item.is_array_of_tables() {
+        let message = format!("`hosts` must be a list of tables, not {}", kind_of(found.item));
+        reader.error(found.span, message, &[HINT]);
         return Vec::new();
     }
     let errors = reader.drafts.len();
@@ -117,19 +126,7 @@ fn host(
         *password_at = password;
     }
 
-    // Checked before anything can return, so that one error does not hide another.
-    let insecure = own.api_insecure.or(defaults.api_insecure).unwrap_or(false);
-    let fingerprint = own.api_fingerprint.or(defaults.api_fingerprint);
-    let ca_file = own.api_ca_file.as_ref().or(defaults.api_ca_file.as_ref());
-    if insecure && own.api_insecure.is_some() && (own.api_fingerprint.is_some() || own.api_ca_file.is_some()) {
-        let at = keys::API_INSECURE.spellings.iter().find_map(|s| find(table, s)).map_or(span.clone(), |f| f.span);
-        let message = if fingerprint.is_some() {
-            "`api_insecure` has no effect, since a fingerprint is given too"
-        } else {
-            "`api_ca_file` has no effect, since `api_insecure` is given too"
-        };
-        reader.warn(at, message, &["keep one of the two"]);
-    }
+    warn_of_idle_insecure(reader, table, &own, defaults);
 
     let host = host?;
     let name_at = name.as_ref().unwrap_or(&host).span.clone();
@@ -141,9 +138,9 @@ fn host(
         api: ApiOptions {
             node: own.api_node.as_ref().or(defaults.api_node.as_ref()).cloned(),
             port: own.api_port.or(defaults.api_port).unwrap_or(ApiOptions::PORT),
-            insecure,
-            ca_file: ca_file.cloned(),
-            fingerprint,
+            insecure: own.api_insecure.or(defaults.api_insecure).unwrap_or(false),
+            ca_file: own.api_ca_file.as_ref().or(defaults.api_ca_file.as_ref()).cloned(),
+            fingerprint: own.api_fingerprint.or(defaults.api_fingerprint),
             // Where one is missing the manifest is refused; the entry still takes part in the search for double names.
             token_env: token_env.map_or_else(String::new, |given| given.value),
             secret_env: secret_env.map_or_else(String::new, |given| given.value),
@@ -155,6 +152,21 @@ fn host(
         unknown_keys,
     };
     Some((entry, name_at))
+}
+
+/// Warns where a table says `api.insecure` although it, or what it falls back to, names something to check against.
+fn warn_of_idle_insecure(reader: &mut Reader, table: &dyn TableLike, own: &Settings, above: &Settings) {
+    let pinned = own.api_fingerprint.or(above.api_fingerprint).is_some();
+    let what = match (own.api_ca_file.is_some() || above.api_ca_file.is_some(), pinned) {
+        (_, true) => "a fingerprint",
+        (true, false) => "a CA file",
+        (false, false) => return,
+    };
+    let insecure = keys::API_INSECURE.spellings.iter().find_map(|spelling| find(table, spelling));
+    if let Some(found) = insecure.filter(|_| own.api_insecure == Some(true)) {
+        let message = format!("`{}` has no effect, since {what} is given too: the certificate is checked", found.name);
+        reader.warn(found.span, message, &["keep one of the two; `api.fingerprint` fits a single host"]);
+    }
 }
 
 /// Reads a key that each host must have.

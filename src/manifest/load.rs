@@ -111,8 +111,12 @@ fn not_utf8(shown: &Path, bytes: &[u8], at: usize) -> Vec<Problem> {
 fn syntax_hints(message: &str) -> Vec<String> {
     let hint = if message.contains("duplicate key") {
         "a key, or a [table], stands once; each host begins with a line [[hosts]] of its own"
+    } else if message.contains("comma") {
+        "within [ ] and { } there is a comma between one and the next; a quote within quotes is written \\\""
     } else if message.contains("quoted") || message.contains("string") {
         "texts stand in quotes: host = \"pve1.example.org\""
+    } else if message.contains("overflow") {
+        "0 stands for the default"
     } else {
         "a line is KEY = VALUE, [defaults], [[hosts]] or # a comment"
     };

@@ -33,3 +33,6 @@ use std::ffi::OsString;
 
 /// Looks up a variable of the environment: `&|name| std::env::var_os(name)` in the program, a table in tests.
 pub type Env<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file can't be read.
-    #[error("can't read the manifest {}: {source}", path.display())]
+    #[error("can't read the manifest {}", path.display())]
     Unreadable {
         /// The path that was tried.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub struct Place {
 impl Place {
     fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         writeln!(f, "{:width$} |", "")?;
-        writeln!(f, "{:width$} | {}", self.line, self.excerpt)?;
+        writeln!(f, "{}", format!("{:width$} | {}", self.line, self.excerpt).trim_end())?;
         writeln!(f, "{:width$} | {}", "", self.marker)
     }
 }

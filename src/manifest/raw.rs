@@ -262,6 +262,9 @@ impl Reader {
         candidates: impl IntoIterator<Item = &'c str>,
     ) {
         if let (Some(meant), Some(span)) = (keys::nearest(path, candidates), key_span(table, name)) {
+            if let Some(item) = table.get(name).filter(|_| meant == "password") {
+                self.secrets.push(span_of(table, name, item));
+            }
             self.warn(span, format!("unknown key `{path}`"), &[&format!("did you mean `{meant}`?")]);
         }
     }
@@ -288,7 +291,8 @@ pub(super) fn key_span(table: &dyn TableLike, name: &str) -> Option<Range<usize>
     table.key(name).and_then(toml_edit::Key::span)
 }
 
-fn kind_of(item: &Item) -> &'static str {
+/// Names the type of what a key holds, for a message.
+pub(super) fn kind_of(item: &Item) -> &'static str {
     match item {
         Item::None => "nothing",
         Item::Value(value) => kind_of_value(value),
@@ -297,6 +301,7 @@ fn kind_of(item: &Item) -> &'static str {
     }
 }
 
+/// Names the type of a value, for a message.
 pub(super) fn kind_of_value(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a string",

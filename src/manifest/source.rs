@@ -79,14 +79,18 @@ impl Source {
         Place { line, column: before.chars().count() + 1, excerpt, marker }
     }
 
-    /// Returns what may be shown of a line that begins at `start`, and carets below what lies in `span`.
+    /// Returns what may be shown of the line `content` that begins at `start`, and carets below what lies in `span`.
     fn excerpt(&self, start: usize, content: &str, span: Range<usize>) -> (String, String) {
+        // An inventory can be one line of megabytes: only what is near the place is looked at. A character has up to four
+        // bytes.
+        let near = |offset: usize| content.floor_char_boundary(offset.saturating_sub(start).min(content.len()));
+        let (low, high) = (near(span.start.saturating_sub(4 * WINDOW)), near(span.start + 8 * WINDOW));
         // The characters to show, each with what it stands for in the text.
         let mut shown: Vec<(char, Range<usize>)> = Vec::new();
-        let first_blot = self.blots.partition_point(|blot| blot.end <= start);
+        let first_blot = self.blots.partition_point(|blot| blot.end <= start + low);
         let mut blots = self.blots[first_blot..].iter().peekable();
-        let mut blotted_until = start;
-        for (at, c) in content.char_indices().map(|(at, c)| (start + at, c)) {
+        let mut blotted_until = 0;
+        for (at, c) in content[low..high].char_indices().map(|(at, c)| (start + low + at, c)) {
             if at < blotted_until {
                 continue;
             }
@@ -103,10 +107,11 @@ impl Source {
         let is_marked = |place: &Range<usize>| place.start < span.end && place.end > span.start;
         let first = shown.iter().position(|(_, place)| is_marked(place) || place.start >= span.start);
         let first = first.unwrap_or(shown.len());
-        let from = if shown.len() > WINDOW { first.saturating_sub(BEFORE) } else { 0 };
+        let is_long = shown.len() > WINDOW || low > 0 || high < content.len();
+        let from = if is_long { first.saturating_sub(BEFORE) } else { 0 };
         let to = shown.len().min(from + WINDOW);
 
-        let mut excerpt: String = if from > 0 { "...".to_owned() } else { String::new() };
+        let mut excerpt = if from > 0 || low > 0 { "...".to_owned() } else { String::new() };
         let mut marker = " ".repeat(excerpt.len());
         for (i, (c, place)) in shown.iter().enumerate().take(to).skip(from) {
             excerpt.push(*c);
@@ -119,7 +124,7 @@ impl Source {
         if first >= to {
             marker.push('^');
         }
-        if to < shown.len() {
+        if to < shown.len() || high < content.len() {
             excerpt.push_str("...");
         }
         (excerpt, marker.trim_end().to_owned())

@@ -82,20 +82,20 @@ pub enum SshArgsError {
         expected: &'static str,
     },
     /// A path that can't be read.
-    #[error("the file of `{option}` can't be told: {source}")]
+    #[error("the file of `{option}` can't be told: {why}")]
     Path {
         /// The option.
         option: String,
         /// Why.
-        source: PathError,
+        why: PathError,
     },
     /// A jump host that can't be read.
-    #[error("the jump host of `{option}` can't be told: {source}")]
+    #[error("the jump host of `{option}` can't be told: {why}")]
     Jump {
         /// The option.
         option: String,
         /// Why.
-        source: JumpError,
+        why: JumpError,
     },
     /// `-J` after an earlier `-J` or `-o ProxyJump`.
     #[error("`-J` is given after another jump host")]
@@ -115,9 +115,7 @@ impl SshArgsError {
             }
             Self::NoValue(_) => "write the value behind it: \"-p 2222\", \"-o Port=2222\"".to_owned(),
             Self::Value { expected, .. } => format!("expected {expected}"),
-            Self::Path { source: PathError::Token(_), .. } => {
-                "write the path out; only %% and %d are expanded".to_owned()
-            }
+            Self::Path { why: PathError::Token(_), .. } => "write the path out; only %% and %d are expanded".to_owned(),
             Self::Path { .. } => "write the path out".to_owned(),
             Self::Jump { .. } => "write [USER@]HOST[:PORT], several with commas between them".to_owned(),
             Self::SecondJump => "name all jump hosts in one -J, with commas between them: -J first,second".to_owned(),
@@ -277,8 +275,7 @@ impl Parser<'_> {
     }
 
     fn jump(&mut self, option: &str, value: &str) -> Result<(), SshArgsError> {
-        let jumps =
-            jump::parse_chain(value).map_err(|source| SshArgsError::Jump { option: option.to_owned(), source })?;
+        let jumps = jump::parse_chain(value).map_err(|why| SshArgsError::Jump { option: option.to_owned(), why })?;
         if !self.first.jump {
             self.first.jump = true;
             self.args.jumps = jumps;
@@ -313,7 +310,7 @@ impl Parser<'_> {
         if value.is_empty() {
             return Err(bad(option, value, "the path of a file"));
         }
-        self.paths.resolve_argument(value).map_err(|source| SshArgsError::Path { option: option.to_owned(), source })
+        self.paths.resolve_argument(value).map_err(|why| SshArgsError::Path { option: option.to_owned(), why })
     }
 }
 

@@ -145,7 +145,8 @@ pub struct ApiOptions {
     pub node: Option<NodeName>,
     /// `api.port`.
     pub port: u16,
-    /// `api.insecure`: whether an unproven certificate is accepted.
+    /// `api.insecure`: whether any certificate is accepted where there is nothing to check it against; see
+    /// [`ApiOptions::trust`].
     pub insecure: bool,
     /// `api.ca_file`: PEM file of the authorities that may have issued the certificate, absolute.
     pub ca_file: Option<PathBuf>,
@@ -161,13 +162,14 @@ impl ApiOptions {
     /// `api.port` where the manifest has none.
     pub const PORT: u16 = 8006;
 
-    /// Returns how the node's certificate is judged: a pin before everything, then `insecure`, then a CA file.
+    /// Returns how the node's certificate is judged: a pin before a CA file, and either before `insecure`, which may have
+    /// been meant for other hosts; so whoever names something to check against gets it checked.
     pub fn trust(&self) -> ApiTrust<'_> {
-        match (self.fingerprint, self.insecure, self.ca_file.as_deref()) {
+        match (self.fingerprint, self.ca_file.as_deref(), self.insecure) {
             (Some(pin), _, _) => ApiTrust::Pinned(pin),
-            (None, true, _) => ApiTrust::Unverified,
-            (None, false, Some(file)) => ApiTrust::CaFile(file),
-            (None, false, None) => ApiTrust::SystemRoots,
+            (None, Some(file), _) => ApiTrust::CaFile(file),
+            (None, None, true) => ApiTrust::Unverified,
+            (None, None, false) => ApiTrust::SystemRoots,
         }
     }
 }
