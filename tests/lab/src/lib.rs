@@ -2,6 +2,7 @@
 //!
 //! It is an independent judge: it shares no code with the tool that it tests.
 
+pub mod api;
 pub mod faults;
 pub mod ledger;
 pub mod world;

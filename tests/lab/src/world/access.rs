@@ -58,6 +58,11 @@ impl Token {
     pub fn full_id(&self) -> String {
         format!("{}!{}", self.user, self.id)
     }
+
+    /// Returns the value of the `Authorization` header.
+    pub fn header(&self) -> String {
+        format!("PVEAPIToken={}={}", self.full_id(), self.secret)
+    }
 }
 
 /// Every privilege that a node of PVE 9 knows.

@@ -206,6 +206,8 @@ impl WorldBuilder {
             issuer: ca_name.clone(),
             san,
             pem: "-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n".to_owned(),
+            key_type: "rsaEncryption".to_owned(),
+            key_bits: 4096,
             not_before: made,
             not_after: made + years * 31_536_000,
         };

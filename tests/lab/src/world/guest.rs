@@ -161,6 +161,13 @@ pub struct Guest {
     pub machine: Machine,
 }
 
+impl Snapshot {
+    /// Returns the guest's config as it was.
+    pub fn config(&self) -> &BTreeMap<String, Value> {
+        &self.config
+    }
+}
+
 impl Guest {
     /// Tells whether it runs.
     pub fn running(&self) -> bool {

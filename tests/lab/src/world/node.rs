@@ -28,8 +28,12 @@ pub struct CertData {
     pub issuer: String,
     /// Its alternative names.
     pub san: Vec<String>,
-    /// Its PEM form; empty until a lab is started.
+    /// Its PEM form.
     pub pem: String,
+    /// The type of its key (`rsaEncryption`, `id-ecPublicKey`).
+    pub key_type: String,
+    /// The size of its key.
+    pub key_bits: u32,
     /// Begin of validity, seconds since the Unix epoch.
     pub not_before: i64,
     /// End of validity, seconds since the Unix epoch.

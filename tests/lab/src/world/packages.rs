@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::agenda::Due;
-use super::tasks::End;
+use super::task::Work;
+use super::tasks::{End, Order};
 use super::{Asker, Change, Ending, Finished, LockHolder, MachineId, Manager, Os, Time, Transaction, World};
 use crate::faults::UpgradeFault;
 use crate::ledger::{Act, Outcome};
@@ -75,6 +76,18 @@ impl World {
         machine.packages.lists = machine.packages.repository.clone();
         machine.packages.lists_refreshed = Some(now);
         self.ledger.settle(entry, Outcome::Done);
+    }
+
+    /// Begins to refresh a node's package lists as a task (`aptupdate`); returns the UPID.
+    pub fn refresh_task(&mut self, now: Time, node: &str, by: &Asker) -> String {
+        self.advance(now);
+        let id = MachineId::node(node);
+        let ledger = self.record(self.now, &id, Act::RefreshLists, None, &by.to_string(), Outcome::Begun);
+        let order = Order { node, kind: "aptupdate", id: String::new(), by, ledger: Some(ledger) };
+        match self.ready(&id) {
+            Err(_) => self.begin_failed_task(order, "command 'apt-get update' failed: exit code 100"),
+            Ok(()) => self.begin_task(order, Work::Refresh, self.durations.refresh),
+        }
     }
 
     /// The refresh that was asked for over the API (`aptupdate`) is at its end.

@@ -97,12 +97,19 @@ impl World {
     pub fn reboot_machine(&mut self, now: Time, id: &MachineId, by: &Asker) {
         self.record(now, id, Act::Reboot, None, &by.to_string(), Outcome::Done);
         match id {
-            MachineId::Node(name) => self.node_down(name),
+            MachineId::Node(name) => self.node_down(name, true),
             MachineId::Guest { .. } => {
                 self.power_off(id);
                 self.power_on(id);
             }
         }
+    }
+
+    /// Reboots a node, or turns it off for good.
+    pub fn power_node(&mut self, now: Time, node: &str, comes_back: bool, by: &Asker) {
+        let act = if comes_back { Act::Reboot } else { Act::Shutdown };
+        self.record(now, &MachineId::node(node), act, None, &by.to_string(), Outcome::Done);
+        self.node_down(node, comes_back);
     }
 
     /// Begins to start (`up`) or shut down several guests of a node: those with `onboot`, or all, or those listed. Returns the UPID.
@@ -211,7 +218,7 @@ impl World {
     }
 
     /// Takes a node down for a reboot: its tasks end without a trace, its guests go down.
-    fn node_down(&mut self, name: &str) {
+    fn node_down(&mut self, name: &str, comes_back: bool) {
         let id = MachineId::node(name);
         self.cut_upgrade(&id);
         let guests = self.guests_on(name);
@@ -226,8 +233,10 @@ impl World {
         for guest in guests {
             self.power_off(&guest);
         }
-        let up = self.now.saturating_add(self.durations.node_reboot);
-        self.agenda.enter(up, Due::NodeUp(name.to_owned()));
+        if comes_back {
+            let up = self.now.saturating_add(self.durations.node_reboot);
+            self.agenda.enter(up, Due::NodeUp(name.to_owned()));
+        }
     }
 
     pub(crate) fn node_up(&mut self, name: &str) {
@@ -274,6 +283,18 @@ impl World {
         }
         let at = self.now.saturating_add(self.durations.ha);
         self.agenda.enter(at, Due::Ha(realm.to_owned(), sid.to_owned()));
+    }
+
+    /// Takes a guest out of HA. Returns whether it was in.
+    pub fn ha_remove(&mut self, now: Time, realm: &str, sid: &str, by: &Asker) -> bool {
+        self.advance(now);
+        let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok()).unwrap_or_default();
+        if self.realms.get_mut(realm).and_then(|r| r.ha.remove(sid)).is_none() {
+            return false;
+        }
+        let id = MachineId::guest(realm, vmid);
+        self.record(self.now, &id, Act::HaChange, Some(sid.to_owned()), &by.to_string(), Outcome::Done);
+        true
     }
 
     /// Notes a stop of a guest under HA; the guest follows later.

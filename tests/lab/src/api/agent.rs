@@ -1,0 +1,154 @@
+//! The guest agent of a VM: three different ways of not answering, and a command that runs while it is asked about.
+//!
+//! The world does not run commands. `agent/exec` only notes them; a transport takes them with [`World::take_agent_exec`], runs
+//! them, and says with [`World::finish_agent_exec`] how they ended.
+
+use serde_json::{Value, json};
+
+use super::call::{Call, Failure};
+use super::guest::{link_local, mac};
+use crate::ledger::{Act, Outcome};
+use crate::world::{Agent, AgentExec, ExecResult, Guest, Kind, MachineId, World};
+
+/// Tells whether the config of a VM has its agent enabled (`agent`: `1`, `enabled=1`, `1,fstrim_cloned_disks=1`).
+pub(crate) fn configured(guest: &Guest) -> bool {
+    let text = match guest.config.get("agent") {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => return false,
+    };
+    text.split(',').any(|part| matches!(part, "1" | "enabled=1"))
+}
+
+/// Returns the guest of the path whose agent answers, or says how it does not.
+fn answering<'a>(call: &'a mut Call<'_>) -> Result<&'a Guest, Failure> {
+    let guest = call.guest()?;
+    if !guest.running() {
+        return Err(Failure::text(format!("VM {} is not running", guest.vmid)));
+    }
+    if !configured(guest) {
+        return Err(Failure::text("No QEMU guest agent configured"));
+    }
+    let up = matches!(guest.agent, Agent::From(at) if at <= call.now());
+    if !up {
+        call.delay_ms = call.world.durations.agent_timeout;
+        return Err(Failure::text("QEMU guest agent is not running"));
+    }
+    call.guest()
+}
+
+/// `POST .../agent/ping`
+pub(crate) fn ping(call: &mut Call<'_>) -> Result<Value, Failure> {
+    answering(call)?;
+    Ok(json!({ "result": {} }))
+}
+
+/// `GET .../agent/get-osinfo`
+pub(crate) fn osinfo(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let machine = &answering(call)?.machine;
+    let os = machine.os;
+    let mut info = json!({
+        "id": os.id(), "name": os.name(), "pretty-name": os.pretty_name(), "version-id": os.version_id(),
+        "machine": "x86_64", "kernel-release": machine.kernel_running, "kernel-version": "#1 SMP PREEMPT_DYNAMIC",
+    });
+    if let Some(codename) = os.codename() {
+        info["version"] = format!("{} ({codename})", os.version_id()).into();
+    }
+    Ok(json!({ "result": info }))
+}
+
+/// `GET .../agent/network-get-interfaces`: the loopback and a container bridge come along, as they do.
+pub(crate) fn interfaces(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let guest = answering(call)?;
+    let address = |ip: &str, prefix: u8| {
+        let kind = if ip.contains(':') { "ipv6" } else { "ipv4" };
+        json!({ "ip-address": ip, "ip-address-type": kind, "prefix": prefix })
+    };
+    let interface = |name: &str, mac: &str, addresses: Vec<Value>| {
+        json!({
+            "name": name, "hardware-address": mac, "ip-addresses": addresses,
+            "statistics": {
+                "rx-bytes": 0, "rx-packets": 0, "rx-errs": 0, "rx-dropped": 0,
+                "tx-bytes": 0, "tx-packets": 0, "tx-errs": 0, "tx-dropped": 0,
+            },
+        })
+    };
+    let mac = mac(guest);
+    let mut own: Vec<Value> = guest.addresses.iter().map(|ip| address(ip, 24)).collect();
+    own.push(address(&link_local(&mac), 64));
+    let lo = vec![address("127.0.0.1", 8), address("::1", 128)];
+    Ok(json!({ "result": [interface("lo", "00:00:00:00:00:00", lo), interface("ens18", &mac, own)] }))
+}
+
+/// `POST .../agent/exec`
+pub(crate) fn exec(call: &mut Call<'_>) -> Result<Value, Failure> {
+    answering(call)?;
+    let command: Vec<String> = call
+        .params
+        .get("command")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    let input = call.opt("input-data").map(str::to_owned);
+    let (id, now, by) = (call.guest_id()?, call.now(), call.asker());
+    Ok(json!({ "pid": call.world.agent_exec(now, &id, command, input, &by.to_string()) }))
+}
+
+/// `GET .../agent/exec-status`
+pub(crate) fn exec_status(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let pid = call.int("pid").and_then(|pid| u32::try_from(pid).ok());
+    let guest = answering(call)?;
+    let exec = guest.agent_execs.iter().find(|e| Some(e.pid) == pid);
+    let exec = exec.ok_or_else(|| Failure::text("Agent error: Invalid parameter 'pid'"))?;
+    let Some(result) = &exec.result else { return Ok(json!({ "exited": 0 })) };
+    let mut answer = json!({ "exited": 1, "exitcode": result.exit });
+    for (name, text) in [("out", &result.out), ("err", &result.err)] {
+        if !text.is_empty() {
+            answer[format!("{name}-data")] = text.clone().into();
+            answer[format!("{name}-truncated")] = 0.into();
+        }
+    }
+    Ok(answer)
+}
+
+impl World {
+    /// Notes a command for a VM's agent; returns its process number.
+    pub(crate) fn agent_exec(
+        &mut self,
+        now: u64,
+        id: &MachineId,
+        command: Vec<String>,
+        input: Option<String>,
+        by: &str,
+    ) -> u32 {
+        self.record(now, id, Act::AgentExec, Some(command.join(" ")), by, Outcome::Begun);
+        let Some(guest) = self.guest_mut(id) else { return 0 };
+        let pid = guest.agent_execs.last().map_or(280, |e| e.pid) + 4;
+        guest.agent_execs.push(AgentExec { pid, command, input, taken: false, result: None });
+        pid
+    }
+
+    /// Takes the next command that was given to the agent of a VM, for a transport to run. Each is taken once.
+    pub fn take_agent_exec(&mut self) -> Option<(MachineId, AgentExec)> {
+        for realm in self.realms.values_mut() {
+            for guest in realm.guests.values_mut().filter(|g| g.kind == Kind::Vm) {
+                if let Some(exec) = guest.agent_execs.iter_mut().find(|e| !e.taken) {
+                    exec.taken = true;
+                    return Some((MachineId::guest(&realm.name, guest.vmid), exec.clone()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Says how a command of an agent ended. Nothing happens where the guest was booted since.
+    pub fn finish_agent_exec(&mut self, id: &MachineId, pid: u32, result: ExecResult) {
+        let exec = self.guest_mut(id).and_then(|g| g.agent_execs.iter_mut().find(|e| e.pid == pid));
+        if let Some(exec) = exec {
+            exec.result = Some(result);
+        }
+    }
+}
