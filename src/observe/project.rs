@@ -159,7 +159,8 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
     }
 }
 
-fn host_standing(phase: &HostPhase) -> HostStanding {
+/// Returns where a host stands.
+pub fn host_standing(phase: &HostPhase) -> HostStanding {
     match phase {
         HostPhase::Pending => HostStanding::Pending,
         HostPhase::Discovering { .. } => HostStanding::Discovering,
