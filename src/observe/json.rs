@@ -277,6 +277,7 @@ impl JsonLines {
             HostEvent::Ended { key, outcome } => say_step("step-ended", key, StepBody::Ended(ended(outcome))),
             HostEvent::Probed { key, found } => say_step("step-probed", key, StepBody::Found(probed(found))),
             HostEvent::Resumed => self.say("resumed", Some(place), Nothing {}),
+            HostEvent::PolicyChanged { .. } => self.say("policy-changed", Some(place), Nothing {}),
             HostEvent::NewRound => self.say("new-round", Some(place), Nothing {}),
             HostEvent::Resolved { guest, resolution } => {
                 self.say("resolved", Some(place), Resolved { guest: *guest, resolution: *resolution });

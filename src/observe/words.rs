@@ -155,6 +155,7 @@ impl Teller {
             HostEvent::Resumed => {
                 (None, "the run went on: what was at work is looked at before anything else".to_owned())
             }
+            HostEvent::PolicyChanged { .. } => (None, "goes on by what the manifest says now".to_owned()),
             HostEvent::NewRound => (None, "is tried again, from looking for updates on".to_owned()),
             HostEvent::Resolved { guest, resolution } => (*guest, resolved(*resolution).to_owned()),
         };
