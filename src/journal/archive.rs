@@ -57,7 +57,9 @@ pub fn archive_finished(
         report.records += compress(dir, name)?;
     }
     sync_dir(&dir.archive())?;
-    if !report.runs.is_empty() {
+    let store = if report.runs.is_empty() {
+        store
+    } else {
         rebuild_without(dir, store.db(), &report.runs)?;
         drop(store);
         swap_in(dir)?;
@@ -65,8 +67,9 @@ pub fn archive_finished(
         for run in store.runs()?.iter().filter(|run| !run.archived) {
             store.load_run(&run.run)?;
         }
-    }
-    remove_archived(dir, lock)?;
+        store
+    };
+    remove_archived(&store)?;
     Ok(report)
 }
 
@@ -133,9 +136,9 @@ fn swap_in(dir: &StateDir) -> Result<()> {
 }
 
 /// Removes the segments of runs that the list of runs has as archived and whose copies are there.
-fn remove_archived(dir: &StateDir, lock: &RunLock) -> Result<()> {
-    let archived = archived_names(dir)?;
-    let runs = Store::open(dir, lock)?.runs()?;
+fn remove_archived(store: &Store) -> Result<()> {
+    let dir = store.dir();
+    let (archived, runs) = (archived_names(dir)?, store.runs()?);
     for name in segment::list(&dir.segments())? {
         let listed = runs.iter().any(|run| run.archived && run.run == name.run);
         if listed && archived.contains(&name) {
