@@ -11,14 +11,17 @@ pub mod resolve;
 pub mod run;
 pub mod state;
 pub mod status;
+pub mod status_command;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
 use crate::manifest::{Manifest, ManifestError};
 use crate::observe::style::Paint;
-use args::{Cli, Command, JournalCommand, ManifestCommand, Output};
+use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
 use diagnostics::Failure;
 use exit_code::Exit;
 
@@ -42,12 +45,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             install_tls();
             run::run(places, args)
         }
-        Command::Status(args) => status::command::status(places, args),
+        Command::Status(args) => status_command::status(places, args),
         Command::Resolve(args) => resolve::resolve(places, args),
         Command::Manifest(command) => manifest_command(&places.config, command),
-        Command::Journal(JournalCommand::Recover) => journal::recover(places),
-        Command::Journal(JournalCommand::Verify) => journal::verify(places),
-        Command::Journal(JournalCommand::Export { run }) => journal::export(places, run.as_deref()),
+        Command::Journal(command) => journal_command(places, command),
     }
 }
 
@@ -71,6 +72,24 @@ fn manifest_failure(error: &ManifestError) -> Failure {
     match manifest::write_error(error, &mut text) {
         Ok(()) => Failure::printed(Exit::Config, String::from_utf8_lossy(&text).into_owned()),
         Err(error) => Failure::new(Exit::Bug, error),
+    }
+}
+
+fn journal_command(places: &Places, command: &JournalCommand) -> Result<Exit, Failure> {
+    let dir = places.state_dir();
+    let now = SystemClock.now();
+    let mut out = io::stdout().lock();
+    let verdict = match command {
+        JournalCommand::Recover => journal::recover(&dir, now, &mut out),
+        JournalCommand::Verify => journal::verify(&dir, now, &mut out),
+        JournalCommand::Export { run } => {
+            let run = run.as_deref().map(|prefix| status_command::find_run(&dir, prefix)).transpose()?;
+            journal::export(&dir, run, &mut out).map(|_| journal::Verdict::Whole)
+        }
+    };
+    match verdict.map_err(run::journal_failure)? {
+        journal::Verdict::Whole => Ok(Exit::Clean),
+        journal::Verdict::Damaged => Ok(Exit::Journal),
     }
 }
 
