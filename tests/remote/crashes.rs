@@ -32,28 +32,28 @@ fn gaps(script: &str) -> Vec<(String, String)> {
     gaps
 }
 
-/// Makes a world whose scripts wait half a second where the real ones wait long.
-fn world(shell: &Shell) -> World {
-    let mut world = World::new(shell);
-    world.edit("await \"$next\" 200", "await \"$next\" 10");
-    world.edit("await \"$next\" 30", "await \"$next\" 5");
-    world
+/// Makes the scripts wait three tenths of a second where the real ones wait long, until [`World::forget_edits`]. Whatever is still on its
+/// way by then is given up, which is one more way for a start to end.
+fn hurry(world: &mut World) {
+    for wait in ["200", "30", "20"] {
+        world.edit(&format!("await \"$next\" {wait}"), "await \"$next\" 3");
+    }
 }
 
 /// Lets a start die at one place, then looks, and starts again.
 async fn die(shell: &Shell, from: &str, to: &str) -> JobState {
-    let mut crashed = world(shell);
-    crashed.edit("await \"$next\" 20;", "await \"$next\" 2;");
+    let mut crashed = World::new(shell);
+    hurry(&mut crashed);
     // Within the start script the runner is in single quotes.
     let quoted = |text: &str| text.replace('\'', "'\\''");
     let (from, to) = if RUNNER.contains(from) { (quoted(from), quoted(to)) } else { (from.to_owned(), to.to_owned()) };
     // Edits come after the replacement of the shell's path, which a line may hold.
-    crashed.edit_once(&from, &to);
+    crashed.edit_raw(&from, &to);
     let first = crashed.adapter().start_job(&place(), &job()).await;
-    crashed.forget_edit();
+    assert_eq!(crashed.raw_edits(), 1, "the script holds {from:?}");
+    let seen = crashed.adapter().job(&place(), JOB).await.expect("a state");
+    crashed.forget_edits();
     let adapter = crashed.adapter();
-
-    let seen = adapter.job(&place(), JOB).await.expect("a state");
     let runs = crashed.runs();
     match &seen {
         JobState::Absent => assert_eq!(runs, 0, "never started, said after {from:?} ({first:?})"),
@@ -120,11 +120,12 @@ async fn a_runner_that_dies_anywhere_never_makes_two_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_comes_after_a_probe_finds_its_slot_given_up() {
     for shell in shells() {
-        let world = world(&shell);
+        let mut world = World::new(&shell);
+        hurry(&mut world);
         // A start whose runner never comes: as where the process could not be made.
         world.shim("setsid", "exit 0");
         let fault = world.adapter().start_job(&place(), &job()).await.expect_err("no runner came");
-        assert_eq!(fault.class, FaultClass::Permanent);
+        assert_eq!(fault.class, FaultClass::Transient);
         assert!(fault.what.contains("did not start"), "{fault:?}");
         assert_eq!(world.claim(1, 0), "void");
         assert_eq!(world.adapter().job(&place(), JOB).await, Ok(JobState::Absent));
@@ -137,6 +138,7 @@ async fn a_runner_that_comes_after_a_probe_finds_its_slot_given_up() {
         assert_eq!(world.runs(), 0);
 
         std::fs::remove_file(world.path("bin/setsid")).expect("removed");
+        world.forget_edits();
         assert_eq!(world.adapter().start_job(&place(), &job()).await, Ok(JobStart::Started));
         assert!(matches!(world.until(over).await, JobState::Finished { exit: 0, .. }));
         assert_eq!(world.claim(2, 0), "run");
@@ -144,15 +146,34 @@ async fn a_runner_that_comes_after_a_probe_finds_its_slot_given_up() {
     }
 }
 
+/// A `setsid` whose runner takes its time until the file `late` is there, as on a machine that is short of everything.
+const LATE: &str = r#"n=0
+while [ ! -e "$W/late" ] && [ $n -lt 1000 ]; do n=$((n + 1)); sleep 0.02; done
+exec "$@""#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_died_behind_a_late_runner_is_absent_for_good() {
+    for shell in shells() {
+        let mut world = World::new(&shell);
+        world.edit("await \"$next\" 30", "await \"$next\" 2");
+        world.edit("if ! await \"$next\" 200", "kill -9 $$\nif ! await \"$next\" 200");
+        world.shim("setsid", LATE);
+        let fault = world.adapter().start_job(&place(), &job()).await.expect_err("it died");
+        assert_eq!(fault.class, FaultClass::Ambiguous);
+        assert_eq!(world.adapter().job(&place(), JOB).await, Ok(JobState::Absent));
+        world.file("late", "");
+        world.quiet().await;
+        assert_eq!(world.runs(), 0, "what was said to be absent began afterwards");
+        assert_eq!(world.adapter().job(&place(), JOB).await, Ok(JobState::Absent));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_a_probe_gave_up_says_so() {
     let mut world = World::new(&shells()[0]);
     world.edit("await \"$next\" 30", "await \"$next\" 1");
-    // A runner that takes its time, as on a machine that is short of everything; meanwhile the job is asked for.
-    world.shim(
-        "setsid",
-        "n=0; while [ ! -e \"$W/late\" ] && [ $n -lt 1000 ]; do n=$((n + 1)); sleep 0.02; done; exec \"$@\"",
-    );
+    // Meanwhile the job is asked for.
+    world.shim("setsid", LATE);
     let adapter = world.adapter();
     let (place, job) = (place(), job());
     let probe = async {

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -63,13 +64,16 @@ pub struct World {
     edits: Vec<(String, String)>,
     /// One more replacement, made before the paths are moved, so that it matches the scripts as they are written.
     raw_edit: Option<(String, String)>,
+    /// How often that one was made.
+    raw_edits: AtomicUsize,
 }
 
 impl World {
     /// Makes a Debian whose upgrade prints a line and ends well.
     pub fn new(shell: &Shell) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let world = Self { dir, shell: shell.clone(), edits: Vec::new(), raw_edit: None };
+        let world =
+            Self { dir, shell: shell.clone(), edits: Vec::new(), raw_edit: None, raw_edits: AtomicUsize::new(0) };
         for sub in ["bin", "applets", "root/var/lib", "root/etc/apk", "root/run", "root/boot", "root/lib/apk/db"] {
             fs::create_dir_all(world.path(sub)).expect("a directory");
         }
@@ -110,13 +114,19 @@ exec "$@""#,
         self.edits.push((from.to_owned(), to.to_owned()));
     }
 
-    /// Replaces a text of the next scripts, as they are written, until [`World::forget_edit`]; one that lacks it is left alone.
-    pub fn edit_once(&mut self, from: &str, to: &str) {
+    /// Replaces a text in the next script that has it, once, as it is written.
+    pub fn edit_raw(&mut self, from: &str, to: &str) {
         self.raw_edit = Some((from.to_owned(), to.to_owned()));
     }
 
-    /// Ends what [`World::edit_once`] began.
-    pub fn forget_edit(&mut self) {
+    /// Counts the replacements that [`World::edit_raw`] made.
+    pub fn raw_edits(&self) -> usize {
+        self.raw_edits.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the scripts as they are from now on.
+    pub fn forget_edits(&mut self) {
+        self.edits.clear();
         self.raw_edit = None;
     }
 
@@ -174,9 +184,12 @@ exec "$@""#,
     fn moved(&self, script: &str) -> String {
         let root = self.path("root");
         let mut script = script.to_owned();
-        if let Some((from, to)) = &self.raw_edit {
-            assert!(script.contains(from.as_str()), "the script holds {from}");
+        if let Some((from, to)) = &self.raw_edit
+            && self.raw_edits() == 0
+            && script.contains(from.as_str())
+        {
             script = script.replacen(from, to, 1);
+            self.raw_edits.fetch_add(1, Ordering::Relaxed);
         }
         for path in MOVED {
             script = script.replace(path, &format!("{}{path}", root.display()));

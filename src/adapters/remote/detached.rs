@@ -23,7 +23,7 @@
 //! | seen | means | answer |
 //! |---|---|---|
 //! | no directory, or no `try` beyond the filled slots, newest slot not `run` | nothing was ever launched | Absent |
-//! | `try.N`, but no `slot.N` | a runner may be on its way: wait 3 s, then fill `slot.N` with `void` | Absent, and it stays so: a late runner finds the slot filled and ends. Or, where the runner was quicker, as below |
+//! | `try.N`, but no `slot.N` | a runner may be on its way: it gets 3 s | as below where it came; else `slot.N` is filled with `void` by link(2), so that a late runner ends: Absent, for good |
 //! | newest slot is `run`, `status` there | ended | Finished |
 //! | ... no `status`; same boot; PID has that START time and is no zombie | works | Running |
 //! | ... that process is gone, but one of its session still carries `PROXMAINT_JOB` | the runner was killed, the work goes on | Running |
@@ -96,8 +96,12 @@ fn refusals(place: &Place, doing: &str, answer: &Answer) -> Result<(), Fault> {
             "what lies in that directory is run as root: see who changed it, then remove it or give it back to root, mode 0700",
         ));
     }
+    if let Some(why) = answer.value("late") {
+        // The slot was given up: this start can't come to anything any more, another one may.
+        return Err(Fault::transient(format!("{doing} on {}: {}", At(place), fragment(&[why]))));
+    }
     if let Some(why) = answer.value("failed") {
-        // Every one of these is said before any work could begin, and after the slot was given up where there was one.
+        // Every one of these is said before a runner was launched.
         return Err(Fault::permanent(format!("{doing} on {}: {}", At(place), fragment(&[why]))));
     }
     Ok(())
