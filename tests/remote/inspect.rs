@@ -206,3 +206,47 @@ async fn a_clean_dpkg_is_clean_and_an_unclean_one_says_why() {
         assert_eq!(adapter.packages_consistent(&place(), PackageManager::Apt).await, Ok(Ok(())));
     }
 }
+
+/// Splits a recorded command's text into exit status, stdout and stderr (`[exit n]`, `[stderr] line`; the first line is the command).
+fn recorded(text: &str) -> (i32, String, String) {
+    let (mut exit, mut out, mut err) = (0, String::new(), String::new());
+    for line in text.lines().skip(1) {
+        if let Some(code) = line.strip_prefix("[exit ").and_then(|rest| rest.strip_suffix(']')) {
+            exit = code.parse().expect("a number");
+        } else if let Some(line) = line.strip_prefix("[stderr] ") {
+            err.push_str(&format!("{line}\n"));
+        } else {
+            out.push_str(&format!("{line}\n"));
+        }
+    }
+    (exit, out, err)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_node_said_is_understood() {
+    let recordings = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/pve/recorded/cli");
+    let read = |name: &str| fs::read_to_string(recordings.join(name)).ok().map(|text| recorded(&text));
+    let all = ["os-release-host.txt", "apt-simulate.txt", "pct-exec-stopped.txt", "pct-exec-unknown.txt"].map(read);
+    let [Some(release), Some(simulated), Some(stopped), Some(unknown)] = all else {
+        println!("not run: the recordings of a real node are not beside the project");
+        return;
+    };
+    let world = World::new(&shells()[0]);
+    world.file("root/etc/os-release", &release.1);
+    world.file("simulate", &simulated.1);
+    let facts = world.adapter().inspect(&place(), false).await.expect("facts");
+    assert_eq!((facts.id.as_str(), facts.manager), ("debian", Some(PackageManager::Apt)));
+    let pending: Vec<_> = facts
+        .pending
+        .iter()
+        .map(|change| (change.name.as_str(), change.old.as_deref(), change.new.as_deref()))
+        .collect();
+    assert_eq!(pending, [("lab-hello", Some("1.0"), Some("2.0"))]);
+    for ((exit, _, stderr), wanted) in [(stopped, "is not running"), (unknown, "no such container")] {
+        world.file("pct.err", &stderr);
+        world.file("pct", &format!("cat \"$W/pct.err\" >&2; exit {exit}"));
+        let fault = world.adapter().identity(&place()).await.expect_err("refused");
+        assert_eq!(fault.class, FaultClass::Permanent);
+        assert!(fault.what.contains(wanted), "{fault:?}");
+    }
+}
