@@ -1,4 +1,5 @@
-//! Crashes at every step of starting a job: whatever is left never leads to a second execution, and is reported as it is.
+//! Crashes at every step of starting a job: whatever is left never leads to a second execution, and is reported as it
+//! is.
 
 use std::process::Command;
 
@@ -12,8 +13,8 @@ use crate::world::{JOB, Shell, World, exists, job, over, place, shells};
 const START: &str = include_str!("../../src/adapters/remote/sh/job_start.sh");
 const RUNNER: &str = include_str!("../../src/adapters/remote/sh/job_runner.sh");
 
-/// Returns every pair of neighbouring lines of a script between which it can be made to die: what it is with `kill` between them must
-/// still be a script.
+/// Returns every pair of neighbouring lines of a script between which it can be made to die: what it is with `kill`
+/// between them must still be a script.
 fn gaps(script: &str) -> Vec<(String, String)> {
     let lines: Vec<&str> = script.lines().collect();
     let mut gaps = Vec::new();
@@ -32,8 +33,8 @@ fn gaps(script: &str) -> Vec<(String, String)> {
     gaps
 }
 
-/// Makes the scripts wait three tenths of a second where the real ones wait long, until [`World::forget_edits`]. Whatever is still on its
-/// way by then is given up, which is one more way for a start to end.
+/// Makes the scripts wait three tenths of a second where the real ones wait long, until [`World::forget_edits`].
+/// Whatever is still on its way by then is given up, which is one more way for a start to end.
 fn hurry(world: &mut World) {
     for wait in ["200", "30", "20"] {
         world.edit(&format!("await \"$next\" {wait}"), "await \"$next\" 3");

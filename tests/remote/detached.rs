@@ -127,7 +127,8 @@ async fn a_pid_alone_proves_nothing() {
         let boot = fields[5].chars().rev().collect::<String>();
         fs::write(world.job_path("slot.1"), claim.replace(fields[5], &boot)).expect("a claim");
         assert!(matches!(world.until(|_| true).await, JobState::Lost { .. }), "another boot");
-        // After a restart of a container, which shares the boot id of its node: this test's own pid, which lives, at another time.
+        // After a restart of a container, which shares the boot id of its node: this test's own pid, which lives, at
+        // another time.
         let own = format!("run {} {} 1 1 {}\n", fields[1], std::process::id(), fields[5]);
         fs::write(world.job_path("slot.1"), own).expect("a claim");
         assert!(matches!(world.until(|_| true).await, JobState::Lost { .. }), "another start time");

@@ -207,7 +207,8 @@ async fn a_clean_dpkg_is_clean_and_an_unclean_one_says_why() {
     }
 }
 
-/// Splits a recorded command's text into exit status, stdout and stderr (`[exit n]`, `[stderr] line`; the first line is the command).
+/// Splits a recorded command's text into exit status, stdout and stderr (`[exit n]`, `[stderr] line`; the first line is
+/// the command).
 fn recorded(text: &str) -> (i32, String, String) {
     let (mut exit, mut out, mut err) = (0, String::new(), String::new());
     for line in text.lines().skip(1) {

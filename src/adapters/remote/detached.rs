@@ -1,5 +1,5 @@
-//! Detached jobs on a target: work that goes on whatever becomes of the connection, of `pct exec` or of proxmaint, and that is found
-//! again by its name.
+//! Detached jobs on a target: work that goes on whatever becomes of the connection, of `pct exec` or of proxmaint, and
+//! that is found again by its name.
 //!
 //! # What is on the target
 //!
@@ -15,10 +15,11 @@
 //!
 //! # Why it runs at most once, and why its state can always be told
 //!
-//! The claim is not the directory but the slot, and it is the *runner* that fills it, with its own identity, durably, before any work
-//! begins. So there is no moment in which something claims to be started without being: whoever crashes before the slot is filled has
-//! started nothing, and whoever comes later may launch another runner without harm, since one runner wins the slot and every other ends.
-//! Two starts at once, a start repeated after a lost connection, a unit restarted by needrestart: all of them end at the filled slot.
+//! The claim is not the directory but the slot, and it is the *runner* that fills it, with its own identity, durably,
+//! before any work begins. So there is no moment in which something claims to be started without being: whoever crashes
+//! before the slot is filled has started nothing, and whoever comes later may launch another runner without harm, since
+//! one runner wins the slot and every other ends. Two starts at once, a start repeated after a lost connection, a unit
+//! restarted by needrestart: all of them end at the filled slot.
 //!
 //! | seen | means | answer |
 //! |---|---|---|
@@ -29,12 +30,13 @@
 //! | ... that process is gone, but one of its session still carries `PROXMAINT_JOB` | the runner was killed, the work goes on | Running |
 //! | ... none of these | | Lost |
 //!
-//! `void` and a later start of the same name take the next slot (64 at most); nothing is ever taken back, so there is no lock to be left
-//! behind and no order of crashes that matters. A pid alone proves nothing, it is reused; with its start time it is unique within a boot.
-//! A container shares the boot id of its node: its restart shows in pid and start time.
+//! `void` and a later start of the same name take the next slot (64 at most); nothing is ever taken back, so there is
+//! no lock to be left behind and no order of crashes that matters. A pid alone proves nothing, it is reused; with its
+//! start time it is unique within a boot. A container shares the boot id of its node: its restart shows in pid and
+//! start time.
 //!
-//! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told from one that was
-//! never sent; asked again under the same name, the two end in one run.
+//! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told
+//! from one that was never sent; asked again under the same name, the two end in one run.
 
 use super::answer::{Answer, Nature};
 use super::exec::At;
@@ -129,7 +131,8 @@ pub(super) fn read_state(place: &Place, doing: &str, answer: &Answer) -> Result<
     match word {
         "absent" => Ok(JobState::Absent),
         "running" => Ok(JobState::Running { log_bytes: number.trim().parse().unwrap_or(0) }),
-        // A status that can't be read is no exit status: the file system lost it, and the work's effect is to be looked for.
+        // A status that can't be read is no exit status: the file system lost it, and the work's effect is to be looked
+        // for.
         "finished" => Ok(match number.trim().parse() {
             Ok(exit) => JobState::Finished { exit, log_tail: log_tail() },
             Err(_) => JobState::Lost { log_tail: log_tail() },
