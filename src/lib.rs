@@ -1,5 +1,6 @@
 //! proxmaint: keeps fleets of Proxmox VE hosts patched, resumably.
 
+pub mod cli;
 pub mod engine;
 pub mod ids;
 pub mod inventory;
