@@ -114,3 +114,6 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
         Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
+//! The command line: one file a command.
+
+pub mod journal;

@@ -130,7 +130,11 @@ fn large_values_come_back() {
     let stream = &loaded.streams[0];
     assert_eq!(stream.checkpoint.as_ref().expect("one").bytes, vec![7; 1 << 20]);
     assert_eq!(stream.tail.iter().map(|e| &e.body).collect::<Vec<_>>(), [&after.body]);
-    assert_eq!(std::fs::read_dir(state.dir.db().join("blobs")).expect("lists").count(), 0, "sled made files it never syncs");
+    assert_eq!(
+        std::fs::read_dir(state.dir.db().join("blobs")).expect("lists").count(),
+        0,
+        "sled made files it never syncs"
+    );
 }
 
 #[test]
@@ -162,8 +166,11 @@ fn events_are_read_beside_a_live_journal() {
     let mut out = Vec::new();
     let filter = EventFilter { run: Some(run(1)), ..EventFilter::default() };
     assert_eq!(export(&state.dir, filter, &mut out).expect("exports"), 20);
-    let lines: Vec<serde_json::Value> =
-        out.split(|c| *c == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> = out
+        .split(|c| *c == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).expect("JSON"))
+        .collect();
     assert_eq!(lines.len(), 20);
     assert_eq!((lines[6]["stream"].as_str(), &lines[6]["body"]["says"]), (Some("host:pve1"), &"3".into()));
     let filter = EventFilter { run: Some(run(9)), ..EventFilter::default() };

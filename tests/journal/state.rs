@@ -37,7 +37,8 @@ fn everything_is_private_whatever_the_umask() {
     for umask in ["000", "077", "277"] {
         let root = tempfile::tempdir().expect("a directory");
         let path = root.path().join("state");
-        let status = child("state::child_uses_everything", &format!("umask {umask}"), &path).stdout(Stdio::null()).status();
+        let status =
+            child("state::child_uses_everything", &format!("umask {umask}"), &path).stdout(Stdio::null()).status();
         assert!(status.expect("runs").success(), "umask {umask}");
         check_modes(&path);
         assert_eq!(fs::read_to_string(path.join(".gitignore")).expect("is there"), "*\n");
@@ -121,7 +122,8 @@ fn child_holds_the_lock() {
 #[test]
 fn a_reader_is_waited_for() {
     let state = State::new();
-    let LockAttempt::Acquired(reader) = RunLock::try_acquire(&state.dir, Purpose::Read, None, NOW).expect("locks") else {
+    let LockAttempt::Acquired(reader) = RunLock::try_acquire(&state.dir, Purpose::Read, None, NOW).expect("locks")
+    else {
         panic!("held");
     };
     let dir = state.dir.clone();
