@@ -48,7 +48,7 @@ pub enum SshError {
         /// What the system said.
         source: io::Error,
     },
-    /// The server would not open a channel or start the command; the command did not run.
+    /// The server would not start the command; it did not run.
     #[error("running a command on {address}: {reason}")]
     Refused {
         /// The target.
@@ -56,7 +56,7 @@ pub enum SshError {
         /// What it said.
         reason: String,
     },
-    /// The connection was dead, or the time was over, before the command was sent; the command did not run.
+    /// The connection was dead, had no channel free, or the time was over before the command was sent; it did not run.
     #[error("running a command on {address}: {reason}; the command was not sent")]
     NotSent {
         /// The target.

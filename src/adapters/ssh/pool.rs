@@ -16,8 +16,10 @@ pub const MAX_HANDSHAKES: usize = 8;
 
 /// Holds the connection to one target.
 ///
-/// At most one connection is made at a time, and one handshake serves all that wait for it. A command that was not sent
-/// because the connection had died is sent once more on a new one; one that may have run never is.
+/// At most one connection is made at a time, and one handshake serves all that wait for it. A command that was not sent,
+/// because the connection had died or the server had no channel left on it, is sent once more on a new one; one that may
+/// have run never is. (sshd counts a command that outlived its deadline until it ends, so channels can run out for good
+/// on a connection. The old one stays open for what still runs on it.)
 pub struct Connection {
     target: SshTarget,
     slots: Semaphore,
