@@ -1,5 +1,6 @@
 //! The SSH adapter against a server of the tests' own: sessions, host keys, jump hosts, the keeper of connections.
 
+mod agent;
 mod host_keys;
 mod jump;
 mod log_in;

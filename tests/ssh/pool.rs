@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use proxmaint::adapters::ssh::SshError;
-use proxmaint::adapters::ssh::pool::{Connection, MAX_CHANNELS};
+use proxmaint::adapters::ssh::pool::{Connection, MAX_CHANNELS, MAX_HANDSHAKES};
+use tokio::net::TcpListener;
 
 use crate::server::{Server, Spec};
 use crate::{Pair, limits, pair, pair_with, until};
@@ -37,7 +39,8 @@ async fn fifty_commands_at_once_complete_on_one_connection_of_eight_channels() {
         assert_eq!((output.exit, output.stdout.len()), (0, 70_000 + format!("{n}\n").len()));
         assert!(output.stdout.ends_with(format!("\0{n}\n").as_bytes()) && output.is_complete());
     }
-    assert_eq!(pair.server.seen.live.load(SeqCst), 1);
+    // One to see the key of a new host, one to log in.
+    assert_eq!((pair.server.connections(), pair.server.seen.live.load(SeqCst)), (2, 1));
     assert_eq!(pair.server.seen.refused.load(SeqCst), 0);
     let most = pair.server.seen.most_open.load(SeqCst);
     assert!((2..=MAX_CHANNELS).contains(&most), "{most} at once");
@@ -62,6 +65,39 @@ async fn never_more_than_eight_channels_are_asked_for() {
     for task in waiting {
         task.abort();
     }
+}
+
+#[tokio::test]
+async fn no_server_gets_more_handshakes_at_once_than_it_may_turn_away() {
+    let pair = pair().await;
+    let connections: Vec<_> = (0..30).map(|_| Connection::new(pair.target.clone())).collect();
+    for output in join_all(connections.iter().map(|connection| connection.exec("true", limits()))).await {
+        assert_eq!(output.unwrap().exit, 0);
+    }
+    assert_eq!(pair.server.seen.live.load(SeqCst), 30);
+    // A connection that only looked at the host key may end a moment after the next began.
+    let most = pair.server.seen.most_starting.load(SeqCst);
+    assert!((2..=2 * MAX_HANDSHAKES).contains(&most), "{most} at once");
+}
+
+#[tokio::test]
+async fn all_that_wait_share_one_time_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pair = pair().await;
+    let mut target = pair.target.clone();
+    target.port = silent.local_addr().unwrap().port();
+    target.connect_timeout = Duration::from_millis(300);
+    let connection = Connection::new(target.clone());
+    let begun = Instant::now();
+    for result in join_all((0..MAX_CHANNELS).map(|_| connection.exec("true", limits()))).await {
+        assert!(matches!(result, Err(SshError::TimedOut { .. })));
+    }
+    let together = begun.elapsed();
+    assert!(together < 4 * target.connect_timeout, "it took {together:?}");
+    // But a call that comes later has a go of its own.
+    let begun = Instant::now();
+    assert!(connection.exec("true", limits()).await.is_err());
+    assert!(begun.elapsed() >= target.connect_timeout);
 }
 
 #[tokio::test]

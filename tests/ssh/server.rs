@@ -50,6 +50,9 @@ pub struct Seen {
     pub key_algorithms: Mutex<Vec<String>>,
     /// Names that it was asked to connect to.
     pub asked_names: Mutex<Vec<String>>,
+    /// Connections that have not logged in yet, and the most of them at once.
+    pub starting: AtomicUsize,
+    pub most_starting: AtomicUsize,
     /// Sessions open on any connection at this moment.
     pub open: AtomicUsize,
     /// The most sessions that were open at once.
@@ -141,11 +144,13 @@ async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, state
     while let Ok((stream, _)) = listener.accept().await {
         state.seen.connections.fetch_add(1, SeqCst);
         state.seen.live.fetch_add(1, SeqCst);
+        let starting = state.seen.starting.fetch_add(1, SeqCst) + 1;
+        state.seen.most_starting.fetch_max(starting, SeqCst);
         let stream = stream.into_std().expect("a socket of the system");
         state.sockets.lock().unwrap().push(stream.try_clone().expect("a second handle"));
         let stream = TcpStream::from_std(stream).expect("a socket of the runtime");
         let open = Arc::new(Open { seen: state.seen.clone(), sessions: Mutex::default() });
-        let connection = Connection { state: state.clone(), open };
+        let connection = Connection { state: state.clone(), open, starting: true };
         let config = config.clone();
         tokio::spawn(async move {
             if let Ok(session) = russh::server::run_stream(config, stream, connection).await {
@@ -159,6 +164,7 @@ async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, state
 struct Connection {
     state: Arc<State>,
     open: Arc<Open>,
+    starting: bool,
 }
 
 /// The open sessions of a connection, each with what runs its command.
@@ -183,6 +189,7 @@ impl Drop for Connection {
             task.abort();
         }
         self.state.seen.live.fetch_sub(1, SeqCst);
+        self.started();
     }
 }
 
@@ -220,6 +227,11 @@ impl Handler for Connection {
         self.state.seen.passwords.fetch_add(1, SeqCst);
         let answers: Vec<_> = answers.map(|answer| String::from_utf8_lossy(&answer).into_owned()).collect();
         Ok(judge(answers.len() == 1 && self.state.spec.password.as_ref() == answers.first()))
+    }
+
+    async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {
+        self.started();
+        Ok(())
     }
 
     async fn channel_open_session(
@@ -296,6 +308,12 @@ impl Handler for Connection {
 }
 
 impl Connection {
+    fn started(&mut self) {
+        if std::mem::take(&mut self.starting) {
+            self.state.seen.starting.fetch_sub(1, SeqCst);
+        }
+    }
+
     fn judge_key(&self, key: &PublicKey) -> Auth {
         judge(self.state.spec.authorized.iter().any(|known| known.key_data() == key.key_data()))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proxmaint::adapters::ssh::{ExecLimits, Session, SshError};
 use proxmaint::machine::outcome::{Fault, FaultClass};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{PATIENCE, limits, pair, pair_with, server::Spec, until};
 
@@ -168,6 +168,68 @@ async fn a_silent_server_with_a_known_key_times_out() {
         .unwrap();
     let error = Session::connect(&target).await.unwrap_err();
     assert!(matches!(error, SshError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_is_found_by_keepalives() {
+    let pair = pair().await;
+    let relay = Relay::start(pair.server.address).await;
+    let mut target = pair.target.clone();
+    target.port = relay.port;
+    target.keepalive_interval = Duration::from_millis(100);
+    let session = Session::connect(&target).await.unwrap();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.exec("sleep 1.5; echo still here", limits()).await }
+    });
+    // As long as the server answers, a command may be quiet for longer than unanswered keepalives are borne.
+    assert_eq!(waiting.await.unwrap().unwrap().stdout, b"still here\n");
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.exec("sleep 600", limits()).await }
+    });
+    until("the command runs", || pair.server.commands().len() == 2).await;
+    relay.freeze();
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(error, SshError::Lost { .. }), "{error}");
+    until("the session knows", || session.is_closed()).await;
+}
+
+/// Stands between client and server, and lets nothing pass any more once it is frozen, without closing anything.
+struct Relay {
+    port: u16,
+    frozen: tokio::sync::watch::Sender<bool>,
+}
+
+impl Relay {
+    async fn start(to: std::net::SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (frozen, freezes) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut freezes = freezes.clone();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(to).await.unwrap();
+                    let frozen = async { freezes.wait_for(|frozen| *frozen).await.is_ok() };
+                    let is_frozen = tokio::select! {
+                        // Either side may hang up.
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => false,
+                        is_frozen = frozen => is_frozen,
+                    };
+                    if is_frozen {
+                        // Both sockets stay open.
+                        std::future::pending::<()>().await;
+                    }
+                });
+            }
+        });
+        Self { port, frozen }
+    }
+
+    fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
 }
 
 #[tokio::test]

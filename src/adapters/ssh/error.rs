@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,7 +10,7 @@ use thiserror::Error;
 use crate::machine::outcome::{Fault, FaultClass};
 
 /// Says why a connection or a command failed. No variant holds the command's text or a secret.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum SshError {
     /// No connection came about: refused, unreachable, not resolved, or broken off before authentication ended.
     #[error("connecting to {address}: {reason}")]
@@ -46,7 +47,7 @@ pub enum SshError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The server would not start the command; it did not run.
     #[error("running a command on {address}: {reason}")]

@@ -48,7 +48,8 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
     /// Bytes of either stream beyond the limit, which were dropped.
     pub dropped: u64,
-    /// Whether something the command left running held its output open, so that later output is missing.
+    /// Whether something that the command left running held its output open: what it writes later is missing, and it is
+    /// sent SIGPIPE for writing. What is to live on must have its output elsewhere.
     pub held_open: bool,
 }
 

@@ -16,6 +16,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyBase64};
 
@@ -272,8 +273,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, (PathBuf, io::Error)> + Send + 'static,
 ) -> Result<T, SshError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|(path, source)| SshError::KnownHosts { path, source }),
-        Err(error) => Err(SshError::KnownHosts { path, source: io::Error::other(error) }),
+        Ok(result) => result.map_err(|(path, source)| SshError::KnownHosts { path, source: Arc::new(source) }),
+        Err(error) => Err(SshError::KnownHosts { path, source: Arc::new(io::Error::other(error)) }),
     }
 }
 

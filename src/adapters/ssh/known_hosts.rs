@@ -54,7 +54,9 @@ fn entry_for(line: &str, name: &str) -> Option<(Says, PublicKey)> {
         "@revoked" => (Says::Revoked, words.next()?),
         "@cert-authority" => {
             // Host certificates are not supported: such a line makes no host known.
-            tracing::debug!("a @cert-authority line of known_hosts is ignored");
+            if words.next().is_some_and(|names| names_match(names, name)) {
+                tracing::info!(host = %name, "a @cert-authority line of known_hosts is ignored: host certificates are not supported");
+            }
             return None;
         }
         marker if marker.starts_with('@') => return None,
