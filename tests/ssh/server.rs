@@ -90,7 +90,6 @@ impl Server {
         let config = Arc::new(russh::server::Config {
             keys: spec.host_keys.clone(),
             auth_rejection_time: Duration::ZERO,
-            nodelay: true,
             ..Default::default()
         });
         let state = Arc::new(State { spec, seen: seen.clone(), sockets: Mutex::default(), groups: Mutex::default() });
@@ -149,6 +148,7 @@ async fn accept(listener: TcpListener, config: Arc<russh::server::Config>, state
         let stream = stream.into_std().expect("a socket of the system");
         state.sockets.lock().unwrap().push(stream.try_clone().expect("a second handle"));
         let stream = TcpStream::from_std(stream).expect("a socket of the runtime");
+        stream.set_nodelay(true).expect("an option of TCP");
         let open = Arc::new(Open { seen: state.seen.clone(), sessions: Mutex::default() });
         let connection = Connection { state: state.clone(), open, starting: true };
         let config = config.clone();
