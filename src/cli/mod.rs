@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::Manifest;
 use crate::observe::style::Paint;
 use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
 use diagnostics::Failure;
@@ -59,20 +59,16 @@ fn install_tls() {
     }
 }
 
-/// Loads the manifest, or fails with all that is wrong with it.
+/// Loads the manifest, or prints all that is wrong with it.
 ///
 /// # Errors
-/// Exit code 1, with each error's file, line and column.
-pub fn load_manifest(path: &Path) -> Result<Manifest, Failure> {
-    Manifest::load(path, &|name| std::env::var_os(name)).map_err(|error| manifest_failure(&error))
-}
-
-fn manifest_failure(error: &ManifestError) -> Failure {
-    let mut text = Vec::new();
-    match manifest::write_error(error, &mut text) {
-        Ok(()) => Failure::printed(Exit::Config, String::from_utf8_lossy(&text).into_owned()),
-        Err(error) => Failure::new(Exit::Bug, error),
-    }
+/// How the program ends where the manifest can't be used.
+pub fn load_manifest(path: &Path) -> Result<Manifest, Exit> {
+    Manifest::load(path, &|name| std::env::var_os(name)).map_err(|error| {
+        // A closed stderr leaves only the exit code to tell of the failure.
+        let _written = manifest::write_error(&error, &mut io::stderr().lock());
+        Exit::Config
+    })
 }
 
 fn journal_command(places: &Places, command: &JournalCommand) -> Result<Exit, Failure> {
@@ -114,6 +110,3 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
         Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
-//! The command line: one file a command.
-
-pub mod journal;

@@ -78,7 +78,8 @@ impl RunView {
 }
 
 impl HostCounts {
-    fn add(&mut self, state: &HostState) {
+    /// Counts a host.
+    pub fn add(&mut self, state: &HostState) {
         self.total += 1;
         let slot = match state.result() {
             HostResult::NothingToDo => &mut self.nothing_to_do,

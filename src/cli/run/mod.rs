@@ -34,7 +34,10 @@ use session::Work;
 /// # Errors
 /// Whatever keeps it from working, with its exit code. What went wrong on hosts is no error but the exit code returned.
 pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
-    let manifest = super::load_manifest(&places.config)?;
+    let manifest = match super::load_manifest(&places.config) {
+        Ok(manifest) => manifest,
+        Err(exit) => return Ok(exit),
+    };
     let selection = Selection { hosts: args.hosts.clone(), max_hosts: args.max_hosts };
     let selected = selection.of(&manifest).map_err(|error| {
         let known = format!("the manifest has: {}", error.known.join(", "));
