@@ -3,3 +3,4 @@
 pub mod args;
 pub mod diagnostics;
 pub mod exit_code;
+pub mod status;
