@@ -110,3 +110,4 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
         Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
+pub mod status;

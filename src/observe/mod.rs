@@ -5,9 +5,12 @@
 //! [`sanitize::clean`] before they reach a terminal.
 
 pub mod json;
+pub mod live;
+pub mod log;
 pub mod plan_view;
 pub mod progress;
 pub mod project;
+pub mod report;
 pub mod sanitize;
 pub mod sink;
 pub mod style;

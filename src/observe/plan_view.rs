@@ -196,7 +196,7 @@ impl Writer<'_> {
                     let label = self.paint.warn("a backup does not cover");
                     self.line(4, &format!("{label}: {what}"));
                 }
-                self.old_lists(4, upgrade.lists_refreshed);
+                self.lists(4, upgrade.lists_refreshed);
                 self.packages(4, &upgrade.pending);
             }
         }
@@ -220,7 +220,7 @@ impl Writer<'_> {
             0 => self.line(2, &format!("node: {}", self.paint.faint("up to date"))),
             _ => self.line(2, &format!("node: {} over SSH", self.paint.good(&upgrade_words(&plan.upgrade.pending)))),
         }
-        self.old_lists(4, plan.upgrade.lists_refreshed);
+        self.lists(4, plan.upgrade.lists_refreshed);
         if let Some(why) = &plan.upgrade.reboot_wanted {
             let label = self.paint.warn("wants a reboot already");
             self.line(4, &format!("{label} (not done by this run): {}", shorten(why, 200)));
@@ -228,15 +228,14 @@ impl Writer<'_> {
         self.packages(4, &plan.upgrade.pending);
     }
 
-    /// Says how old the package lists are: always with `--verbose`, else where they are old or of unknown age.
-    fn old_lists(&mut self, indent: usize, refreshed: Option<Timestamp>) {
+    /// Says how old the package lists are that the plan rests on: a dry run does not refresh them.
+    fn lists(&mut self, indent: usize, refreshed: Option<Timestamp>) {
         let text = match refreshed.map(|at| self.now.since(at)) {
-            None => "the age of its package lists is not known".to_owned(),
+            None => "by package lists of unknown age".to_owned(),
             Some(age) if age >= OLD_LISTS => {
-                format!("its package lists are {} old: there may be more by now", words::span(age))
+                format!("by package lists that are {} old: there may be more by now", words::span(age))
             }
-            Some(age) if self.verbose => format!("its package lists are {} old", words::span(age)),
-            Some(_) => return,
+            Some(age) => format!("by package lists that are {} old", words::span(age)),
         };
         let text = self.paint.faint(&text);
         self.line(indent, &text);
