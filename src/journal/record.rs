@@ -21,11 +21,10 @@ use crate::time::Timestamp;
 /// - 1: the first.
 pub const BODY_VERSION: u16 = 1;
 
-/// A body with its version.
+/// A body with its version. It is no `flatten`: that would read numbers that are keys of maps as texts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Versioned<T> {
     v: u16,
-    #[serde(flatten)]
     body: T,
 }
 
@@ -322,4 +321,75 @@ pub fn encode_meta(meta: &RunMeta) -> Vec<u8> {
 /// A body of a newer version, or of none.
 pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
     decode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::ids::{GuestKind, NodeName};
+    use crate::machine::Rounds;
+    use crate::machine::guest::GuestState;
+    use crate::plan::{Decision, GuestAddr, GuestPlan, SkipReason};
+
+    fn state() -> HostState {
+        let policy = HostPolicy {
+            host: HostId::new("pve1"),
+            node: None,
+            max_parallel: 2,
+            unmanaged: BTreeSet::from([GuestId(105)]),
+            declared: BTreeSet::new(),
+            protect_max_age_ms: 3_600_000,
+        };
+        let plan = GuestPlan {
+            guest: GuestAddr { node: NodeName::new("pve1"), kind: GuestKind::Ct, id: GuestId(101), identity: None },
+            name: "web".to_owned(),
+            decision: Decision::Skip(SkipReason::Template),
+        };
+        let mut state = HostState::new(RunId::new("20261122-000000-test"), policy);
+        state.guests = BTreeMap::from([(GuestId(101), GuestState::new(plan, Rounds::default()))]);
+        state
+    }
+
+    #[test]
+    fn a_checkpoint_is_read_back_as_it_was() {
+        assert_eq!(decode_checkpoint(&encode_checkpoint(&state())).unwrap(), state());
+    }
+
+    #[test]
+    fn a_newer_body_is_told_apart_from_a_broken_one() {
+        assert!(matches!(decode_run(br#"{"v":2,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 2 })));
+        assert!(matches!(decode_run(br#"{"v":1,"body":{"event":"unheard-of"}}"#), Err(BodyError::Malformed(_))));
+    }
+
+    #[test]
+    fn every_event_is_read_back_as_it_was() {
+        let (run, host) = (RunId::new("20261122-000000-test"), HostId::new("pve1"));
+        let key = StepKey {
+            run: run.clone(),
+            target: Target::Guest(host.clone(), GuestId(101)),
+            step: Step::Snapshot,
+            round: 2,
+        };
+        for event in [
+            HostEvent::Begun,
+            HostEvent::TurnGiven,
+            HostEvent::Ended {
+                key: key.clone(),
+                outcome: Outcome::Unknown(crate::machine::outcome::Fault::ambiguous("?")),
+            },
+            HostEvent::TaskStarted { key: key.clone(), task: Upid::new("UPID:pve1:1:2:3:vzsnapshot:101:root@pam:") },
+            HostEvent::Probed { key: key.clone(), found: Probed::NotDone },
+            HostEvent::Resumed,
+            HostEvent::PolicyChanged { policy: state().policy },
+            HostEvent::NewRound,
+            HostEvent::Resolved { guest: Some(GuestId(101)), resolution: Resolution::Retry },
+        ] {
+            let entry = decode_host(&encode_event(&event)).unwrap().into_entry(&run, &host);
+            assert_eq!(entry, HostEntry::Event(event));
+        }
+        let intent = decode_host(&encode_intent(&key, Mode::Act)).unwrap().into_entry(&run, &host);
+        assert_eq!(intent, HostEntry::Intent { key, mode: Mode::Act });
+    }
 }
