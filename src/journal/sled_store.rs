@@ -70,7 +70,6 @@ impl DbBatch {
         self.len += 1;
     }
 
-    #[expect(dead_code, reason = "for repair and pruning, which come next")]
     /// How many keys it has.
     pub fn len(&self) -> usize {
         self.len
@@ -243,6 +242,17 @@ impl Db {
         })?;
         finish(line)?;
         Ok(frames)
+    }
+
+    /// Returns a record's line as it is stored, if there is one.
+    pub fn line(&self, run: &RunId, stream: &StreamId, seq: Seq) -> Result<Option<Vec<u8>>> {
+        let prefix = [&keys::stream_events(run, stream)[..], &seq.0.to_be_bytes()].concat();
+        let mut line = Vec::new();
+        self.walk(&prefix, |_, chunk| {
+            line.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok((!line.is_empty()).then_some(line))
     }
 
     /// Returns a stream's checkpoint.

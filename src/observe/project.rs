@@ -78,7 +78,8 @@ impl RunView {
 }
 
 impl HostCounts {
-    fn add(&mut self, state: &HostState) {
+    /// Counts a host.
+    pub fn add(&mut self, state: &HostState) {
         self.total += 1;
         let slot = match state.result() {
             HostResult::NothingToDo => &mut self.nothing_to_do,
@@ -159,7 +160,8 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
     }
 }
 
-fn host_standing(phase: &HostPhase) -> HostStanding {
+/// Returns where a host stands.
+pub fn host_standing(phase: &HostPhase) -> HostStanding {
     match phase {
         HostPhase::Pending => HostStanding::Pending,
         HostPhase::Discovering { .. } => HostStanding::Discovering,

@@ -1,0 +1,8 @@
+//! The journal on a real file system: batches, crashes, decay, locks and modes.
+
+mod archive;
+mod batches;
+mod crash;
+mod rot;
+mod state;
+mod support;

@@ -1,0 +1,142 @@
+//! Decay: flipped bits and cut files, one at a time, all over the journal. Each time it opens with everything that was acknowledged,
+//! or says that it is damaged and is recovered in full; it never loses anything silently and never panics.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proxmaint::journal::{JournalError, Seq, Store, StreamId, recover, verify};
+
+use crate::support::{State, expected, folded, run, story};
+
+/// What the journal must fold to, by run.
+type Truth = [BTreeMap<StreamId, Vec<u8>>; 2];
+
+#[derive(Debug, Clone)]
+enum Decay {
+    Flip(PathBuf, usize),
+    Cut(PathBuf, usize),
+}
+
+impl Decay {
+    fn strike(&self, root: &Path) {
+        let (Self::Flip(file, at) | Self::Cut(file, at)) = self;
+        let path = root.join(file);
+        let mut bytes = fs::read(&path).expect("reads");
+        match self {
+            Self::Flip(..) => bytes[*at] ^= 1 << (at % 8),
+            Self::Cut(..) => bytes.truncate(*at),
+        }
+        fs::write(path, bytes).expect("writes");
+    }
+}
+
+fn journal() -> (State, Truth) {
+    let state = State::new();
+    let told = [1, 2].map(|n| story(&run(n), 8, 50, 20));
+    for batches in &told {
+        for part in batches.chunks(10) {
+            state.fill(part.to_vec());
+        }
+    }
+    (state, told.map(|batches| expected(&batches)))
+}
+
+/// Files below a directory with their sizes, in order.
+fn files(root: &Path, below: &str) -> Vec<(PathBuf, usize)> {
+    let mut found: Vec<_> = fs::read_dir(root.join(below))
+        .expect("lists")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.file_type().expect("a type").is_file())
+        .map(|entry| (Path::new(below).join(entry.file_name()), entry.metadata().expect("a size").len() as usize))
+        .collect();
+    found.sort();
+    found
+}
+
+/// `count` places, evenly spread over all the bytes of some files.
+fn spread(files: &[(PathBuf, usize)], count: usize) -> Vec<(PathBuf, usize)> {
+    let total: usize = files.iter().map(|(_, size)| size).sum();
+    let place = |n: usize| {
+        let mut at = (2 * n + 1) * total / (2 * count);
+        files.iter().find_map(|(file, size)| {
+            if at < *size {
+                Some((file.clone(), at))
+            } else {
+                at -= size;
+                None
+            }
+        })
+    };
+    (0..count).filter_map(place).collect()
+}
+
+fn load(store: &Store) -> Result<Truth, JournalError> {
+    Ok([folded(store, &run(1))?, folded(store, &run(2))?])
+}
+
+/// Lets one decay happen to a copy; returns whether it was noticed on opening and loading.
+fn survive(sound: &State, truth: &Truth, decay: &Decay) -> bool {
+    let state = sound.copy();
+    decay.strike(&state.path());
+    let read = state.open().and_then(|store| load(&store));
+    match read {
+        Ok(found) => {
+            assert!(found == *truth, "{decay:?}: silent loss");
+            let in_segments = matches!(decay, Decay::Flip(file, _) if file.starts_with("journal/segments"));
+            if in_segments {
+                assert!(!verify(&state.dir, &state.lock()).expect("verifies").is_whole(), "{decay:?}: not verified");
+            } else {
+                return false;
+            }
+        }
+        Err(error) => assert!(error.is_unreadable(), "{decay:?}: {error}"),
+    }
+    let report = recover(&state.dir, &state.lock()).unwrap_or_else(|e| panic!("{decay:?}: {e}"));
+    assert_eq!((report.last, report.kept, report.lost), (Seq(2000), 2000, vec![]), "{decay:?}: {:?}", report.damage);
+    let store = state.open().unwrap_or_else(|e| panic!("{decay:?} after recovery: {e}"));
+    assert!(load(&store).expect("loads") == *truth, "{decay:?}: recovered to something else");
+    true
+}
+
+/// Tries decays of the files below a directory on copies of one journal; returns how many were noticed.
+fn survive_all(below: &str, flips: usize, cuts: usize) -> usize {
+    let (sound, truth) = journal();
+    let files = files(&sound.path(), below);
+    let flips = spread(&files, flips).into_iter().map(|(file, at)| Decay::Flip(file, at));
+    let cuts = spread(&files, cuts).into_iter().map(|(file, at)| Decay::Cut(file, at));
+    let decays: Vec<_> = flips.chain(cuts).collect();
+    let (next, noticed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(decay) = decays.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    noticed.fetch_add(usize::from(survive(&sound, &truth, decay)), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let noticed = noticed.into_inner();
+    println!("{noticed} of {} were noticed", decays.len());
+    noticed
+}
+
+#[test]
+fn the_store_decays() {
+    let noticed = survive_all("journal/db", 100, 50);
+    assert!(noticed > 20, "only {noticed} were noticed: the damage did not reach the store");
+}
+
+#[test]
+fn a_segment_decays() {
+    let noticed = survive_all("journal/segments", 100, 50);
+    assert!(noticed >= 100, "each flip is found, by opening or by verify");
+}
+
+#[test]
+fn the_watermark_decays() {
+    // One damaged slot leaves the other; what is cut off is noticed.
+    let noticed = survive_all("journal", 64, 8);
+    assert_eq!(noticed, 8);
+}
