@@ -110,4 +110,3 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
         Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
-pub mod status;

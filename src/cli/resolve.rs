@@ -47,9 +47,7 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().map_err(|error| Failure::new(Exit::Bug, error))?;
     let journal = SledJournal::start(store).map_err(journal_failure)?;
-    runtime
-        .block_on(state::record_resolution(&journal, &history, &host, &event, now))
-        .map_err(journal_failure)?;
+    runtime.block_on(state::record_resolution(&journal, &history, &host, &event, now)).map_err(journal_failure)?;
     journal.close().map_err(journal_failure)?;
     // The decision is recorded, whoever reads this or not.
     let _written = writeln!(io::stdout(), "recorded; `proxmaint run` goes on with run {run} from there");

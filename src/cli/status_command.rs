@@ -96,8 +96,7 @@ fn stored(dir: &StateDir, store: &Store, args: &StatusArgs) -> Result<String, Fa
         return event_text(dir, &run, args);
     }
     let archived = listed.iter().any(|listed| listed.run == run && listed.archived);
-    let history =
-        if archived { from_segments(dir, &run)? } else { state::load(store, &run).map_err(state_failure)? };
+    let history = if archived { from_segments(dir, &run)? } else { state::load(store, &run).map_err(state_failure)? };
     show(&view(&history, None, args), args)
 }
 

@@ -43,8 +43,10 @@ pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
         let known = format!("the manifest has: {}", error.known.join(", "));
         Failure::new(Exit::Usage, error).hint(known)
     })?;
-    let credentials = Credentials::resolve(selected.iter().copied(), &|name| std::env::var_os(name))
-        .map_err(|error| Failure::new(Exit::Usage, error).hint("set the variables, then run again; nothing was touched"))?;
+    let credentials =
+        Credentials::resolve(selected.iter().copied(), &|name| std::env::var_os(name)).map_err(|error| {
+            Failure::new(Exit::Usage, error).hint("set the variables, then run again; nothing was touched")
+        })?;
     let redactor = redactor(&selected, &credentials);
     warn(&manifest, &selected);
     let runtime = tokio::runtime::Builder::new_multi_thread()

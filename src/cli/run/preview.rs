@@ -88,8 +88,7 @@ impl Preview {
     pub(super) fn print_plan(&self, verbose: bool, clock: &dyn Clock) {
         let paint = Paint::for_stream(&io::stderr());
         // A closed stderr is found out when the question is asked.
-        let _written =
-            write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
+        let _written = write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
     }
 
     /// The question that the plan comes down to.

@@ -92,12 +92,8 @@ impl Work<'_> {
         };
         eprintln!("run {} {why}: what is in doubt is looked at, then it is closed", history.id);
         let closing = RunHistory { hosts: history.hosts.clone(), policy: history.policy.clone(), ..history };
-        let run = RunState::restore(
-            closing.id.clone(),
-            self.args.parallel_hosts,
-            closing.opened_at,
-            closing.hosts.clone(),
-        );
+        let run =
+            RunState::restore(closing.id.clone(), self.args.parallel_hosts, closing.opened_at, closing.hosts.clone());
         let (_requests, waiting) = mpsc::channel(1);
         self.engine(Vec::new()).run(run, Session::Settle, waiting).await.map_err(engine_failure)?;
         state::close_run(&self.journal, &closing, reason, SystemClock.now()).await.map_err(journal_failure)

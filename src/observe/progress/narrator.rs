@@ -102,7 +102,9 @@ impl Narrator {
         match event {
             // That one is told below, by what follows from it.
             HostEvent::Planned { .. } => {}
-            HostEvent::Resolved { .. } | HostEvent::PolicyChanged { .. } | HostEvent::NewRound => say(Weight::Step, Tone::Plain, told.guest, told.what),
+            HostEvent::Resolved { .. } | HostEvent::PolicyChanged { .. } | HostEvent::NewRound => {
+                say(Weight::Step, Tone::Plain, told.guest, told.what)
+            }
             _ => say(Weight::Detail, Tone::Plain, told.guest, told.what),
         }
         if let HostEvent::Planned { plan, .. } = event
