@@ -59,7 +59,7 @@ impl RunView {
             next: Vec::new(),
         };
         for state in hosts {
-            view.counts.add(state);
+            view.counts.add(state, running);
             advise(&mut view.next, state, running);
             if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
                 let projection = Projection { state, running, now, detail: ask.detail };
@@ -78,7 +78,7 @@ impl RunView {
 }
 
 impl HostCounts {
-    fn add(&mut self, state: &HostState) {
+    fn add(&mut self, state: &HostState, running: bool) {
         self.total += 1;
         let slot = match state.result() {
             HostResult::NothingToDo => &mut self.nothing_to_do,
@@ -90,7 +90,7 @@ impl HostCounts {
             HostResult::Unfinished => &mut self.unfinished,
         };
         *slot += 1;
-        if !state.is_parked() {
+        if running && !state.is_parked() {
             self.active += 1;
         }
     }
@@ -443,6 +443,13 @@ impl HostView {
     /// Returns how long the host took, or has taken so far.
     pub fn duration(&self) -> Option<Duration> {
         self.duration_ms.map(Duration::from_millis)
+    }
+
+    /// Tells whether the host's reason is that of one of its guests, and not its own.
+    pub fn reason_is_a_guests(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or("");
+        let is_of = |guest: &GuestView| reason.strip_prefix(&guest.label()).is_some_and(|rest| rest.starts_with(": "));
+        self.guests.iter().any(is_of)
     }
 }
 
