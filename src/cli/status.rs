@@ -15,15 +15,12 @@ use crate::observe::report::{painted, verdict};
 use crate::observe::sanitize::{clean, clean_json};
 use crate::observe::style::Paint;
 use crate::observe::view::{
-    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind, RunView, Standing, StepStanding,
+    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RunView, SMALL_FLEET, Standing, StepStanding,
     StepView, VIEW_VERSION,
 };
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
 use crate::time::Timestamp;
-
-/// A fleet with more hosts than this is shown with one line for each host that needs nobody's attention.
-const SMALL_FLEET: usize = 12;
 
 /// Writes a run as a tree: host, guest, step. In a large fleet hosts that came out well, or have not begun, are one line;
 /// steps are shown of what is at work or went wrong. With `everything`, for one host, nothing is left out.
@@ -31,9 +28,7 @@ pub fn tree(view: &RunView, everything: bool, paint: Paint) -> String {
     let mut out = String::new();
     head(&mut out, view, paint);
     for host in &view.hosts {
-        let quiet = matches!(host.phase, HostStanding::Pending)
-            || matches!(host.result, HostResult::NothingToDo | HostResult::Succeeded | HostResult::Skipped);
-        let folded = !everything && quiet && view.hosts.len() > SMALL_FLEET;
+        let folded = !everything && view.counts.total > SMALL_FLEET && host.is_quiet();
         let running = matches!(view.standing, Standing::Running { .. });
         let writer = Writer { out: &mut out, running, everything, paint };
         writer.host(host, folded);
@@ -344,11 +339,8 @@ fn foot(out: &mut String, view: &RunView, everything: bool, paint: Paint) {
             if in_doubt == 1 { "it" } else { "they" }
         );
     }
-    let kept = |kind| {
-        let guests = view.hosts.iter().flat_map(|host| &host.guests);
-        guests.flat_map(|guest| &guest.kept).filter(|kept| kept.kind == kind).count()
-    };
-    let (snapshots, backups) = (kept(KeptKind::Snapshot), kept(KeptKind::Backup));
+    let (snapshots, backups) =
+        view.hosts.iter().fold((0, 0), |sum, host| (sum.0 + host.snapshots, sum.1 + host.backups));
     if snapshots + backups > 0 && !everything {
         let text = [(snapshots, "snapshot"), (backups, "backup")];
         let text = list(text.map(|(n, noun)| if n == 0 { String::new() } else { count(n, noun) }));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::view::{
     Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
-    RunView, Standing, StepStanding, StepView, VIEW_VERSION,
+    RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
 };
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
@@ -58,12 +58,18 @@ impl RunView {
             hosts: Vec::new(),
             next: Vec::new(),
         };
+        let hosts: Vec<&HostState> = hosts.into_iter().collect();
+        let fold = ask.detail == Detail::Brief && hosts.len() > SMALL_FLEET;
         for state in hosts {
             view.counts.add(state, running);
             advise(&mut view.next, state, running);
             if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
                 let projection = Projection { state, running, now, detail: ask.detail };
-                view.hosts.push(projection.host(waits(state)));
+                let mut host = projection.host(waits(state));
+                if fold && host.is_quiet() {
+                    host.guests = Vec::new();
+                }
+                view.hosts.push(host);
             }
         }
         view.result = view.counts.result();
@@ -227,6 +233,8 @@ impl Projection<'_> {
             changed: changes.len(),
             packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
             reboot_wanted: self.host_reboot_wanted(),
+            snapshots: kept_of(&guests, KeptKind::Snapshot),
+            backups: kept_of(&guests, KeptKind::Backup),
             steps: if self.brief_enough(over && !self.went_wrong()) { Vec::new() } else { self.steps(None, held) },
             guests,
         }
@@ -414,6 +422,10 @@ impl Projection<'_> {
         }
         kept
     }
+}
+
+fn kept_of(guests: &[GuestView], kind: KeptKind) -> usize {
+    guests.iter().flat_map(|guest| &guest.kept).filter(|kept| kept.kind == kind).count()
 }
 
 fn protection(phase: &GuestPhase) -> Option<&Protection> {

@@ -42,7 +42,7 @@ pub fn painted(result: HostResult, text: &str, paint: Paint) -> String {
     }
 }
 
-/// Writes the closing report. `width` is the terminal's, where there is one.
+/// Writes the closing report of a full view. `width` is the terminal's, where there is one.
 pub fn text(view: &RunView, width: Option<u16>, paint: Paint) -> String {
     let mut out = table(view, width.unwrap_or(WIDTH), paint);
     out.push('\n');

@@ -78,7 +78,7 @@ fn the_report_of_a_run_with_every_verdict() {
     idle.os.pending = Vec::new();
     world.discovered("pve3", &idle);
     world.discovered("pve4", &clustered("pve4", Vec::new()));
-    let view = world.view(Standing::Interrupted, Detail::Brief, None);
+    let view = world.view(Standing::Interrupted, Detail::Full, None);
     assert_snapshot!(report::text(&view, Some(110), Paint::plain()));
 }
 
@@ -87,7 +87,7 @@ fn a_report_fits_a_narrow_terminal() {
     let mut world = World::new(&["pve1"]);
     world.turns();
     world.ended("pve1", None, Step::Discover, failed(&"a very long reason ".repeat(20)));
-    let text = report::text(&world.view(Standing::Finished, Detail::Brief, None), Some(60), Paint::plain());
+    let text = report::text(&world.view(Standing::Finished, Detail::Full, None), Some(60), Paint::plain());
     let table = text.lines().take_while(|line| !line.starts_with("pve1:"));
     assert!(table.clone().count() > 3 && table.clone().all(|line| line.chars().count() <= 60), "{text}");
 }

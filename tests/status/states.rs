@@ -174,6 +174,9 @@ fn a_large_fleet_folds_what_needs_nobody() {
     world.turns();
     world.whole("pve1", None);
     world.discovered("pve2", &facts("pve2", guests()));
+    let view = world.view(RUNNING, Detail::Brief, None);
+    assert_eq!((view.hosts[0].guests.len(), view.hosts[0].counts.upgraded), (0, 2));
+    assert_eq!(view.hosts[1].guests.len(), 5);
     assert_snapshot!(show(&world, RUNNING));
 }
 
