@@ -12,6 +12,7 @@ use proxmaint::machine::host::HostState;
 use proxmaint::machine::outcome::{Fault, Probed};
 use proxmaint::machine::run::RunResult;
 use proxmaint::observe::json::JsonLines;
+use proxmaint::observe::log::Redactor;
 use proxmaint::observe::progress::Progress;
 use proxmaint::observe::progress::bars::Bars;
 use proxmaint::observe::progress::plain::Plain;
@@ -185,7 +186,7 @@ fn shown(term: &InMemoryTerm, wanted: impl Fn(&str) -> bool) -> String {
 fn bars_show_active_hosts_and_leave_no_ghosts() {
     let term = InMemoryTerm::new(24, 80);
     let target = ProgressDrawTarget::term_like_with_hz(Box::new(term.clone()), 200);
-    let bars = Bars::start(target, false, Paint::plain()).expect("a thread");
+    let bars = Bars::start(target, false, Paint::plain(), Redactor::new()).expect("a thread");
     let mut story = Story::new(World::new(&["pve1", "pve2"]));
     let hosts = [HostId::new("pve1"), HostId::new("pve2")];
     bars.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false });
