@@ -125,7 +125,7 @@ async fn fill(journal: &SledJournal, run: &RunId, events: usize) -> Outcome<()> 
     let mut last = None;
     for n in 0..events {
         let mut batch = one(run, n % HOSTS, n);
-        if (n / HOSTS) % 20 == 0 {
+        if (n / HOSTS).is_multiple_of(20) {
             batch.entries[0].checkpoint = Some(vec![b'c'; 600]);
         }
         last = Some(journal.submit(batch).await?);
