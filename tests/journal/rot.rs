@@ -221,3 +221,46 @@ fn a_missing_segment_comes_back_from_the_store() {
         assert_eq!(verify(&state.dir, &state.lock()).expect("verifies").findings, Vec::<String>::new(), "{missing:?}");
     }
 }
+
+/// Removes keys from the store behind the journal's back, as a page of sled does that fell back to an older state.
+fn remove_keys(state: &State, choose: impl FnOnce(Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
+    let store = sled::open(state.dir.db()).expect("opens");
+    let keys = store.iter().keys().map(|key| key.expect("reads").to_vec()).collect();
+    let chosen = choose(keys);
+    assert!(!chosen.is_empty());
+    for key in chosen {
+        store.remove(key).expect("removes");
+    }
+    store.flush().expect("flushes");
+}
+
+#[test]
+fn a_store_that_forgot_records_and_looks_sound_is_found_out() {
+    let (sound, truth) = journal();
+    let events = format!("e\0{}\0host:pve3\0", run(1)).into_bytes();
+    let of_stream = |keys: Vec<Vec<u8>>| keys.into_iter().filter(|key| key.starts_with(&events)).collect::<Vec<_>>();
+    type Choice = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
+    let cases: [(&str, Choice); 3] = [
+        ("has not all of run", |mut keys| keys.split_off(keys.len() - 1)),
+        ("has not all of run", |keys| keys),
+        ("follows", |mut keys| vec![keys.remove(keys.len() - 2)]),
+    ];
+    for (says, choose) in cases {
+        let state = sound.copy();
+        // Without its checkpoint the whole stream is read.
+        let checkpoint = format!("c\0{}\0host:pve3\0", run(1)).into_bytes();
+        remove_keys(&state, |keys| keys.into_iter().filter(|key| key.starts_with(&checkpoint)).collect());
+        let store = state.open().expect("its end is as it was");
+        assert!(load(&store).expect("loads") == truth, "a checkpoint is only a shortcut");
+        drop(store);
+        remove_keys(&state, |keys| choose(of_stream(keys)));
+        let store = state.open().expect("its end is as it was");
+        let error = store.load_run(&run(1)).expect_err("is not whole");
+        assert!(error.is_unreadable() && error.to_string().contains(says), "{error}");
+        assert!(folded(&store, &run(2)).expect("is whole") == truth[1]);
+        drop(store);
+        assert!(!verify(&state.dir, &state.lock()).expect("verifies").is_whole());
+        assert_eq!(recover(&state.dir, &state.lock()).expect("recovers").lost, vec![]);
+        assert!(load(&state.open().expect("opens")).expect("loads") == truth);
+    }
+}
