@@ -91,7 +91,7 @@ fn survive(sound: &State, truth: &Truth, decay: &Decay) -> bool {
                 return false;
             }
         }
-        Err(error) => assert!(error.is_unreadable(), "{decay:?}: {error}"),
+        Err(error) => assert!(error.is_unreadable(), "{decay:?}: {error:?}"),
     }
     let report = recover(&state.dir, &state.lock()).unwrap_or_else(|e| panic!("{decay:?}: {e}"));
     assert_eq!((report.last, report.kept, report.lost), (Seq(2000), 2000, vec![]), "{decay:?}: {:?}", report.damage);
