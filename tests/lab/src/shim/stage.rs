@@ -146,7 +146,7 @@ impl Stage {
             );
         }
         let found = known.get_mut(id).ok_or_else(no_machine)?;
-        root::refresh(&found.root, world, machine)?;
+        root::refresh(&found.root, world, id)?;
         found.hold_locks(machine)?;
         Ok(found)
     }
