@@ -10,6 +10,8 @@ mod cluster;
 mod guest;
 mod guest_acts;
 mod ha;
+#[cfg(test)]
+mod https_tests;
 mod migrate;
 mod node;
 mod params;
