@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Decided, journal_failure};
+use super::{Decided, interrupted_before_anything, journal_failure, unless_interrupted};
 use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
@@ -45,6 +46,7 @@ pub(super) struct Work<'a> {
     pub(super) args: &'a RunArgs,
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
+    pub(super) manifest: &'a Path,
 }
 
 impl Work<'_> {
@@ -55,7 +57,10 @@ impl Work<'_> {
         let _log = Log::open(self.dir.root(), &self.run, self.redactor, console)
             .map_err(|error| Failure::new(Exit::Config, error))?;
         if let Some((history, reason)) = decided.close {
-            self.settle(*history, reason).await?;
+            match unless_interrupted(self.settle(*history, reason)).await {
+                Some(settled) => settled?,
+                None => return Ok(interrupted_before_anything()),
+            }
         }
         let (run, session) = match decided.goes_on {
             Some(mut history) => {
@@ -67,7 +72,9 @@ impl Work<'_> {
             }
             None => {
                 let now = SystemClock.now();
-                state::open_run(&self.journal, &self.run, present, now).await.map_err(journal_failure)?;
+                state::open_run(&self.journal, &self.run, present, self.manifest, now)
+                    .await
+                    .map_err(journal_failure)?;
                 (RunState::open(self.run.clone(), present, now), Session::First)
             }
         };
