@@ -175,8 +175,10 @@ pub enum CommandFault {
         /// Milliseconds.
         after_ms: u64,
     },
-    /// The connection is cut before the command is begun.
+    /// The connection is cut before the command is begun: it never runs.
     CutBefore,
+    /// The connection is cut when the command has ended, before its exit status is sent.
+    CutAtEnd,
     /// The command begins late.
     Late {
         /// Milliseconds.

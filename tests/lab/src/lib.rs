@@ -1,8 +1,103 @@
 //! The lab: a simulated Proxmox VE world with its HTTPS API and SSH, for tests and for the demo.
 //!
-//! It is an independent judge: it shares no code with the tool that it tests.
+//! It is an independent judge: it shares no code with the tool that it tests. [`world`] is the model, synchronous and without a
+//! clock; [`api`] answers requests to it; [`Lab`] puts it into real time behind real sockets on loopback.
+//!
+//! ```no_run
+//! # async fn demo() -> std::io::Result<()> {
+//! use proxmaint_lab::{Lab, world::World};
+//!
+//! let world = World::builder().cluster("lab", ["pve1", "pve2"]).ct("pve1", 101, |ct| ct.pending(3)).build();
+//! let lab = Lab::start(world).await?;
+//! println!("https://{}", lab.api_addr("pve1"));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod api;
 pub mod faults;
 pub mod ledger;
+pub mod live;
+pub mod tls;
 pub mod world;
+
+use std::io;
+use std::net::SocketAddr;
+
+use api::ApiServers;
+use live::Live;
+use world::{Time, World};
+
+/// A running lab. Its servers stop when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    /// The world in real time.
+    pub live: Live,
+    /// The API servers.
+    pub api: ApiServers,
+}
+
+impl Lab {
+    /// Starts the servers of a world.
+    ///
+    /// # Errors
+    /// A socket or a certificate that cannot be had.
+    pub async fn start(mut world: World) -> io::Result<Self> {
+        let configs = tls::issue(&mut world)?;
+        let live = Live::new(world);
+        let api = ApiServers::start(&live, configs).await?;
+        Ok(Self { live, api })
+    }
+
+    /// Looks at the world, or changes it, at the present time.
+    pub fn with<T>(&self, f: impl FnOnce(&mut World, Time) -> T) -> T {
+        self.live.with(f)
+    }
+
+    /// Returns a copy of the world as it is now.
+    pub fn world(&self) -> World {
+        self.with(|world, _| world.clone())
+    }
+
+    /// Returns where the API of a node is.
+    ///
+    /// # Panics
+    /// A node that is not there is a mistake of the test.
+    pub fn api_addr(&self, node: &str) -> SocketAddr {
+        self.api.addr(node).unwrap_or_else(|| panic!("the lab has no node {node}"))
+    }
+
+    /// Returns the certificate of the CA of a cluster or of a node's realm, as PEM.
+    ///
+    /// # Panics
+    /// A cluster or node that is not there is a mistake of the test.
+    pub fn ca_pem(&self, cluster_or_node: &str) -> String {
+        let found = self.with(|world, _| {
+            let realm = world.realms.get(cluster_or_node).or_else(|| world.realm_of(cluster_or_node));
+            realm.map(|r| r.ca.pem.clone())
+        });
+        found.unwrap_or_else(|| panic!("the lab has no cluster or node {cluster_or_node}"))
+    }
+
+    /// Returns the SHA-256 fingerprint of a node's certificate, upper case with colons.
+    ///
+    /// # Panics
+    /// A node that is not there is a mistake of the test.
+    pub fn fingerprint(&self, node: &str) -> String {
+        let found = self.with(|world, _| world.nodes.get(node).map(|n| n.cert.fingerprint.clone()));
+        found.unwrap_or_else(|| panic!("the lab has no node {node}"))
+    }
+
+    /// Returns the name (`root@pam!lab`) and the secret of the token that may do everything on a node, as a manifest's
+    /// environment variables hold them.
+    ///
+    /// # Panics
+    /// A node that is not there is a mistake of the test.
+    pub fn token(&self, node: &str) -> (String, String) {
+        let found = self.with(|world, _| {
+            let token = world.realm_of(node)?.tokens.first()?;
+            Some((token.full_id(), token.secret.clone()))
+        });
+        found.unwrap_or_else(|| panic!("the lab has no node {node}"))
+    }
+}

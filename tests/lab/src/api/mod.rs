@@ -15,6 +15,7 @@ mod node;
 mod params;
 mod request;
 mod routes;
+mod server;
 mod storage;
 mod tasks;
 
@@ -26,6 +27,7 @@ pub use access::Access;
 pub use params::{Kind, Param};
 pub use request::{ApiAnswer, ApiRequest};
 pub use routes::{Endpoint, endpoints};
+pub use server::ApiServers;
 
 use crate::faults::RequestFault;
 use crate::world::{MachineId, Time, World};

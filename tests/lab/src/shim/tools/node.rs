@@ -1,0 +1,153 @@
+//! Tools that say what a machine is: `uname`, `hostname`, and a node's own.
+
+use std::sync::Arc;
+
+use super::{no_machine, not_simulated};
+use crate::shim::call::{Answer, Call, Streams};
+use crate::shim::stage::Stage;
+use crate::world::{Machine, MachineId, Node, Realm};
+
+fn machine(stage: &Stage, call: &Call) -> Option<Machine> {
+    stage.with(|world, now| {
+        world.advance(now);
+        world.machine(&call.machine).cloned()
+    })
+}
+
+fn node(stage: &Stage, call: &Call) -> Option<(Node, Realm)> {
+    let MachineId::Node(name) = &call.machine else { return None };
+    stage.with(|world, now| {
+        world.advance(now);
+        Some((world.nodes.get(name)?.clone(), world.realm_of(name)?.clone()))
+    })
+}
+
+pub(super) async fn uname(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some(machine) = machine(stage, call) else { return no_machine(call, streams).await };
+    let mut flags: String = call.args.iter().map(|arg| arg.trim_start_matches('-')).collect();
+    if flags.is_empty() {
+        flags.push('s');
+    }
+    if flags.contains('a') {
+        "snrvmo".clone_into(&mut flags);
+    }
+    let version = "#1 SMP PREEMPT_DYNAMIC (lab)";
+    let known = [
+        ('s', "Linux"),
+        ('n', machine.hostname.as_str()),
+        ('r', machine.kernel_running.as_str()),
+        ('v', version),
+        ('m', "x86_64"),
+        ('o', "GNU/Linux"),
+    ];
+    let words: Vec<&str> = known.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| *word).collect();
+    streams.done(&format!("{}\n", words.join(" "))).await
+}
+
+pub(super) async fn hostname(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some(machine) = machine(stage, call) else { return no_machine(call, streams).await };
+    let name = &machine.hostname;
+    match call.words().as_slice() {
+        [] | ["-s"] => streams.done(&format!("{}\n", name.split('.').next().unwrap_or(name))).await,
+        ["-f" | "--fqdn"] => streams.done(&format!("{name}\n")).await,
+        ["-I"] => {
+            let addresses = stage.with(|world, _| match &call.machine {
+                MachineId::Node(name) => world.nodes.get(name).map(|node| vec![node.ip.clone()]),
+                id @ MachineId::Guest { .. } => world.guest(id).map(|guest| guest.addresses.clone()),
+            });
+            let text: String = addresses.unwrap_or_default().iter().map(|address| format!("{address} ")).collect();
+            streams.done(&format!("{text}\n")).await
+        }
+        _ => not_simulated(call, streams).await,
+    }
+}
+
+pub(super) async fn pveversion(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some((node, _)) = node(stage, call) else { return no_machine(call, streams).await };
+    let (version, kernel) = (&node.version, &node.machine.kernel_running);
+    match call.words().as_slice() {
+        [] => {
+            let text = format!("pve-manager/{}/{} (running kernel: {kernel})\n", version.version, version.repoid);
+            streams.done(&text).await
+        }
+        ["-v" | "--verbose"] => {
+            let packages = node.machine.packages.installed.iter();
+            let lines: String = packages.map(|(name, version)| format!("{name}: {version}\n")).collect();
+            let head =
+                format!("pve-manager: {} (running version: {}/{})\n", version.version, version.version, version.repoid);
+            streams.done(&(head + &lines)).await
+        }
+        _ => not_simulated(call, streams).await,
+    }
+}
+
+pub(super) async fn boot_tool(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some(machine) = machine(stage, call) else { return no_machine(call, streams).await };
+    match call.words().as_slice() {
+        ["kernel", "list"] => {
+            let kernels = std::collections::BTreeSet::from([&machine.kernel_running, &machine.kernel_installed]);
+            let lines: String = kernels.iter().map(|kernel| format!("{kernel}\n")).collect();
+            let head = "Manually selected kernels:\nNone.\n\nAutomatically selected kernels:\n";
+            streams.done(&format!("{head}{lines}")).await
+        }
+        ["status"] => {
+            let text = "E: /etc/kernel/proxmox-boot-uuids does not exist.";
+            streams.fail(2, text).await
+        }
+        _ => not_simulated(call, streams).await,
+    }
+}
+
+pub(super) async fn ha_manager(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some((node, realm)) = node(stage, call) else { return no_machine(call, streams).await };
+    match call.words().as_slice() {
+        // With no resource configured a real node lists no node at all.
+        ["status"] if realm.ha.is_empty() => streams.done("quorum OK\nfencing standby (CRM watchdog standby)\n").await,
+        ["status"] => {
+            let mut text = format!("quorum OK\nmaster {} (active)\n", realm.nodes.first().unwrap_or(&node.name));
+            text.extend(realm.nodes.iter().map(|name| format!("lrm {name} (active)\n")));
+            for (sid, service) in &realm.ha {
+                let vmid = sid.split(':').nth(1).and_then(|vmid| vmid.parse().ok());
+                let on = vmid.and_then(|vmid: u32| realm.guests.get(&vmid)).map_or("-", |guest| guest.node.as_str());
+                text.push_str(&format!("service {sid} ({on}, {})\n", service.state));
+            }
+            streams.done(&text).await
+        }
+        _ => not_simulated(call, streams).await,
+    }
+}
+
+pub(super) async fn pvecm(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    let Some((node, realm)) = node(stage, call) else { return no_machine(call, streams).await };
+    match call.words().as_slice() {
+        ["status"] if !realm.clustered => {
+            let text =
+                "Error: Corosync config '/etc/pve/corosync.conf' does not exist - is this node part of a cluster?";
+            streams.fail(2, text).await
+        }
+        ["status"] => {
+            let members: Vec<Node> =
+                stage.with(|world, _| realm.nodes.iter().filter_map(|name| world.nodes.get(name).cloned()).collect());
+            let (expected, online) = (members.len(), members.iter().filter(|node| node.online).count());
+            let quorum = expected / 2 + 1;
+            let quorate = if online >= quorum { "Yes" } else { "No" };
+            let name = &realm.name;
+            let mut text = format!(
+                "Cluster information\n-------------------\nName:             {name}\nConfig Version:   {expected}\n\
+                 Transport:        knet\nSecure auth:      on\n\nQuorum information\n------------------\n\
+                 Quorum provider:  corosync_votequorum\nNodes:            {online}\nNode ID:          0x{:08x}\n\
+                 Quorate:          {quorate}\n\nVotequorum information\n----------------------\n\
+                 Expected votes:   {expected}\nHighest expected: {expected}\nTotal votes:      {online}\n\
+                 Quorum:           {quorum}  \n\nMembership information\n----------------------\n    \
+                 Nodeid      Votes Name\n",
+                node.nodeid
+            );
+            for member in members.iter().filter(|member| member.online) {
+                let local = if member.name == node.name { " (local)" } else { "" };
+                text.push_str(&format!("0x{:08x}          1 {}{local}\n", member.nodeid, member.ip));
+            }
+            streams.done(&text).await
+        }
+        _ => not_simulated(call, streams).await,
+    }
+}
