@@ -248,23 +248,33 @@ pub struct RunMeta {
     pub result: Option<RunResult>,
 }
 
-/// The folded state of a host, as it is kept beside the events.
+/// The folded state of a host, as it is kept beside the events. It names its version itself, since a flattened body can't
+/// hold a map whose keys are numbers, as that of the guests is.
 #[derive(Debug, Serialize, Deserialize)]
 struct CheckpointBody {
+    v: u16,
     state: HostState,
 }
 
-fn encode<T: Serialize>(body: T) -> Vec<u8> {
-    serde_json::to_vec(&Versioned { v: BODY_VERSION, body })
-        .expect("these types hold no map with keys that are not text, and no number that JSON lacks")
+fn to_json<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body)
+        .expect("these types hold no map with keys that are no text or number, and no number that JSON lacks")
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
+fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
     let VersionOnly { v } = serde_json::from_slice(bytes)?;
     if v > BODY_VERSION {
         return Err(BodyError::Newer { found: v });
     }
-    Ok(serde_json::from_slice::<Versioned<T>>(bytes)?.body)
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+fn encode<T: Serialize>(body: T) -> Vec<u8> {
+    to_json(&Versioned { v: BODY_VERSION, body })
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
+    from_json::<Versioned<T>>(bytes).map(|versioned| versioned.body)
 }
 
 /// Writes a record of the run.
@@ -300,7 +310,7 @@ pub fn decode_host(bytes: &[u8]) -> Result<HostRecord, BodyError> {
 
 /// Writes a host's checkpoint.
 pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
-    encode(CheckpointBody { state: state.clone() })
+    to_json(&CheckpointBody { v: BODY_VERSION, state: state.clone() })
 }
 
 /// Reads a host's checkpoint.
@@ -308,7 +318,7 @@ pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
 /// # Errors
 /// A body of a newer version, or of none.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<HostState, BodyError> {
-    decode::<CheckpointBody>(bytes).map(|body| body.state)
+    from_json::<CheckpointBody>(bytes).map(|body| body.state)
 }
 
 /// Writes what the list of runs shows.
@@ -322,4 +332,39 @@ pub fn encode_meta(meta: &RunMeta) -> Vec<u8> {
 /// A body of a newer version, or of none.
 pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
     decode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ids::{GuestKind, NodeName};
+    use crate::machine::Rounds;
+    use crate::machine::guest::GuestState;
+    use crate::plan::{Decision, GuestAddr, GuestPlan, SkipReason};
+
+    #[test]
+    fn a_checkpoint_of_a_host_with_guests_is_read_back() {
+        let policy = HostPolicy {
+            host: HostId::new("pve1"),
+            node: None,
+            max_parallel: 2,
+            unmanaged: BTreeSet::from([GuestId(102)]),
+            declared: BTreeSet::new(),
+            protect_max_age_ms: 3_600_000,
+        };
+        let mut state = HostState::new(RunId::new("20261122-220640-abcd"), policy);
+        let id = GuestId(101);
+        let guest = GuestAddr { node: NodeName::new("pve1"), kind: GuestKind::Ct, id, identity: None };
+        let plan = GuestPlan { guest, name: String::new(), decision: Decision::Skip(SkipReason::NothingPending) };
+        state.guests.insert(id, GuestState::new(plan, Rounds::default()));
+        assert_eq!(decode_checkpoint(&encode_checkpoint(&state)).unwrap(), state);
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_newer_version_is_refused() {
+        let newer = decode_checkpoint(br#"{"v":2,"state":"whatever"}"#).unwrap_err();
+        assert!(matches!(newer, BodyError::Newer { found: 2 }));
+    }
 }
