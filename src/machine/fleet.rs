@@ -12,6 +12,8 @@ use crate::ids::{ClusterId, HostId, NodeName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Grant {
+    /// The host, which an earlier session left unfinished, may be gone on with.
+    Resume(HostId),
     /// The host may be discovered.
     Begin(HostId),
     /// The host may be changed.
@@ -22,6 +24,8 @@ pub enum Grant {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     parallel: usize,
+    /// Hosts that an earlier session left unfinished: what was at work first, then what was held.
+    interrupted: VecDeque<HostId>,
     /// Hosts that have not begun, in the manifest's order.
     pending: VecDeque<HostId>,
     /// Hosts that take up a place.
@@ -41,9 +45,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Rebuilds the fleet from its hosts' states: for a new run as well as for one read back from the journal.
+    /// Rebuilds the fleet from its hosts' states: for a new run as well as for one read back from the journal. A host that
+    /// was begun takes up no place before it is gone on with, so that those that are held come back a few at a time as well.
     pub fn new<'a>(parallel: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
         let mut fleet = Self { parallel: usize::try_from(parallel.max(1)).unwrap_or(usize::MAX), ..Self::default() };
+        let mut held = Vec::new();
         for state in hosts {
             let host = state.host().clone();
             if let Some(plan) = state.phase.plan() {
@@ -55,17 +61,18 @@ impl Fleet {
             }
             match &state.phase {
                 HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.pending.push_back(host),
-                _ if state.is_parked() => {}
-                _ => {
-                    fleet.active.insert(host);
-                }
+                HostPhase::Done(_) => {}
+                _ if state.is_parked() => held.push(host),
+                _ => fleet.interrupted.push_back(host),
             }
         }
+        fleet.interrupted.extend(held);
         fleet
     }
 
     /// Takes hosts out of the queue; a turn that one of them holds stays with it.
     pub fn leave_out(&mut self, hosts: &BTreeSet<HostId>) {
+        self.interrupted.retain(|host| !hosts.contains(host));
         self.pending.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
     }
@@ -81,10 +88,13 @@ impl Fleet {
         self.turns.get(cluster)
     }
 
-    /// Takes note of where a host stands after an event.
-    pub fn observe(&mut self, state: &HostState) {
+    /// Takes note of where a host stands after an event; `entered` says whether the event led it into its phase. A host
+    /// queues once for what it waits for, so an event that leaves it waiting changes nothing here.
+    pub fn observe(&mut self, state: &HostState, entered: bool) {
         let host = state.host();
         match &state.phase {
+            HostPhase::Pending | HostPhase::AwaitingTurn { .. } if !entered => {}
+            HostPhase::Pending => self.pending.push_back(host.clone()),
             HostPhase::AwaitingTurn { plan } => match &plan.cluster {
                 None => self.ready.push_back(host.clone()),
                 Some(cluster) => match self.turns.get(cluster) {
@@ -111,7 +121,14 @@ impl Fleet {
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } if state.is_parked() => {
                 self.active.remove(host);
             }
-            _ => {}
+            // A host that was held takes up a place again.
+            HostPhase::Discovering { .. }
+            | HostPhase::Snapshotting { .. }
+            | HostPhase::UpgradingGuests { .. }
+            | HostPhase::UpgradingHost { .. }
+            | HostPhase::Verifying { .. } => {
+                self.active.insert(host.clone());
+            }
         }
     }
 
@@ -119,9 +136,17 @@ impl Fleet {
     pub fn grants(&mut self) -> Vec<Grant> {
         let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
         while self.active.len() < self.parallel {
-            let Some(host) = self.next_host() else { break };
-            self.active.insert(host.clone());
-            grants.push(Grant::Begin(host));
+            let grant = match self.interrupted.pop_front() {
+                Some(host) => Grant::Resume(host),
+                None => match self.next_host() {
+                    Some(host) => Grant::Begin(host),
+                    None => break,
+                },
+            };
+            if let Grant::Resume(host) | Grant::Begin(host) = &grant {
+                self.active.insert(host.clone());
+            }
+            grants.push(grant);
         }
         grants
     }
