@@ -4,6 +4,109 @@ pub mod args;
 pub mod connect;
 pub mod diagnostics;
 pub mod exit_code;
+pub mod journal;
 pub mod manifest;
 pub mod policy;
+pub mod resolve;
+pub mod run;
 pub mod state;
+pub mod status;
+pub mod status_command;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
+use crate::manifest::Manifest;
+use crate::observe::style::Paint;
+use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
+use diagnostics::Failure;
+use exit_code::Exit;
+
+/// Does what the command line asks for.
+pub fn main(cli: Cli) -> ExitCode {
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let text = failure.render(Paint::for_stream(&io::stderr()));
+            // A closed stderr leaves only the exit code to tell of the failure.
+            let _written = io::stderr().lock().write_all(text.as_bytes());
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    let places = &cli.places;
+    match &cli.command {
+        Command::Run(args) => {
+            install_tls();
+            run::run(places, args)
+        }
+        Command::Status(args) => status_command::status(places, args),
+        Command::Resolve(args) => resolve::resolve(places, args),
+        Command::Manifest(command) => manifest_command(&places.config, command),
+        Command::Journal(command) => journal_command(places, command),
+    }
+}
+
+/// Chooses ring as the one TLS provider. That somebody chose before is fine: there is no other one in this program.
+fn install_tls() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+}
+
+/// Loads the manifest, or prints all that is wrong with it.
+///
+/// # Errors
+/// How the program ends where the manifest can't be used.
+pub fn load_manifest(path: &Path) -> Result<Manifest, Exit> {
+    Manifest::load(path, &|name| std::env::var_os(name)).map_err(|error| {
+        // A closed stderr leaves only the exit code to tell of the failure.
+        let _written = manifest::write_error(&error, &mut io::stderr().lock());
+        Exit::Config
+    })
+}
+
+fn journal_command(places: &Places, command: &JournalCommand) -> Result<Exit, Failure> {
+    let dir = places.state_dir();
+    let now = SystemClock.now();
+    let mut out = io::stdout().lock();
+    let verdict = match command {
+        JournalCommand::Recover => journal::recover(&dir, now, &mut out),
+        JournalCommand::Verify => journal::verify(&dir, now, &mut out),
+        JournalCommand::Export { run } => {
+            let run = run.as_deref().map(|prefix| status_command::find_run(&dir, prefix)).transpose()?;
+            journal::export(&dir, run, &mut out).map(|_| journal::Verdict::Whole)
+        }
+    };
+    match verdict.map_err(run::journal_failure)? {
+        journal::Verdict::Whole => Ok(Exit::Clean),
+        journal::Verdict::Damaged => Ok(Exit::Journal),
+    }
+}
+
+fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Failure> {
+    let env = |name: &str| std::env::var_os(name);
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let code = match command {
+        ManifestCommand::Show(args) => {
+            let format = match args.output {
+                Output::Human => manifest::ShowFormat::Human,
+                Output::Json => manifest::ShowFormat::Json,
+            };
+            manifest::show(path, format, &env, &mut out, &mut err)
+        }
+        ManifestCommand::Check(_) => manifest::check(path, &env, &mut out, &mut err),
+    };
+    match code {
+        Ok(0) => Ok(Exit::Clean),
+        Ok(_) => Ok(Exit::Config),
+        // Whoever closed the pipe has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Clean),
+        Err(error) => Err(Failure::new(Exit::Config, error)),
+    }
+}

@@ -21,11 +21,10 @@ use crate::time::Timestamp;
 /// - 1: the first.
 pub const BODY_VERSION: u16 = 1;
 
-/// A body with its version.
+/// A body with its version. It is no `flatten`: that would read numbers that are keys of maps as texts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Versioned<T> {
     v: u16,
-    #[serde(flatten)]
     body: T,
 }
 
@@ -248,33 +247,23 @@ pub struct RunMeta {
     pub result: Option<RunResult>,
 }
 
-/// The folded state of a host, as it is kept beside the events. It names its version itself, since a flattened body can't
-/// hold a map whose keys are numbers, as that of the guests is.
+/// The folded state of a host, as it is kept beside the events.
 #[derive(Debug, Serialize, Deserialize)]
 struct CheckpointBody {
-    v: u16,
     state: HostState,
 }
 
-fn to_json<T: Serialize>(body: &T) -> Vec<u8> {
-    serde_json::to_vec(body)
-        .expect("these types hold no map with keys that are no text or number, and no number that JSON lacks")
+fn encode<T: Serialize>(body: T) -> Vec<u8> {
+    serde_json::to_vec(&Versioned { v: BODY_VERSION, body })
+        .expect("these types hold no map with keys that are not text, and no number that JSON lacks")
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
     let VersionOnly { v } = serde_json::from_slice(bytes)?;
     if v > BODY_VERSION {
         return Err(BodyError::Newer { found: v });
     }
-    Ok(serde_json::from_slice(bytes)?)
-}
-
-fn encode<T: Serialize>(body: T) -> Vec<u8> {
-    to_json(&Versioned { v: BODY_VERSION, body })
-}
-
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
-    from_json::<Versioned<T>>(bytes).map(|versioned| versioned.body)
+    Ok(serde_json::from_slice::<Versioned<T>>(bytes)?.body)
 }
 
 /// Writes a record of the run.
@@ -310,7 +299,7 @@ pub fn decode_host(bytes: &[u8]) -> Result<HostRecord, BodyError> {
 
 /// Writes a host's checkpoint.
 pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
-    to_json(&CheckpointBody { v: BODY_VERSION, state: state.clone() })
+    encode(CheckpointBody { state: state.clone() })
 }
 
 /// Reads a host's checkpoint.
@@ -318,7 +307,7 @@ pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
 /// # Errors
 /// A body of a newer version, or of none.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<HostState, BodyError> {
-    from_json::<CheckpointBody>(bytes).map(|body| body.state)
+    decode::<CheckpointBody>(bytes).map(|body| body.state)
 }
 
 /// Writes what the list of runs shows.
@@ -336,7 +325,7 @@ pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::ids::{GuestKind, NodeName};
@@ -344,27 +333,63 @@ mod tests {
     use crate::machine::guest::GuestState;
     use crate::plan::{Decision, GuestAddr, GuestPlan, SkipReason};
 
-    #[test]
-    fn a_checkpoint_of_a_host_with_guests_is_read_back() {
+    fn state() -> HostState {
         let policy = HostPolicy {
             host: HostId::new("pve1"),
             node: None,
             max_parallel: 2,
-            unmanaged: BTreeSet::from([GuestId(102)]),
+            unmanaged: BTreeSet::from([GuestId(105)]),
             declared: BTreeSet::new(),
             protect_max_age_ms: 3_600_000,
         };
-        let mut state = HostState::new(RunId::new("20261122-220640-abcd"), policy);
-        let id = GuestId(101);
-        let guest = GuestAddr { node: NodeName::new("pve1"), kind: GuestKind::Ct, id, identity: None };
-        let plan = GuestPlan { guest, name: String::new(), decision: Decision::Skip(SkipReason::NothingPending) };
-        state.guests.insert(id, GuestState::new(plan, Rounds::default()));
-        assert_eq!(decode_checkpoint(&encode_checkpoint(&state)).unwrap(), state);
+        let plan = GuestPlan {
+            guest: GuestAddr { node: NodeName::new("pve1"), kind: GuestKind::Ct, id: GuestId(101), identity: None },
+            name: "web".to_owned(),
+            decision: Decision::Skip(SkipReason::Template),
+        };
+        let mut state = HostState::new(RunId::new("20261122-000000-test"), policy);
+        state.guests = BTreeMap::from([(GuestId(101), GuestState::new(plan, Rounds::default()))]);
+        state
     }
 
     #[test]
-    fn a_checkpoint_of_a_newer_version_is_refused() {
-        let newer = decode_checkpoint(br#"{"v":2,"state":"whatever"}"#).unwrap_err();
-        assert!(matches!(newer, BodyError::Newer { found: 2 }));
+    fn a_checkpoint_is_read_back_as_it_was() {
+        assert_eq!(decode_checkpoint(&encode_checkpoint(&state())).unwrap(), state());
+    }
+
+    #[test]
+    fn a_newer_body_is_told_apart_from_a_broken_one() {
+        assert!(matches!(decode_run(br#"{"v":2,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 2 })));
+        assert!(matches!(decode_run(br#"{"v":1,"body":{"event":"unheard-of"}}"#), Err(BodyError::Malformed(_))));
+    }
+
+    #[test]
+    fn every_event_is_read_back_as_it_was() {
+        let (run, host) = (RunId::new("20261122-000000-test"), HostId::new("pve1"));
+        let key = StepKey {
+            run: run.clone(),
+            target: Target::Guest(host.clone(), GuestId(101)),
+            step: Step::Snapshot,
+            round: 2,
+        };
+        for event in [
+            HostEvent::Begun,
+            HostEvent::TurnGiven,
+            HostEvent::Ended {
+                key: key.clone(),
+                outcome: Outcome::Unknown(crate::machine::outcome::Fault::ambiguous("?")),
+            },
+            HostEvent::TaskStarted { key: key.clone(), task: Upid::new("UPID:pve1:1:2:3:vzsnapshot:101:root@pam:") },
+            HostEvent::Probed { key: key.clone(), found: Probed::NotDone },
+            HostEvent::Resumed,
+            HostEvent::PolicyChanged { policy: state().policy },
+            HostEvent::NewRound,
+            HostEvent::Resolved { guest: Some(GuestId(101)), resolution: Resolution::Retry },
+        ] {
+            let entry = decode_host(&encode_event(&event)).unwrap().into_entry(&run, &host);
+            assert_eq!(entry, HostEntry::Event(event));
+        }
+        let intent = decode_host(&encode_intent(&key, Mode::Act)).unwrap().into_entry(&run, &host);
+        assert_eq!(intent, HostEntry::Intent { key, mode: Mode::Act });
     }
 }

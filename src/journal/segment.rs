@@ -228,7 +228,6 @@ impl<R: BufRead> SegmentReader<R> {
         self.chain
     }
 
-    #[expect(dead_code, reason = "for repair and pruning, which come next")]
     /// The number of the next record.
     pub fn next_seq(&self) -> Seq {
         self.next

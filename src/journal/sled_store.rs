@@ -70,7 +70,6 @@ impl DbBatch {
         self.len += 1;
     }
 
-    #[expect(dead_code, reason = "for repair and pruning, which come next")]
     /// How many keys it has.
     pub fn len(&self) -> usize {
         self.len
@@ -105,9 +104,10 @@ impl Db {
             match opened {
                 Ok(sled) => break sled,
                 // Our own lock keeps other processes out, so this one is held by a handle of ours that is still being dropped.
-                Err(sled::Error::Io(e))
-                    if e.to_string().contains("could not acquire lock") && started.elapsed() < UNLOCK_PATIENCE =>
-                {
+                Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => {
+                    if started.elapsed() >= UNLOCK_PATIENCE {
+                        return Err(JournalError::io("lock", path, e));
+                    }
                     std::thread::sleep(UNLOCK_RETRY);
                 }
                 Err(e) => return Err(failure("open the store", path, e)),
@@ -245,6 +245,17 @@ impl Db {
         Ok(frames)
     }
 
+    /// Returns a record's line as it is stored, if there is one.
+    pub fn line(&self, run: &RunId, stream: &StreamId, seq: Seq) -> Result<Option<Vec<u8>>> {
+        let prefix = [&keys::stream_events(run, stream)[..], &seq.0.to_be_bytes()].concat();
+        let mut line = Vec::new();
+        self.walk(&prefix, |_, chunk| {
+            line.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok((!line.is_empty()).then_some(line))
+    }
+
     /// Returns a stream's checkpoint.
     pub fn checkpoint(&self, run: &RunId, stream: &StreamId) -> Result<Option<Checkpoint>> {
         let mut value = Vec::new();
@@ -325,8 +336,12 @@ pub(crate) fn read_frame(line: &[u8], run: &RunId, stream: &StreamId, seq: Seq) 
 }
 
 fn failure(what: &str, path: &Path, error: sled::Error) -> JournalError {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
     match error {
-        sled::Error::Io(e) => JournalError::io(what, path, e),
+        // Not refusals of the operating system, but reads that led nowhere: behind the end, at an impossible place, of a missing file.
+        sled::Error::Io(e) if !matches!(e.kind(), UnexpectedEof | InvalidData | InvalidInput | NotFound | Other) => {
+            JournalError::io(what, path, e)
+        }
         other => JournalError::rot(format!("could not {what} {}: {other}", path.display())),
     }
 }

@@ -276,7 +276,6 @@ impl Store {
         self.watermark.sync()
     }
 
-    #[expect(dead_code, reason = "for repair and pruning, which come next")]
     /// Returns the database.
     pub(crate) fn db(&self) -> &Db {
         &self.db
@@ -362,12 +361,13 @@ pub(crate) fn new_db_path(dir: &StateDir) -> PathBuf {
     dir.journal().join("db.new")
 }
 
-#[expect(dead_code, reason = "for repair and pruning, which come next")]
-/// Puts the finished new database in the place of the present one, which is set aside under a name that is returned.
-pub(crate) fn swap_db(dir: &StateDir) -> Result<Option<PathBuf>> {
-    let aside = dir.db().exists().then(|| set_aside(&dir.db())).transpose()?;
-    finish_swap(dir)?;
-    Ok(aside)
+/// Puts the finished new database in the place of the present one, which is moved to `aside`.
+pub(crate) fn swap_db(dir: &StateDir, aside: &Path) -> Result<()> {
+    let db = dir.db();
+    if db.exists() {
+        std::fs::rename(&db, aside).map_err(|e| JournalError::io("set aside", &db, e))?;
+    }
+    finish_swap(dir)
 }
 
 /// Finishes a swap that was interrupted: the new database is complete before the old one is moved away.
@@ -381,17 +381,20 @@ fn finish_swap(dir: &StateDir) -> Result<()> {
 }
 
 /// Moves a file or directory to the first free name `NAME.broken-N`.
-pub(crate) fn set_aside(path: &Path) -> Result<PathBuf> {
+fn set_aside(path: &Path) -> Result<PathBuf> {
+    let aside = free_name(path)?;
+    std::fs::rename(path, &aside).map_err(|e| JournalError::io("set aside", path, e))?;
+    Ok(aside)
+}
+
+/// Returns the first free name `NAME.broken-N`.
+pub(crate) fn free_name(path: &Path) -> Result<PathBuf> {
     const MAX_ASIDE: u32 = 10_000;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for n in 1..=MAX_ASIDE {
-        let aside = path.with_file_name(format!("{name}.broken-{n}"));
-        if !aside.exists() {
-            std::fs::rename(path, &aside).map_err(|e| JournalError::io("set aside", path, e))?;
-            return Ok(aside);
-        }
-    }
-    Err(JournalError::Untrusted { path: path.to_owned(), why: format!("was set aside {MAX_ASIDE} times already") })
+    let mut names = (1..=MAX_ASIDE).map(|n| path.with_file_name(format!("{name}.broken-{n}")));
+    let full =
+        || JournalError::Untrusted { path: path.to_owned(), why: format!("was set aside {MAX_ASIDE} times already") };
+    names.find(|aside| !aside.exists()).ok_or_else(full)
 }
 
 /// Whether a stream's name can be part of a key.

@@ -57,32 +57,18 @@ impl WatermarkFile {
     /// # Errors
     /// [`JournalError::Rot`] where neither slot is intact, [`JournalError::Newer`].
     pub fn open(path: &Path) -> Result<Option<(Self, Watermark)>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(|e| JournalError::io("open", path, e))?,
-        };
-        let failed = |e| JournalError::io("read", path, e);
-        let len = file.metadata().map_err(failed)?.len();
-        if len != 2 * SLOT as u64 {
-            return Err(JournalError::rot(format!("{} has {len} bytes instead of {}", path.display(), 2 * SLOT)));
-        }
-        let mut bytes = [0; 2 * SLOT];
-        file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-        let mut newest: Option<(u64, Watermark)> = None;
-        for text in bytes.chunks_exact(SLOT) {
-            match parse(text) {
-                Ok(read) if newest.as_ref().is_none_or(|(count, _)| read.0 > *count) => newest = Some(read),
-                Err(LineFault::Newer(found)) => {
-                    return Err(JournalError::Newer { path: path.to_owned(), found, known: FormatVersion::CURRENT.0 });
-                }
-                // An older slot, or one that was being written when the power went.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        let Some((count, mark)) = newest else {
-            return Err(JournalError::rot(format!("{} has no intact entry", path.display())));
-        };
+        let Some(file) = open_if_there(path, OpenOptions::new().read(true).write(true))? else { return Ok(None) };
+        let (count, mark) = read_slots(&file, path)?;
         Ok(Some((Self { path: path.to_owned(), file, count }, mark)))
+    }
+
+    /// Reads the watermark and nothing else.
+    ///
+    /// # Errors
+    /// As [`WatermarkFile::open`].
+    pub fn read(path: &Path) -> Result<Option<Watermark>> {
+        let Some(file) = open_if_there(path, OpenOptions::new().read(true))? else { return Ok(None) };
+        Ok(Some(read_slots(&file, path)?.1))
     }
 
     /// Replaces the older slot.
@@ -97,6 +83,36 @@ impl WatermarkFile {
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| JournalError::io("sync", &self.path, e))
     }
+}
+
+fn open_if_there(path: &Path, options: &OpenOptions) -> Result<Option<File>> {
+    match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(|e| JournalError::io("open", path, e)),
+    }
+}
+
+/// Returns the newer intact slot.
+fn read_slots(file: &File, path: &Path) -> Result<(u64, Watermark)> {
+    let failed = |e| JournalError::io("read", path, e);
+    let len = file.metadata().map_err(failed)?.len();
+    if len != 2 * SLOT as u64 {
+        return Err(JournalError::rot(format!("{} has {len} bytes instead of {}", path.display(), 2 * SLOT)));
+    }
+    let mut bytes = [0; 2 * SLOT];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let mut newest: Option<(u64, Watermark)> = None;
+    for text in bytes.chunks_exact(SLOT) {
+        match parse(text) {
+            Ok(read) if newest.as_ref().is_none_or(|(count, _)| read.0 > *count) => newest = Some(read),
+            Err(LineFault::Newer(found)) => {
+                return Err(JournalError::Newer { path: path.to_owned(), found, known: FormatVersion::CURRENT.0 });
+            }
+            // An older slot, or one that was being written when the power went.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    newest.ok_or_else(|| JournalError::rot(format!("{} has no intact entry", path.display())))
 }
 
 fn slot(count: u64, mark: &Watermark) -> [u8; SLOT] {
@@ -175,6 +191,19 @@ mod tests {
 
         file.file.write_all_at(b"x", (SLOT as u64 - newest) + 30).expect("damages");
         assert!(matches!(WatermarkFile::open(&path), Err(JournalError::Rot { .. })));
+    }
+
+    #[test]
+    fn a_watermark_of_a_newer_format_is_told_from_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("watermark");
+        let mut text = br#"{"v":2,"count":9,"more":true"#.to_vec();
+        push_crc(&mut text, 0);
+        text.push(b'}');
+        text.resize(2 * SLOT, b' ');
+        std::fs::write(&path, &text).expect("writes");
+        let error = WatermarkFile::open(&path).expect_err("is newer");
+        assert!(matches!(error, JournalError::Newer { found: 2, known: 1, .. }) && error.is_unreadable(), "{error}");
     }
 
     #[test]

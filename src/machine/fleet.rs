@@ -28,6 +28,8 @@ pub struct Fleet {
     interrupted: VecDeque<HostId>,
     /// Hosts that have not begun, in the manifest's order.
     pending: VecDeque<HostId>,
+    /// The same hosts, to queue none twice; one that is taken out here is passed over there.
+    queued: BTreeSet<HostId>,
     /// Hosts that take up a place.
     active: BTreeSet<HostId>,
     /// Which host has the turn of a cluster.
@@ -52,15 +54,15 @@ impl Fleet {
         let mut held = Vec::new();
         for state in hosts {
             let host = state.host().clone();
-            if let Some(plan) = state.phase.plan() {
-                fleet.claims.insert((plan.ca.clone(), plan.node.clone()), host.clone());
+            if let Some(identity) = &state.identity {
+                fleet.claims.insert(identity.clone(), host.clone());
             }
             if let Some(cluster) = &state.turn {
                 fleet.turns.insert(cluster.clone(), host.clone());
                 fleet.turn_of.insert(host.clone(), cluster.clone());
             }
             match &state.phase {
-                HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.pending.push_back(host),
+                HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.queue(&host),
                 HostPhase::Done(_) => {}
                 _ if state.is_parked() => held.push(host),
                 _ => fleet.interrupted.push_back(host),
@@ -73,7 +75,7 @@ impl Fleet {
     /// Takes hosts out of the queue; a turn that one of them holds stays with it.
     pub fn leave_out(&mut self, hosts: &BTreeSet<HostId>) {
         self.interrupted.retain(|host| !hosts.contains(host));
-        self.pending.retain(|host| !hosts.contains(host));
+        self.queued.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
     }
 
@@ -88,47 +90,50 @@ impl Fleet {
         self.turns.get(cluster)
     }
 
-    /// Takes note of where a host stands after an event; `entered` says whether the event led it into its phase. A host
-    /// queues once for what it waits for, so an event that leaves it waiting changes nothing here.
-    pub fn observe(&mut self, state: &HostState, entered: bool) {
+    /// Takes note of where a host stands after an event.
+    pub fn observe(&mut self, state: &HostState) {
         let host = state.host();
         match &state.phase {
-            HostPhase::Pending | HostPhase::AwaitingTurn { .. } if !entered => {}
-            HostPhase::Pending => self.pending.push_back(host.clone()),
-            HostPhase::AwaitingTurn { plan } => match &plan.cluster {
-                None => self.ready.push_back(host.clone()),
-                Some(cluster) => match self.turns.get(cluster) {
-                    Some(holder) if holder != host => {
-                        self.active.remove(host);
-                        self.waiting.entry(cluster.clone()).or_default().push_back(host.clone());
-                    }
-                    _ => {
-                        self.turns.insert(cluster.clone(), host.clone());
-                        self.turn_of.insert(host.clone(), cluster.clone());
-                        self.ready.push_back(host.clone());
-                    }
-                },
-            },
+            HostPhase::Pending => self.queue(host),
+            HostPhase::AwaitingTurn { plan } if self.active.contains(host) => {
+                self.await_turn(host, plan.cluster.as_ref())
+            }
+            HostPhase::AwaitingTurn { .. } => {}
             HostPhase::Done(verdict) => {
                 self.active.remove(host);
+                self.queued.remove(host);
                 if !matches!(verdict, HostVerdict::Failed(_)) {
                     self.give_up_turn(host);
                 }
             }
-            HostPhase::Held { .. } => {
+            _ if state.is_parked() => {
                 self.active.remove(host);
             }
-            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } if state.is_parked() => {
-                self.active.remove(host);
-            }
-            // A host that was held takes up a place again.
-            HostPhase::Discovering { .. }
-            | HostPhase::Snapshotting { .. }
-            | HostPhase::UpgradingGuests { .. }
-            | HostPhase::UpgradingHost { .. }
-            | HostPhase::Verifying { .. } => {
+            _ => {
                 self.active.insert(host.clone());
             }
+        }
+    }
+
+    /// Puts a host that is planned to work if its cluster's turn is free, else into that cluster's queue.
+    fn await_turn(&mut self, host: &HostId, cluster: Option<&ClusterId>) {
+        match cluster.map(|cluster| (cluster, self.turns.get(cluster))) {
+            None => self.ready.push_back(host.clone()),
+            Some((cluster, Some(holder))) if holder != host => {
+                self.active.remove(host);
+                self.waiting.entry(cluster.clone()).or_default().push_back(host.clone());
+            }
+            Some((cluster, _)) => {
+                self.turns.insert(cluster.clone(), host.clone());
+                self.turn_of.insert(host.clone(), cluster.clone());
+                self.ready.push_back(host.clone());
+            }
+        }
+    }
+
+    fn queue(&mut self, host: &HostId) {
+        if self.queued.insert(host.clone()) {
+            self.pending.push_back(host.clone());
         }
     }
 
@@ -136,17 +141,15 @@ impl Fleet {
     pub fn grants(&mut self) -> Vec<Grant> {
         let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
         while self.active.len() < self.parallel {
-            let grant = match self.interrupted.pop_front() {
-                Some(host) => Grant::Resume(host),
+            let (host, grant): (HostId, fn(HostId) -> Grant) = match self.interrupted.pop_front() {
+                Some(host) => (host, Grant::Resume),
                 None => match self.next_host() {
-                    Some(host) => Grant::Begin(host),
+                    Some(host) => (host, Grant::Begin),
                     None => break,
                 },
             };
-            if let Grant::Resume(host) | Grant::Begin(host) = &grant {
-                self.active.insert(host.clone());
-            }
-            grants.push(grant);
+            self.active.insert(host.clone());
+            grants.push(grant(host));
         }
         grants
     }
@@ -167,7 +170,12 @@ impl Fleet {
                 return Some(host);
             }
         }
-        self.pending.pop_front()
+        while let Some(host) = self.pending.pop_front() {
+            if self.queued.remove(&host) {
+                return Some(host);
+            }
+        }
+        None
     }
 
     fn give_up_turn(&mut self, host: &HostId) {

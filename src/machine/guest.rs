@@ -12,7 +12,6 @@ use super::outcome::{Detail, Fault, Outcome, Probed, Protection};
 use crate::ids::Step;
 use crate::inventory::PackageChange;
 use crate::plan::{Decision, GuestPlan, GuestUpgrade, ProtectBy, SkipReason};
-use crate::time::Timestamp;
 
 /// How many rounds a step gets before it is held for the operator: a step that vanishes three times has a cause that
 /// a fourth try does not mend.
@@ -273,10 +272,10 @@ impl GuestState {
     ///
     /// # Errors
     /// An input that the phase has no transition for is [`Illegal`]; the state is then as it was.
-    pub fn apply(&mut self, input: GuestInput, at: Timestamp) -> Result<(), Illegal> {
+    pub fn apply(&mut self, input: GuestInput) -> Result<(), Illegal> {
         let name = input.name();
         let never_begun = self.never_begun(&input);
-        let next = self.next(input, at).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
+        let next = self.next(input).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
         if let Some(attempt) = never_begun {
             self.rounds.take_back(attempt);
         }
@@ -300,7 +299,7 @@ impl GuestState {
     }
 
     /// The table: one line a legal pair.
-    fn next(&self, input: GuestInput, at: Timestamp) -> Option<GuestPhase> {
+    fn next(&self, input: GuestInput) -> Option<GuestPhase> {
         use GuestInput as In;
         use GuestPhase as Ph;
         let phase = self.phase.clone();
@@ -335,7 +334,7 @@ impl GuestState {
                 at.with_attempt(attempt)
             }
             (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => anew(*at)?,
-            (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held, at)?,
+            (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))
             | (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
                 Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
@@ -406,7 +405,7 @@ impl GuestState {
     }
 
     /// Goes on behind a step that the operator says was done.
-    fn declared_done(&self, held: GuestPhase, at: Timestamp) -> Option<GuestPhase> {
+    fn declared_done(&self, held: GuestPhase) -> Option<GuestPhase> {
         use GuestPhase as Ph;
         match held {
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
@@ -415,9 +414,8 @@ impl GuestState {
                 reboot_wanted: None,
                 protection,
             })),
-            Ph::Protecting { .. } => Some(Ph::Protected {
-                protection: Protection::Backup { volid: "as the operator confirmed".to_owned(), at },
-            }),
+            // That there is a protection is proven or not: nobody's word stands for it.
+            Ph::Protecting { .. } => None,
             Ph::Waiting | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
         }
     }

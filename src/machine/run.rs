@@ -81,9 +81,8 @@ impl RunState {
     /// An event that does not fit the host's phase, or of a host that is not in the run, is [`Illegal`].
     pub fn apply(&mut self, host: &HostId, event: &HostEvent, at: Timestamp) -> Result<Vec<Effect>, Illegal> {
         let state = self.hosts.get_mut(host).ok_or_else(|| Illegal::new("host", "not in the run", event.name()))?;
-        let before = std::mem::discriminant(&state.phase);
         let effects = state.apply(event, at)?;
-        self.fleet.observe(state, before != std::mem::discriminant(&state.phase));
+        self.fleet.observe(state);
         Ok(effects)
     }
 

@@ -4,8 +4,18 @@
 //! into a bounded queue, and threads of their own write it. Names and texts that come from outside pass
 //! [`sanitize::clean`] before they reach a terminal.
 
+pub mod fan;
+pub mod json;
+pub mod live;
+pub mod log;
+pub mod plan_view;
+pub mod progress;
 pub mod project;
+pub mod report;
 pub mod sanitize;
+pub mod sink;
 pub mod style;
 pub mod view;
+pub mod watch;
 pub mod when;
+pub mod words;

@@ -28,10 +28,11 @@ pub(super) fn held(answer: &Answer) -> Vec<String> {
 
 /// Tells when the lists were last refreshed, in seconds since the epoch.
 ///
-/// The lists carry the archive's times, not the time of the download, and a refresh that finds nothing new replaces none of them. What tells:
-/// the stamp that update-notifier keeps; else the earlier of two times, the directory `partial` (touched by every refresh, failed ones too,
-/// but kept as it was by whatever copied the machine) and the newest change of a Release file's inode (touched by successful ones, and by
-/// copying the machine). Erring on the early side only makes the lists look older.
+/// The lists carry the archive's times, not the time of the download, and a refresh that finds nothing new replaces
+/// none of them. What tells: the stamp that update-notifier keeps; else the earlier of two times, the directory
+/// `partial` (touched by every refresh, failed ones too, but kept as it was by whatever copied the machine) and the
+/// newest change of a Release file's inode (touched by successful ones, and by copying the machine). Erring on the
+/// early side only makes the lists look older.
 pub(super) fn lists_refreshed(answer: &Answer) -> Option<i64> {
     let copied_or_refreshed = match (answer.number("lists_partial"), answer.number("lists_release")) {
         (Some(partial), Some(release)) => Some(partial.min(release)),

@@ -1,8 +1,8 @@
 //! Tells which kernel a node would boot next; best effort.
 //!
-//! `proxmox-boot-tool kernel list` is what the node's own tools go by: a kernel pinned for the next boot, else a pinned one, else the newest
-//! of those that it keeps. Where there is no such tool, or it says nothing, the newest image in `/boot` counts, which is GRUB's default
-//! order. A default that was set in GRUB by hand is not seen.
+//! `proxmox-boot-tool kernel list` is what the node's own tools go by: a kernel pinned for the next boot, else a pinned
+//! one, else the newest of those that it keeps. Where there is no such tool, or it says nothing, the newest image in
+//! `/boot` counts, which is GRUB's default order. A default that was set in GRUB by hand is not seen.
 
 use std::cmp::Ordering;
 

@@ -2,8 +2,9 @@
 //!
 //! What runs on the machine is shell (`*.sh`, beside this); what it prints is read here. Nothing is decided here.
 //!
-//! Both `apt-get dist-upgrade` and its simulation are spelled so everywhere: it is the documented upgrade of a Proxmox VE node, and apt-get's
-//! own name for what apt(8) calls `full-upgrade`. One spelling for both makes the simulation say what the upgrade will do.
+//! Both `apt-get dist-upgrade` and its simulation are spelled so everywhere: it is the documented upgrade of a Proxmox
+//! VE node, and apt-get's own name for what apt(8) calls `full-upgrade`. One spelling for both makes the simulation say
+//! what the upgrade will do.
 
 mod apk;
 mod apt;
@@ -59,7 +60,8 @@ pub(crate) fn os_facts(answer: &Answer) -> Result<OsFacts, Fault> {
     if let Some(program) = answer.value("missing") {
         return Err(Fault::permanent(format!("{} has no {}", release.name(), harmless(program))));
     }
-    // The script makes the same choice, to save a round trip. Should the two ever differ, its facts are not about this manager.
+    // The script makes the same choice, to save a round trip. Should the two ever differ, its facts are not about this
+    // manager.
     let chosen = answer.value("manager").unwrap_or("none");
     if chosen != manager.map_or("none", name) {
         return Err(Fault::permanent(format!(
@@ -116,8 +118,8 @@ pub(crate) fn consistent(manager: PackageManager, answer: &Answer) -> Result<Res
     }))
 }
 
-/// Why a machine wants a reboot: because it says so (`/run/reboot-required`, Ubuntu and Debian's unattended-upgrades), or, for a node,
-/// because another kernel would boot next. A stock node writes no such file.
+/// Why a machine wants a reboot: because it says so (`/run/reboot-required`, Ubuntu and Debian's unattended-upgrades),
+/// or, for a node, because another kernel would boot next. A stock node writes no such file.
 fn reboot_wanted(answer: &Answer, running: &str) -> Option<String> {
     if let Some(entry) = answer.get("reboot_required") {
         let packages: Vec<String> =

@@ -43,7 +43,8 @@ impl OsRelease {
     }
 }
 
-/// Takes a shell's quotes off a value: in single quotes all is literal, in double quotes and outside of quotes a backslash escapes.
+/// Takes a shell's quotes off a value: in single quotes all is literal, in double quotes and outside of quotes a
+/// backslash escapes.
 fn unquote(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     let mut quote: Option<char> = None;

@@ -1,8 +1,9 @@
 //! Reads what a script of ours printed, and tells "the script said so" from "the script never ran".
 //!
-//! Every script prints `@proxmaint 1` first and `@end` last. An exit status alone proves nothing: `pct exec` passes the inner one on, but
-//! ends with 255 for a container that is off and with 2 for one that does not exist, which a script could do as well. So the first marker
-//! says that the script ran, the last one that its answer is whole, and exit statuses carry no meaning.
+//! Every script prints `@proxmaint 1` first and `@end` last. An exit status alone proves nothing: `pct exec` passes the
+//! inner one on, but ends with 255 for a container that is off and with 2 for one that does not exist, which a script
+//! could do as well. So the first marker says that the script ran, the last one that its answer is whole, and exit
+//! statuses carry no meaning.
 
 use std::collections::BTreeMap;
 

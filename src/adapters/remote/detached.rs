@@ -1,5 +1,5 @@
-//! Detached jobs on a target: work that goes on whatever becomes of the connection, of `pct exec` or of proxmaint, and that is found
-//! again by its name.
+//! Detached jobs on a target: work that goes on whatever becomes of the connection, of `pct exec` or of proxmaint, and
+//! that is found again by its name.
 //!
 //! # What is on the target
 //!
@@ -15,26 +15,28 @@
 //!
 //! # Why it runs at most once, and why its state can always be told
 //!
-//! The claim is not the directory but the slot, and it is the *runner* that fills it, with its own identity, durably, before any work
-//! begins. So there is no moment in which something claims to be started without being: whoever crashes before the slot is filled has
-//! started nothing, and whoever comes later may launch another runner without harm, since one runner wins the slot and every other ends.
-//! Two starts at once, a start repeated after a lost connection, a unit restarted by needrestart: all of them end at the filled slot.
+//! The claim is not the directory but the slot, and it is the *runner* that fills it, with its own identity, durably,
+//! before any work begins. So there is no moment in which something claims to be started without being: whoever crashes
+//! before the slot is filled has started nothing, and whoever comes later may launch another runner without harm, since
+//! one runner wins the slot and every other ends. Two starts at once, a start repeated after a lost connection, a unit
+//! restarted by needrestart: all of them end at the filled slot.
 //!
 //! | seen | means | answer |
 //! |---|---|---|
 //! | no directory, or no `try` beyond the filled slots, newest slot not `run` | nothing was ever launched | Absent |
-//! | `try.N`, but no `slot.N` | a runner may be on its way: wait 3 s, then fill `slot.N` with `void` | Absent, and it stays so: a late runner finds the slot filled and ends. Or, where the runner was quicker, as below |
+//! | `try.N`, but no `slot.N` | a runner may be on its way: it gets 3 s | as below where it came; else `slot.N` is filled with `void` by link(2), so that a late runner ends: Absent, for good |
 //! | newest slot is `run`, `status` there | ended | Finished |
 //! | ... no `status`; same boot; PID has that START time and is no zombie | works | Running |
 //! | ... that process is gone, but one of its session still carries `PROXMAINT_JOB` | the runner was killed, the work goes on | Running |
 //! | ... none of these | | Lost |
 //!
-//! `void` and a later start of the same name take the next slot (64 at most); nothing is ever taken back, so there is no lock to be left
-//! behind and no order of crashes that matters. A pid alone proves nothing, it is reused; with its start time it is unique within a boot.
-//! A container shares the boot id of its node: its restart shows in pid and start time.
+//! `void` and a later start of the same name take the next slot (64 at most); nothing is ever taken back, so there is
+//! no lock to be left behind and no order of crashes that matters. A pid alone proves nothing, it is reused; with its
+//! start time it is unique within a boot. A container shares the boot id of its node: its restart shows in pid and
+//! start time.
 //!
-//! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told from one that was
-//! never sent; asked again under the same name, the two end in one run.
+//! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told
+//! from one that was never sent; asked again under the same name, the two end in one run.
 
 use super::answer::{Answer, Nature};
 use super::exec::At;
@@ -96,8 +98,12 @@ fn refusals(place: &Place, doing: &str, answer: &Answer) -> Result<(), Fault> {
             "what lies in that directory is run as root: see who changed it, then remove it or give it back to root, mode 0700",
         ));
     }
+    if let Some(why) = answer.value("late") {
+        // The slot was given up: this start can't come to anything any more, another one may.
+        return Err(Fault::transient(format!("{doing} on {}: {}", At(place), fragment(&[why]))));
+    }
     if let Some(why) = answer.value("failed") {
-        // Every one of these is said before any work could begin, and after the slot was given up where there was one.
+        // Every one of these is said before a runner was launched.
         return Err(Fault::permanent(format!("{doing} on {}: {}", At(place), fragment(&[why]))));
     }
     Ok(())
@@ -125,7 +131,8 @@ pub(super) fn read_state(place: &Place, doing: &str, answer: &Answer) -> Result<
     match word {
         "absent" => Ok(JobState::Absent),
         "running" => Ok(JobState::Running { log_bytes: number.trim().parse().unwrap_or(0) }),
-        // A status that can't be read is no exit status: the file system lost it, and the work's effect is to be looked for.
+        // A status that can't be read is no exit status: the file system lost it, and the work's effect is to be looked
+        // for.
         "finished" => Ok(match number.trim().parse() {
             Ok(exit) => JobState::Finished { exit, log_tail: log_tail() },
             Err(_) => JobState::Lost { log_tail: log_tail() },

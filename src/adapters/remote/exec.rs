@@ -1,4 +1,5 @@
-//! The one thing that this adapter needs from a transport: to run a POSIX sh script at a place and hand back what it printed.
+//! The one thing that this adapter needs from a transport: to run a POSIX sh script at a place and hand back what it
+//! printed.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use crate::machine::outcome::Fault;
 /// How long a script may take and how much it may print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecLimit {
-    /// From asking for it until its exit status is there. What happens to the script afterwards is not defined: it may go on.
+    /// From asking for it until its exit status is there. What happens to the script afterwards is not defined: it may
+    /// go on.
     pub timeout: Duration,
     /// Bytes kept of stdout, and as many of stderr; the rest is read and thrown away, never left in the channel.
     pub max_output: usize,
@@ -38,16 +40,16 @@ pub trait Exec: Send + Sync {
     ///
     /// # Errors
     ///
-    /// A [`Fault`] of class `Ambiguous` where the script may have run, wholly or in part (the connection was lost after the command
-    /// went out, the time was over, there is no exit status). Any other class says that it was never run: not connected, a host key or
-    /// login refused. An exit status other than 0 is no error here.
+    /// A [`Fault`] of class `Ambiguous` where the script may have run, wholly or in part (the connection was lost after
+    /// the command went out, the time was over, there is no exit status). Any other class says that it was never run:
+    /// not connected, a host key or login refused. An exit status other than 0 is no error here.
     async fn exec(&self, place: &Place, script: &str, limit: ExecLimit) -> Result<ExecOutput, Fault>;
 }
 
 /// Makes the command line that runs a script at a place, for the login shell of the node (or of the VM) to read.
 ///
-/// A CT's goes through `pct exec` on the node, which hands its arguments on without another shell in between. A script is one
-/// argument, so it is to stay below the kernel's limit for one (128 KiB, `MAX_ARG_STRLEN`).
+/// A CT's goes through `pct exec` on the node, which hands its arguments on without another shell in between. A script
+/// is one argument, so it is to stay below the kernel's limit for one (128 KiB, `MAX_ARG_STRLEN`).
 pub fn command_line(place: &Place, script: &str) -> String {
     match place {
         Place::Node | Place::Vm(..) => format!("/bin/sh -c {}", quote(script)),
@@ -55,7 +57,8 @@ pub fn command_line(place: &Place, script: &str) -> String {
     }
 }
 
-/// Makes the command line for a VM whose login is not root: all of the script runs inside `sudo`, which may not ask for a password.
+/// Makes the command line for a VM whose login is not root: all of the script runs inside `sudo`, which may not ask for
+/// a password.
 pub fn sudo_line(script: &str) -> String {
     format!("sudo -n -- /bin/sh -c {}", quote(script))
 }

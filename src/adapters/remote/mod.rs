@@ -1,8 +1,9 @@
 //! Commands on a host and within its guests, as POSIX sh programs that any transport can carry.
 //!
-//! [`Adapter`] implements the engine's [`Remote`] port over an [`Exec`]: one script a question, which gathers everything in one round trip
-//! and prints it in a form that no program's output can imitate (see `answer`). Long work runs detached (see [`detached`]). The scripts
-//! keep to POSIX sh, since they run under dash, busybox and whatever else `/bin/sh` is, and to tools that both Debian and Alpine have.
+//! [`Adapter`] implements the engine's [`Remote`] port over an [`Exec`]: one script a question, which gathers
+//! everything in one round trip and prints it in a form that no program's output can imitate (see `answer`). Long work
+//! runs detached (see [`detached`]). The scripts keep to POSIX sh, since they run under dash, busybox and whatever else
+//! `/bin/sh` is, and to tools that both Debian and Alpine have.
 
 mod answer;
 pub mod detached;
@@ -33,9 +34,11 @@ const INSPECT: &str = include_str!("sh/inspect.sh");
 
 /// A few files read: nothing in it takes long; a loaded node's `pct exec` does.
 const QUICK: ExecLimit = ExecLimit { timeout: Duration::from_secs(30), max_output: 64 * 1024 };
-/// A simulated upgrade of a large machine on a slow disk takes tens of seconds; a line a package, some thousand packages.
+/// A simulated upgrade of a large machine on a slow disk takes tens of seconds; a line a package, some thousand
+/// packages.
 const LOOK: ExecLimit = ExecLimit { timeout: Duration::from_secs(180), max_output: 4 << 20 };
-/// As [`LOOK`], after 12 times 5 s of waiting for a lock and a download that apt itself gives up after 120 s without a byte.
+/// As [`LOOK`], after 12 times 5 s of waiting for a lock and a download that apt itself gives up after 120 s without a
+/// byte.
 const REFRESH: ExecLimit = ExecLimit { timeout: Duration::from_secs(900), max_output: 4 << 20 };
 /// 2 s for a concurrent start, 20 s for the runner, and syncing on a busy disk.
 const START: ExecLimit = ExecLimit { timeout: Duration::from_secs(60), max_output: 64 * 1024 };

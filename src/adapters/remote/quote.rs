@@ -2,8 +2,8 @@
 
 /// Quotes a text so that a POSIX shell reads it as one word, whatever it holds.
 ///
-/// Single quotes keep everything but the single quote itself, which is closed, escaped and opened again. A NUL byte can't be in
-/// an argument at all and is left out.
+/// Single quotes keep everything but the single quote itself, which is closed, escaped and opened again. A NUL byte
+/// can't be in an argument at all and is left out.
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');

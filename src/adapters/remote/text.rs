@@ -5,7 +5,8 @@ const TAIL_LINES: usize = 20;
 /// Most bytes that a tail keeps, over all its lines.
 const TAIL_BYTES: usize = 4096;
 
-/// Makes a line harmless: escape sequences are left out, other control characters and the ones that reorder text are replaced.
+/// Makes a line harmless: escape sequences are left out, other control characters and the ones that reorder text are
+/// replaced.
 ///
 /// A carriage return within a line (a progress display) leaves what was last written over it.
 pub(crate) fn harmless(line: &str) -> String {
@@ -24,7 +25,8 @@ pub(crate) fn harmless(line: &str) -> String {
     clean
 }
 
-/// Skips the rest of an escape sequence: CSI up to its final byte, OSC and the other strings up to BEL or ST, else one character.
+/// Skips the rest of an escape sequence: CSI up to its final byte, OSC and the other strings up to BEL or ST, else one
+/// character.
 fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match chars.next() {
         Some('[') => {

@@ -141,7 +141,7 @@ impl Offers {
                 format!("load the key into an agent (ssh-add {}) or use one without passphrase", path.display())
             }
             None => {
-                format!("check by hand what the host accepts: ssh -v {address}; or set identity_file in the manifest")
+                "see with ssh -v what the host accepts; identity_file in the manifest names the key to use".to_owned()
             }
         };
         SshError::Auth { address: address.to_owned(), tried: tried.join("; "), hint }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,7 +10,7 @@ use thiserror::Error;
 use crate::machine::outcome::{Fault, FaultClass};
 
 /// Says why a connection or a command failed. No variant holds the command's text or a secret.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum SshError {
     /// No connection came about: refused, unreachable, not resolved, or broken off before authentication ended.
     #[error("connecting to {address}: {reason}")]
@@ -46,9 +47,9 @@ pub enum SshError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
-    /// The server would not open a channel or start the command; the command did not run.
+    /// The server would not start the command; it did not run.
     #[error("running a command on {address}: {reason}")]
     Refused {
         /// The target.
@@ -56,7 +57,7 @@ pub enum SshError {
         /// What it said.
         reason: String,
     },
-    /// The connection was dead, or the time was over, before the command was sent; the command did not run.
+    /// The connection was dead, had no channel free, or the time was over before the command was sent; it did not run.
     #[error("running a command on {address}: {reason}; the command was not sent")]
     NotSent {
         /// The target.

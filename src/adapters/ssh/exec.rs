@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_ssh2_tokio::Error as ClientError;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelWriteHalf};
-use tokio::time::{Instant, timeout_at};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::SshError;
 
@@ -48,7 +48,8 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
     /// Bytes of either stream beyond the limit, which were dropped.
     pub dropped: u64,
-    /// Whether something the command left running held its output open, so that later output is missing.
+    /// Whether something that the command left running held its output open: what it writes later is missing, and it is
+    /// sent SIGPIPE for writing. What is to live on must have its output elsewhere.
     pub held_open: bool,
 }
 
@@ -72,18 +73,28 @@ pub(super) async fn run(
     let channel = match timeout_at(deadline, open).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(ClientError::SshError(russh::Error::ChannelOpenFailure(why)))) => {
-            let reason = format!("the server opens no further channel ({why:?})");
-            return Err(SshError::Refused { address: address.to_owned(), reason });
+            return Err(not_sent(format!("the server opens no further channel ({why:?})")));
         }
         Ok(Err(error)) => return Err(not_sent(format!("the connection is lost ({error})"))),
         Err(_) => return Err(not_sent(format!("no channel within {} s", limits.timeout.as_secs_f32()))),
     };
     let (mut messages, writer) = channel.split();
-    let writer = CloseOnDrop(Some(writer));
+    let mut writer = CloseOnDrop(Some(writer));
     // An error here means that the connection's task is gone and the request was not even queued.
     writer.start(command).await.map_err(|error| not_sent(format!("the connection is lost ({error})")))?;
-
     // From here on the command may have run.
+    let result = follow(&mut messages, address, limits, deadline).await;
+    writer.close().await;
+    result
+}
+
+/// Takes what the channel brings until the command has ended or its outcome is lost.
+async fn follow(
+    messages: &mut ChannelReadHalf,
+    address: &str,
+    limits: ExecLimits,
+    deadline: Instant,
+) -> Result<ExecOutput, SshError> {
     let mut progress = Progress::new(limits.max_output);
     loop {
         let message = match timeout_at(progress.listen_until(deadline), messages.wait()).await {
@@ -199,6 +210,19 @@ impl CloseOnDrop {
                 Ok(())
             }
             None => Err(russh::Error::SendError),
+        }
+    }
+}
+
+impl CloseOnDrop {
+    /// Closes it now: whoever opens the next channel on this connection then comes behind the close, not before it.
+    async fn close(&mut self) {
+        if let Some(writer) = &self.0
+            && let Ok(closed) = timeout(EXIT_QUIET, writer.close()).await
+        {
+            // On a lost connection there is nothing to close.
+            drop(closed);
+            self.0 = None;
         }
     }
 }

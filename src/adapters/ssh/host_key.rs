@@ -16,6 +16,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyBase64};
 
@@ -272,8 +273,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, (PathBuf, io::Error)> + Send + 'static,
 ) -> Result<T, SshError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|(path, source)| SshError::KnownHosts { path, source }),
-        Err(error) => Err(SshError::KnownHosts { path, source: io::Error::other(error) }),
+        Ok(result) => result.map_err(|(path, source)| SshError::KnownHosts { path, source: Arc::new(source) }),
+        Err(error) => Err(SshError::KnownHosts { path, source: Arc::new(io::Error::other(error)) }),
     }
 }
 
@@ -306,4 +307,46 @@ fn signs_with(key: &PublicKey, algorithm: &Algorithm) -> bool {
 /// Returns the algorithms that a key makes signatures of, best first.
 pub(super) fn algorithms_of(key: &PublicKey) -> Vec<Algorithm> {
     ALGORITHMS.into_iter().filter(|algorithm| signs_with(key, algorithm)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use russh::keys::PrivateKey;
+    use russh::keys::key::safe_rng;
+
+    use super::*;
+
+    #[test]
+    fn of_all_that_learn_a_host_at_once_one_writes() {
+        const LEARNERS: usize = 8;
+        const ROUNDS: usize = 25;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        let key = || PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap().public_key().clone();
+        let (one, two) = (key(), key());
+        for round in 0..ROUNDS {
+            let host = format!("host{round}");
+            let barrier = Barrier::new(LEARNERS);
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let learn = |key| {
+                    let (barrier, path, host) = (&barrier, &path, &host);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        append(path, host, key).unwrap()
+                    })
+                };
+                let learners: Vec<_> = (0..LEARNERS).map(|n| learn(if n % 2 == 0 { &one } else { &two })).collect();
+                learners.into_iter().map(|learner| learner.join().unwrap()).collect()
+            });
+            let count = |wanted: fn(&Appended) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
+            assert_eq!(count(|outcome| matches!(outcome, Appended::Added)), 1);
+            assert_eq!(count(|outcome| matches!(outcome, Appended::There)), LEARNERS / 2 - 1);
+            assert_eq!(count(|outcome| matches!(outcome, Appended::Other(_))), LEARNERS / 2);
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), ROUNDS);
+        assert!(text.lines().all(|line| line.split(' ').count() == 3), "{text}");
+    }
 }

@@ -54,7 +54,9 @@ fn entry_for(line: &str, name: &str) -> Option<(Says, PublicKey)> {
         "@revoked" => (Says::Revoked, words.next()?),
         "@cert-authority" => {
             // Host certificates are not supported: such a line makes no host known.
-            tracing::debug!("a @cert-authority line of known_hosts is ignored");
+            if words.next().is_some_and(|names| names_match(names, name)) {
+                tracing::info!(host = %name, "a @cert-authority line of known_hosts is ignored: host certificates are not supported");
+            }
             return None;
         }
         marker if marker.starts_with('@') => return None,
@@ -160,6 +162,31 @@ mod tests {
         assert!(!known("!pve1.example.org,*.example.org", "pve1.example.org"));
         assert!(known("!pve1.example.org,*.example.org", "pve2.example.org"));
         assert!(!known("!pve1", "pve2"));
+    }
+
+    /// What a pattern means, by definition and not by speed.
+    fn plain_glob(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), _) => plain_glob(rest, name) || (!name.is_empty() && plain_glob(pattern, &name[1..])),
+            (Some((b'?', pattern)), Some((_, name))) => plain_glob(pattern, name),
+            (Some((p, pattern)), Some((n, name))) => p.eq_ignore_ascii_case(n) && plain_glob(pattern, name),
+            _ => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn globs_mean_what_they_should(pattern in "[aAb?*]{0,8}", name in "[aAb]{0,8}") {
+            proptest::prop_assert_eq!(glob(&pattern, &name), plain_glob(pattern.as_bytes(), name.as_bytes()));
+        }
+
+        #[test]
+        fn no_text_makes_reading_panic(text in "(pve1|\\|1\\||@revoked|,|!|\\*|AAAA|[ \t\n]|\\PC){0,40}") {
+            for entry in entries_for(&text, "pve1") {
+                proptest::prop_assert!(entry.line <= text.lines().count());
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A connection that is made when it is first needed, kept, and made anew when it died.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,11 +17,15 @@ pub const MAX_HANDSHAKES: usize = 8;
 
 /// Holds the connection to one target.
 ///
-/// At most one connection is made at a time, and one handshake serves all that wait for it. A command that was not sent
-/// because the connection had died is sent once more on a new one; one that may have run never is.
+/// At most one connection is made at a time, and one handshake serves all that wait for it. A command that was not sent,
+/// because the connection had died or the server had no channel left on it, is sent once more on a new one; one that may
+/// have run never is. (sshd counts a command that outlived its deadline until it ends, so channels can run out for good
+/// on a connection. The old one stays open for what still runs on it.)
 pub struct Connection {
     target: SshTarget,
     slots: Semaphore,
+    /// How many attempts to connect have failed; whoever sees it grow while waiting shares that failure.
+    failures: AtomicU64,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -29,12 +34,15 @@ struct State {
     session: Option<Session>,
     /// What was accepted the last time, to be offered first the next time.
     accepted: Option<String>,
+    /// How the last attempt failed.
+    failure: Option<SshError>,
 }
 
 impl Connection {
     /// Makes a holder; nothing is connected yet.
     pub fn new(target: SshTarget) -> Self {
-        Self { target, slots: Semaphore::new(MAX_CHANNELS), state: tokio::sync::Mutex::default() }
+        let (slots, failures) = (Semaphore::new(MAX_CHANNELS), AtomicU64::new(0));
+        Self { target, slots, failures, state: tokio::sync::Mutex::default() }
     }
 
     /// Returns the target.
@@ -45,16 +53,27 @@ impl Connection {
     /// Returns the open connection, or makes one.
     ///
     /// # Errors
-    /// As [`Session::connect`]. A failure is not remembered: the next call tries anew.
+    /// As [`Session::connect`]. All that wait for an attempt share its failure, so a host that does not answer costs one
+    /// time-out and not one a command; a call that comes later tries anew.
     pub async fn session(&self) -> Result<Session, SshError> {
+        let failures = self.failures.load(Ordering::SeqCst);
         let mut state = self.state.lock().await;
         if let Some(session) = state.session.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
+        if self.failures.load(Ordering::SeqCst) != failures
+            && let Some(failure) = &state.failure
+        {
+            return Err(failure.clone());
+        }
         state.session = None;
         let gate = handshakes_with(&self.target);
         let _turn = permit(&gate).await;
-        let session = Session::connect_preferring(&self.target, state.accepted.as_deref()).await?;
+        let connected = Session::connect_preferring(&self.target, state.accepted.as_deref()).await;
+        let session = connected.inspect_err(|error| {
+            state.failure = Some(error.clone());
+            self.failures.fetch_add(1, Ordering::SeqCst);
+        })?;
         state.accepted = Some(session.accepted().to_owned());
         state.session = Some(session.clone());
         Ok(session)

@@ -20,6 +20,9 @@ use super::{ExecLimits, ExecOutput, SshError, SshTarget, exec, host_and_port, ho
 /// How many addresses of a name are tried: two families, each with a second address.
 const MAX_ADDRESSES: usize = 4;
 
+/// How long a good-bye may take: it is one packet, which waits only where a frozen connection takes none.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// An open, authenticated connection; clones share it, and it is closed when the last one is dropped.
 #[derive(Clone)]
 pub struct Session {
@@ -105,12 +108,16 @@ impl Session {
 
     /// Says good-bye; commands that still run are lost.
     pub async fn close(&self) {
-        let closed = match &self.link {
-            Link::Direct(client) => client.disconnect().await.map_err(|error| error.to_string()),
-            Link::Jumped(chain) => chain.disconnect().await.map_err(|error| error.to_string()),
+        let closing = async {
+            match &self.link {
+                Link::Direct(client) => client.disconnect().await.map_err(|error| error.to_string()),
+                Link::Jumped(chain) => chain.disconnect().await.map_err(|error| error.to_string()),
+            }
         };
-        if let Err(error) = closed {
-            tracing::debug!(address = %self.address, %error, "the connection was closed already");
+        match timeout(GOODBYE, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(address = %self.address, %error, "the connection was closed already"),
+            Err(_) => tracing::debug!(address = %self.address, "the connection is stuck and is dropped as it is"),
         }
     }
 }
@@ -193,7 +200,7 @@ impl Attempt<'_> {
             offers.keep_secrets("the host key has changed");
         }
         let login = self.log_in(&offered, offers).await;
-        // A refused identity comes after the key exchange, so the host has proved its key by then.
+        // Whether or not an identity was accepted, the host has signed a key exchange with this key by now.
         if decision == Decision::Learn && matches!(login, Login::Done(..) | Login::Failed(SshError::Auth { .. })) {
             learn(policy, &self.target.host, self.target.port, &offered).await?;
         }

@@ -49,7 +49,7 @@ if [ "$launched" = no ]; then
 fi
 
 if ! await "$next" 200 && fill "$next" void; then
-    finish failed "the runner of $job did not start within 20 s: $(head -n 1 "$dir/.launch.$$" 2>/dev/null)"
+    finish late "the runner of $job did not start within 20 s: $(head -n 1 "$dir/.launch.$$" 2>/dev/null)"
 fi
 rm -f "$dir/.launch.$$"
 newest_slot
@@ -58,4 +58,5 @@ case $record in
 run*) finish start already ;;
 void*) finish start void ;;
 esac
-finish failed "slot $slot of $job holds something unknown"
+# A claim that nobody here writes: whether anything works can't be told.
+finish start "slot $slot is damaged"

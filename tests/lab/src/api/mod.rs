@@ -10,9 +10,12 @@ mod cluster;
 mod guest;
 mod guest_acts;
 mod ha;
+#[cfg(test)]
+mod https_tests;
 mod migrate;
 mod node;
 mod params;
+mod refused;
 mod request;
 mod routes;
 mod server;
@@ -66,11 +69,18 @@ impl World {
             Ok(token) => token,
             Err(reason) => return ApiAnswer::empty(401, reason, self.durations.auth_delay),
         };
+        let before = self.ledger.entries().len();
         let mut call = Call::new(self, request, asker);
-        match run(&mut call) {
+        let done = run(&mut call);
+        if let Err(failure) = &done
+            && call.world.ledger.entries().len() == before
+        {
+            refused::enter(&mut call, failure);
+        }
+        match done {
             Ok(data) => {
                 let mut body = json!({ "data": data });
-                if let Some(total) = call.total {
+                if let Some(total) = call.total.filter(|total| *total > 0) {
                     body["total"] = total.into();
                 }
                 ApiAnswer::ok(body, call.delay_ms)
@@ -78,6 +88,11 @@ impl World {
             Err(failure) => failure.answer(call.delay_ms),
         }
     }
+}
+
+/// Returns the endpoint that a request is for.
+pub fn endpoint_of(request: &ApiRequest) -> Option<&'static Endpoint> {
+    routes::find(&request.method, &request.segments()).map(|(endpoint, _)| endpoint)
 }
 
 /// Finds the endpoint, checks in the order that the real API has (path, privileges, the node asked for, parameters), and runs it.

@@ -1,0 +1,55 @@
+//! `proxmaint resolve`: records what the operator decided about a step that is held.
+
+use std::io::{self, Write};
+
+use super::args::{Places, ResolveArgs};
+use super::diagnostics::Failure;
+use super::exit_code::Exit;
+use super::run::{journal_failure, state_failure};
+use super::state;
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
+use crate::journal::{JournalError, LockAttempt, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::machine::event::HostEvent;
+
+/// Runs `proxmaint resolve`.
+///
+/// # Errors
+/// A run, host or guest that is not there or not held, a journal that can't be read or written.
+pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
+    let now = SystemClock.now();
+    let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
+        return Err(Failure::new(Exit::Usage, format!("there is no run in {}", places.state_dir().display())));
+    };
+    let lock = match RunLock::try_acquire(&dir, Purpose::Maintain, None, now).map_err(journal_failure)? {
+        LockAttempt::Acquired(lock) => lock,
+        LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
+    };
+    let store = Store::open(&dir, &lock).map_err(journal_failure)?;
+    let run = state::list(&store).and_then(|runs| state::find(&runs, &args.run)).map_err(state_failure)?;
+    let history = state::load(&store, &run).map_err(state_failure)?;
+    if !history.is_open() {
+        return Err(state_failure(state::StateError::Over(run)));
+    }
+    let host = args.host();
+    let Some(host_state) = history.hosts.iter().find(|state| *state.host() == host) else {
+        let known: Vec<&str> = history.hosts.iter().map(|state| state.host().as_str()).collect();
+        let hint = format!("it has: {}", known.join(", "));
+        return Err(Failure::new(Exit::Usage, format!("run {run} has no host {host}")).hint(hint));
+    };
+    let event = HostEvent::Resolved { guest: args.guest, resolution: args.resolution() };
+    // What the machine would refuse must not get into the journal.
+    host_state.clone().apply(&event, now).map_err(|illegal| {
+        let what = args.guest.map_or_else(|| format!("host {host}"), |guest| format!("guest {guest} of {host}"));
+        Failure::new(Exit::Usage, format!("{what} can't be resolved that way: {illegal}"))
+            .hint(format!("`proxmaint status {run}` shows what is held, and the decisions that it waits for"))
+    })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().map_err(|error| Failure::new(Exit::Bug, error))?;
+    let journal = SledJournal::start(store).map_err(journal_failure)?;
+    runtime.block_on(state::record_resolution(&journal, &history, &host, &event, now)).map_err(journal_failure)?;
+    journal.close().map_err(journal_failure)?;
+    // The decision is recorded, whoever reads this or not.
+    let _written = writeln!(io::stdout(), "recorded; `proxmaint run` goes on with run {run} from there");
+    Ok(Exit::Clean)
+}

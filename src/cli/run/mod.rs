@@ -1,0 +1,290 @@
+//! `proxmaint run`: what is to be worked on, whether the operator agrees, the work itself, and how it came out.
+
+mod ask;
+mod preview;
+mod session;
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+
+use super::args::{Output, Places, RunArgs};
+use super::connect::ManifestHosts;
+use super::diagnostics::Failure;
+use super::exit_code::Exit;
+use super::policy::{Selection, differences, run_policy};
+use super::state::{self, Choice, StateError};
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
+use crate::ids::{HostId, RunId};
+use crate::journal::replay::RunHistory;
+use crate::journal::{JournalError, LockAttempt, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::manifest::{ApiTrust, Credentials, HostEntry, Manifest};
+use crate::observe::log::Redactor;
+use crate::observe::style::Paint;
+use crate::plan::RunPolicy;
+use crate::time::Timestamp;
+
+use session::Work;
+
+/// Runs `proxmaint run`.
+///
+/// # Errors
+/// Whatever keeps it from working, with its exit code. What went wrong on hosts is no error but the exit code returned.
+pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
+    let manifest = match super::load_manifest(&places.config) {
+        Ok(manifest) => manifest,
+        Err(exit) => return Ok(exit),
+    };
+    let selection = Selection { hosts: args.hosts.clone(), max_hosts: args.max_hosts };
+    let selected = selection.of(&manifest).map_err(|error| {
+        let known = format!("the manifest has: {}", error.known.join(", "));
+        Failure::new(Exit::Usage, error).hint(known)
+    })?;
+    let credentials =
+        Credentials::resolve(selected.iter().copied(), &|name| std::env::var_os(name)).map_err(|error| {
+            Failure::new(Exit::Usage, error).hint("set the variables, then run again; nothing was touched")
+        })?;
+    let redactor = redactor(&selected, &credentials);
+    warn(&manifest, &selected);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Bug, error))?;
+    let planned: Vec<&HostEntry> = selected.iter().copied().filter(|entry| args.dry_run || entry.dry_run).collect();
+    let worked: Vec<&HostEntry> = selected.iter().copied().filter(|entry| !(args.dry_run || entry.dry_run)).collect();
+    let known_hosts = places.state_dir().join("known_hosts");
+    let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
+    if !planned.is_empty() {
+        let policy = run_policy(planned.iter().copied(), args.parallel_hosts);
+        let preview = runtime.block_on(preview::look(hosts.clone(), &policy));
+        let exit = preview.print(args, &SystemClock);
+        if worked.is_empty() {
+            return Ok(exit);
+        }
+    }
+    let prepared = Prepared { manifest: &manifest, selection: &selection, worked, hosts, redactor, args, places };
+    prepared.work(&runtime)
+}
+
+/// Everything that is settled before the state directory is touched.
+struct Prepared<'a> {
+    manifest: &'a Manifest,
+    selection: &'a Selection,
+    worked: Vec<&'a HostEntry>,
+    hosts: Arc<ManifestHosts>,
+    redactor: Redactor,
+    args: &'a RunArgs,
+    places: &'a Places,
+}
+
+impl Prepared<'_> {
+    fn work(&self, runtime: &tokio::runtime::Runtime) -> Result<Exit, Failure> {
+        let now = SystemClock.now();
+        let dir = StateDir::create(&self.places.state_dir()).map_err(journal_failure)?;
+        let mut lock = match RunLock::try_acquire(&dir, Purpose::Run, None, now).map_err(journal_failure)? {
+            LockAttempt::Acquired(lock) => lock,
+            LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
+        };
+        let store = Store::open(&dir, &lock).map_err(journal_failure)?;
+        let resume_within = self.manifest.defaults.resume_within;
+        let choice = state::choose(&store, self.args.resume.as_deref(), self.args.fresh, resume_within, now)
+            .map_err(state_failure)?;
+        let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
+        let plan = self.decide(runtime, choice, &present)?;
+        if plan.declined {
+            eprintln!("nothing was changed");
+            return Ok(Exit::Clean);
+        }
+        let run = match &plan.goes_on {
+            Some(history) => history.id.clone(),
+            None => new_run_id(now)?,
+        };
+        lock.name_run(run.clone()).map_err(journal_failure)?;
+        let journal = Arc::new(SledJournal::start(store).map_err(journal_failure)?);
+        let work = Work {
+            run,
+            dir: &dir,
+            journal: Arc::clone(&journal),
+            hosts: self.hosts.clone(),
+            redactor: &self.redactor,
+            args: self.args,
+            only: self.only(),
+        };
+        let exit = runtime.block_on(work.carry_out(plan, &present));
+        // Writes what is left and reports a failure of the journal that nobody has been told of.
+        let closed = Arc::into_inner(journal).map(SledJournal::close);
+        match (exit, closed) {
+            (Ok(_), Some(Err(error))) => Err(journal_failure(error)),
+            (exit, _) => exit,
+        }
+    }
+
+    /// The hosts that this session works on; others may be in the run.
+    fn only(&self) -> BTreeSet<HostId> {
+        self.worked.iter().map(|entry| entry.id.clone()).collect()
+    }
+
+    /// Hosts of a run that the manifest does not have any more, where this session is about all of them.
+    fn removed(&self, history: &RunHistory) -> BTreeSet<HostId> {
+        let gone = |host: &&HostId| !self.selection.is_partial() && self.manifest.host(host).is_none();
+        history.hosts.iter().map(|state| state.host()).filter(gone).cloned().collect()
+    }
+
+    /// Settles what is worked on: a new run or the unfinished one, by which policy, with the operator's consent.
+    fn decide(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        choice: Choice,
+        present: &RunPolicy,
+    ) -> Result<Decided, Failure> {
+        let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && self.args.output == Output::Human;
+        match choice {
+            Choice::New { close } => {
+                let mut decided = Decided { close, ..Decided::default() };
+                if may_ask && !self.args.yes {
+                    let preview = runtime.block_on(preview::look(self.hosts.clone(), present));
+                    preview.print_plan(self.args.verbose, &SystemClock);
+                    decided.declined = !ask::confirm(&preview.question())?;
+                }
+                Ok(decided)
+            }
+            Choice::Resume(history) => {
+                let frozen = self.frozen(&history);
+                let changed = differences(&frozen, present);
+                let replan = match (changed.is_empty(), self.args.replan, self.args.keep_plan) {
+                    (true, ..) | (false, false, true) => false,
+                    (false, true, _) => true,
+                    (false, false, false) if may_ask => match ask::replan(&history.id, &changed)? {
+                        Some(replan) => replan,
+                        None => return Ok(Decided::declined()),
+                    },
+                    (false, false, false) => return Err(policy_changed(&history, &changed)),
+                };
+                if may_ask && !self.args.yes && changed.is_empty() && !ask::confirm(&resume_question(&history))? {
+                    return Ok(Decided::declined());
+                }
+                let removed = self.removed(&history);
+                Ok(Decided { goes_on: Some(history), replan, removed, ..Decided::default() })
+            }
+        }
+    }
+
+    /// The policy that the run was opened with, as far as this session is about its hosts.
+    fn frozen(&self, history: &RunHistory) -> RunPolicy {
+        let (only, removed) = (self.only(), self.removed(history));
+        let concerns = |host: &HostId| only.contains(host) || removed.contains(host);
+        RunPolicy {
+            parallel_hosts: self.args.parallel_hosts,
+            hosts: history.hosts.iter().map(|state| state.policy.clone()).filter(|p| concerns(&p.host)).collect(),
+        }
+    }
+}
+
+/// What is to be worked on.
+#[derive(Default)]
+struct Decided {
+    /// The run that goes on; none is a new one.
+    goes_on: Option<Box<RunHistory>>,
+    /// A run that is settled and closed first.
+    close: Option<(Box<RunHistory>, crate::journal::record::CloseReason)>,
+    /// Whether the manifest's present policy takes the place of the frozen one.
+    replan: bool,
+    /// Hosts of the run that the manifest does not have any more.
+    removed: BTreeSet<HostId>,
+    /// Whether the operator said no.
+    declined: bool,
+}
+
+impl Decided {
+    fn declined() -> Self {
+        Self { declined: true, ..Self::default() }
+    }
+}
+
+fn resume_question(history: &RunHistory) -> String {
+    let left = history.hosts.iter().filter(|state| !matches!(state.phase, crate::machine::host::HostPhase::Done(_)));
+    format!("Go on with run {} ({} of {} hosts are not over)?", history.id, left.count(), history.hosts.len())
+}
+
+fn policy_changed(history: &RunHistory, changed: &[String]) -> Failure {
+    let text = format!(
+        "run {} is unfinished, and the manifest has changed since it was opened:\n{}",
+        history.id,
+        changed.join("\n")
+    );
+    Failure::new(Exit::Config, text)
+        .hint("`proxmaint run --replan` goes on with what the manifest says now")
+        .hint("`proxmaint run --keep-plan` goes on as planned")
+}
+
+/// Names a run by the time in UTC and four random letters.
+fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0_u8; 4];
+    getrandom::fill(&mut random).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let letters: String = random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let at = jiff::Timestamp::from_millisecond(now.0).map_err(|error| Failure::new(Exit::Bug, error))?;
+    Ok(RunId::new(format!("{}-{letters}", at.strftime("%Y%m%d-%H%M%S"))))
+}
+
+/// Registers every secret, so that none can reach a log or an error's text.
+fn redactor(selected: &[&HostEntry], credentials: &Credentials) -> Redactor {
+    let redactor = Redactor::new();
+    for found in selected.iter().filter_map(|entry| credentials.host(&entry.id)) {
+        let header = found.api.header();
+        if let Some((_, secret)) = header.expose_secret().rsplit_once('=') {
+            redactor.register(&secret.to_owned().into());
+        }
+        for password in found.guest_passwords.values() {
+            redactor.register(password);
+        }
+    }
+    redactor
+}
+
+/// Prints what is odd about the manifest, and what is not verified.
+fn warn(manifest: &Manifest, selected: &[&HostEntry]) {
+    let mut err = io::stderr().lock();
+    let paint = Paint::for_stream(&io::stderr());
+    let mut lines: Vec<String> = manifest.warnings.iter().map(ToString::to_string).collect();
+    lines.extend(selected.iter().filter(|entry| matches!(entry.api.trust(), ApiTrust::Unverified)).map(|entry| {
+        format!("{}: the API's certificate is not verified (api.insecure); pin it with api.fingerprint", entry.id)
+    }));
+    for line in lines {
+        // A closed stderr is no reason not to work.
+        let _written = writeln!(err, "{} {line}", paint.warn("warning:"));
+    }
+}
+
+/// Makes a failure of the journal.
+pub(super) fn journal_failure(error: JournalError) -> Failure {
+    let exit = match () {
+        () if error.is_held() => Exit::Busy,
+        () if error.is_unreadable() => Exit::Journal,
+        () if matches!(error, JournalError::NoSuchRun(_) | JournalError::Archived(_)) => Exit::Usage,
+        () if matches!(error, JournalError::Invalid { .. } | JournalError::Closed) => Exit::Bug,
+        () => Exit::Config,
+    };
+    let hint = error.hint();
+    let failure = Failure::new(exit, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Makes a failure of reading a run.
+pub(super) fn state_failure(error: StateError) -> Failure {
+    match error {
+        StateError::Journal(error) => journal_failure(error),
+        StateError::Replay { .. } => Failure::new(Exit::Journal, error)
+            .hint("`proxmaint journal verify` checks every record; a newer version of proxmaint may have written it"),
+        StateError::NoSuchRun(_) | StateError::Ambiguous { .. } => {
+            Failure::new(Exit::Usage, error).hint("`proxmaint status --all` lists the runs")
+        }
+        StateError::Over(_) => Failure::new(Exit::Usage, error).hint("`proxmaint run` begins a new one"),
+    }
+}

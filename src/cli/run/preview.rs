@@ -1,0 +1,113 @@
+//! Looks at hosts without changing anything, not even package lists, and shows what would be done.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::clock::SystemClock;
+use crate::cli::args::{Output, RunArgs};
+use crate::cli::exit_code::Exit;
+use crate::engine::limits::Limits;
+use crate::engine::perform::{Context, discover};
+use crate::engine::port::{Clock, Hosts};
+use crate::ids::HostId;
+use crate::inventory::HostFacts;
+use crate::machine::fleet::Fleet;
+use crate::machine::outcome::Fault;
+use crate::observe::plan_view::{self, Looked, PlanTotals};
+use crate::observe::style::Paint;
+use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host};
+
+/// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
+const LOOKERS: usize = 16;
+
+/// What would be done on each host, in the manifest's order, or why that can't be told.
+pub(super) struct Preview {
+    hosts: Vec<(HostId, Result<HostPlan, Fault>)>,
+}
+
+/// Looks at all hosts of a policy.
+pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy) -> Preview {
+    let looked: Vec<Result<HostFacts, Fault>> =
+        stream::iter(&policy.hosts).map(|policy| look_at(&*hosts, policy)).buffered(LOOKERS).collect().await;
+    let mut fleet = Fleet::default();
+    let plan = |(policy, facts): (&HostPolicy, Result<HostFacts, Fault>)| {
+        let plan = facts.map(|facts| {
+            let same_node = fleet.claim(&facts.ca, &facts.node, &policy.host);
+            plan_host(policy, &facts, same_node.as_ref())
+        });
+        (policy.host.clone(), plan)
+    };
+    Preview { hosts: policy.hosts.iter().zip(looked).map(plan).collect() }
+}
+
+async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fault> {
+    let cx = Context {
+        ports: hosts.ports(&policy.host)?,
+        clock: Arc::new(SystemClock),
+        limits: Limits::default(),
+        // Looking starts no task that there would be news of.
+        news: mpsc::channel(1).0,
+        draining: CancellationToken::new(),
+        since: SystemClock.now(),
+        task: None,
+    };
+    discover(&cx, policy, false).await
+}
+
+impl Preview {
+    fn looked(&self) -> impl Iterator<Item = Looked<'_>> {
+        self.hosts.iter().map(|(host, plan)| (host, plan.as_ref()))
+    }
+
+    /// Prints the preview as the result of a dry run, and returns how that ends.
+    pub(super) fn print(&self, args: &RunArgs, clock: &dyn Clock) -> Exit {
+        match args.output {
+            Output::Human => {
+                let paint = Paint::for_stream(&io::stdout());
+                write_out(&plan_view::text(self.looked(), clock.now(), args.verbose, paint));
+            }
+            Output::Json => {
+                let mut text = String::new();
+                for looked in self.looked() {
+                    text.push_str(&plan_view::json_line(looked, clock.now()));
+                    text.push('\n');
+                }
+                text.push_str(&plan_view::json_end(&PlanTotals::of(self.looked())));
+                text.push('\n');
+                write_out(&text);
+            }
+        }
+        self.exit()
+    }
+
+    /// Prints the plan before the operator is asked about it.
+    pub(super) fn print_plan(&self, verbose: bool, clock: &dyn Clock) {
+        let paint = Paint::for_stream(&io::stderr());
+        // A closed stderr is found out when the question is asked.
+        let _written = write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
+    }
+
+    /// The question that the plan comes down to.
+    pub(super) fn question(&self) -> String {
+        format!("{} Begin?", PlanTotals::of(self.looked()).sentence())
+    }
+
+    /// A host that can't be looked at, may not be touched, or has a guest that is blocked, is what a run would end with 3 for.
+    fn exit(&self) -> Exit {
+        let blocked = |plan: &HostPlan| {
+            plan.refusal.is_some()
+                || plan.guests.iter().any(|guest| matches!(guest.decision, crate::plan::Decision::Block(_)))
+        };
+        let bad = self.hosts.iter().any(|(_, plan)| plan.as_ref().map_or(true, blocked));
+        if bad { Exit::Failed } else { Exit::Clean }
+    }
+}
+
+fn write_out(text: &str) {
+    // Whoever closed the pipe has read enough.
+    let _written = io::stdout().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,273 @@
+//! `proxmaint status`: asks the run at work, or reads the journal where none is.
+//!
+//! While a run is at work it has the store, so what the run itself does not tell (other runs, events) is read from the
+//! journal's segments, which need no lock.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::args::{Output, Places, StatusArgs};
+use super::diagnostics::Failure;
+use super::exit_code::Exit;
+use super::run::{journal_failure, state_failure};
+use super::state::{self, Listed, StateError};
+use super::status::{EventLines, RunLine, json, runs, runs_json, tree};
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
+use crate::ids::{HostId, RunId};
+use crate::journal::record::{CloseReason, HostEntry, decode_host};
+use crate::journal::replay::RunHistory;
+use crate::journal::{EventFilter, LoadedRun, LoadedStream, OpenRead, Seq, StateDir, Store, StreamId, events};
+use crate::machine::run::RunResult;
+use crate::observe::live::{LiveError, ask_status};
+use crate::observe::project::RunHeader;
+use crate::observe::style::Paint;
+use crate::observe::view::{Ask, Detail, HostCounts, RunView, Standing};
+
+/// Runs `proxmaint status`.
+///
+/// # Errors
+/// A run that is not there, a journal that can't be read.
+pub fn status(places: &Places, args: &StatusArgs) -> Result<Exit, Failure> {
+    let text = match StateDir::open(&places.state_dir()).map_err(journal_failure)? {
+        None => nothing(args),
+        Some(dir) => answer(&dir, args)?,
+    };
+    // Whoever closed the pipe has read enough.
+    let _written = io::stdout().lock().write_all(text.as_bytes());
+    Ok(Exit::Clean)
+}
+
+fn answer(dir: &StateDir, args: &StatusArgs) -> Result<String, Failure> {
+    match Store::open_read(dir, SystemClock.now()).map_err(journal_failure)? {
+        OpenRead::Nothing => Ok(nothing(args)),
+        OpenRead::Open(store) => stored(dir, &store, args),
+        OpenRead::HeldBy(holder) => match holder.run.clone() {
+            Some(run) => live(dir, args, &run, holder.pid),
+            // It has the lock and has not said for which run: it looks at hosts, or waits for the operator.
+            None => held(dir, args),
+        },
+    }
+}
+
+fn nothing(args: &StatusArgs) -> String {
+    match args.output {
+        Output::Human => runs(&[], Paint::for_stream(&io::stdout())),
+        Output::Json => runs_json(&[]),
+    }
+}
+
+fn ask(args: &StatusArgs) -> Ask {
+    let host = args.host.as_deref().map(HostId::new);
+    let full = host.is_some() || args.output == Output::Json;
+    Ask { detail: if full { Detail::Full } else { Detail::Brief }, host }
+}
+
+/// Writes a view, or says that it has no such host.
+fn show(view: &RunView, args: &StatusArgs) -> Result<String, Failure> {
+    if let Some(name) = args.host.as_deref().filter(|_| view.hosts.is_empty()) {
+        return Err(Failure::new(Exit::Usage, format!("run {} has no host {name}", view.run))
+            .hint(format!("`proxmaint status {}` lists its hosts", view.run)));
+    }
+    Ok(match args.output {
+        Output::Human => tree(view, args.host.is_some(), Paint::for_stream(&io::stdout())),
+        Output::Json => json(view),
+    })
+}
+
+/// Answers while nobody works.
+fn stored(dir: &StateDir, store: &Store, args: &StatusArgs) -> Result<String, Failure> {
+    let listed = state::list(store).map_err(state_failure)?;
+    if args.all {
+        let lines = listed
+            .iter()
+            .map(|run| match run.archived {
+                true => from_segments(dir, &run.run).map(|history| line(&history, None)),
+                false => state::load(store, &run.run).map_err(state_failure).map(|history| line(&history, None)),
+            })
+            .collect::<Result<Vec<RunLine>, Failure>>()?;
+        return Ok(list(&lines, args));
+    }
+    let Some(run) = wanted(&listed, args)? else { return Ok(nothing(args)) };
+    if args.events {
+        return event_text(dir, &run, args);
+    }
+    let archived = listed.iter().any(|listed| listed.run == run && listed.archived);
+    let history = if archived { from_segments(dir, &run)? } else { state::load(store, &run).map_err(state_failure)? };
+    show(&view(&history, None, args), args)
+}
+
+/// Answers while a run works.
+fn live(dir: &StateDir, args: &StatusArgs, working: &RunId, pid: u32) -> Result<String, Failure> {
+    let at_work = Some((working, pid));
+    if args.all {
+        let lines = known(dir)?
+            .iter()
+            .map(|listed| from_segments(dir, &listed.run).map(|history| line(&history, at_work)))
+            .collect::<Result<Vec<RunLine>, Failure>>()?;
+        return Ok(list(&lines, args));
+    }
+    let run = match &args.run {
+        None => working.clone(),
+        Some(prefix) => state::find(&known(dir)?, prefix).map_err(state_failure)?,
+    };
+    if args.events {
+        return event_text(dir, &run, args);
+    }
+    if run == *working {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new(Exit::Bug, error))?;
+        match runtime.block_on(ask_status(dir.root(), &ask(args))) {
+            Ok(view) => return show(&view, args),
+            // It has just begun, or just ended: what it has written so far is as good an answer.
+            Err(LiveError::NobodyThere { .. }) => {}
+            Err(error) => {
+                return Err(Failure::new(Exit::Journal, error)
+                    .hint(format!("process {pid} works on run {working} and does not answer")));
+            }
+        }
+    }
+    show(&view(&from_segments(dir, &run)?, at_work, args), args)
+}
+
+/// Answers while the journal is held by somebody who works on no run (yet).
+fn held(dir: &StateDir, args: &StatusArgs) -> Result<String, Failure> {
+    let listed = known(dir)?;
+    if args.all {
+        let history = |listed: &Listed| from_segments(dir, &listed.run);
+        let histories = listed.iter().map(history).collect::<Result<Vec<_>, Failure>>()?;
+        return Ok(list(&histories.iter().map(|history| line(history, None)).collect::<Vec<_>>(), args));
+    }
+    match wanted(&listed, args)? {
+        None => Ok(nothing(args)),
+        Some(run) if args.events => event_text(dir, &run, args),
+        Some(run) => show(&view(&from_segments(dir, &run)?, None, args), args),
+    }
+}
+
+/// Finds the run that is meant; `None` where there is none at all.
+fn wanted(listed: &[Listed], args: &StatusArgs) -> Result<Option<RunId>, Failure> {
+    match &args.run {
+        Some(prefix) => state::find(listed, prefix).map(Some).map_err(state_failure),
+        None => Ok(listed.last().map(|listed| listed.run.clone())),
+    }
+}
+
+/// Finds the run that a unique beginning names, beside a live run as well.
+///
+/// # Errors
+/// None or several; a journal that can't be read.
+pub fn find_run(state_dir: &Path, prefix: &str) -> Result<RunId, Failure> {
+    let runs = match StateDir::open(state_dir).map_err(journal_failure)? {
+        Some(dir) => known(&dir)?,
+        None => Vec::new(),
+    };
+    state::find(&runs, prefix).map_err(state_failure)
+}
+
+/// Lists the runs that the segments know, oldest first.
+fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
+    let filter = EventFilter { stream: Some(StreamId::Run), ..EventFilter::default() };
+    let mut found: BTreeMap<RunId, Listed> = BTreeMap::new();
+    for event in events(dir, filter).map_err(journal_failure)? {
+        let run = event.map_err(journal_failure)?.run;
+        found.entry(run.clone()).or_insert(Listed { run, meta: None, archived: false });
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Folds a run from the journal's segments.
+fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
+    let mut streams: BTreeMap<StreamId, LoadedStream> = BTreeMap::new();
+    let mut last = Seq(0);
+    let filter = EventFilter { run: Some(run.clone()), ..EventFilter::default() };
+    for event in events(dir, filter).map_err(journal_failure)? {
+        let event = event.map_err(journal_failure)?;
+        last = event.seq;
+        let stream = streams.entry(event.stream.clone()).or_insert_with(|| LoadedStream {
+            stream: event.stream.clone(),
+            checkpoint: None,
+            tail: Vec::new(),
+            last,
+        });
+        stream.last = event.seq;
+        stream.tail.push(event);
+    }
+    let loaded = LoadedRun { run: run.clone(), last, streams: streams.into_values().collect() };
+    crate::journal::replay::replay(&loaded)
+        .map_err(|source| state_failure(StateError::Replay { run: run.clone(), source }))
+}
+
+/// Makes the view of a run from its history; `at_work` is the run that is being worked on, and by which process.
+fn view(history: &RunHistory, at_work: Option<(&RunId, u32)>, args: &StatusArgs) -> RunView {
+    let header = header(history, at_work);
+    RunView::build(&header, &history.hosts, |state| waits_for(history, state), SystemClock.now(), &ask(args))
+}
+
+fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunHeader {
+    let standing = match at_work {
+        Some((run, pid)) if *run == history.id => Standing::Running { pid },
+        _ if history.closed == Some(CloseReason::Expired) => Standing::Expired,
+        _ if history.is_open() => Standing::Interrupted,
+        _ => Standing::Finished,
+    };
+    RunHeader {
+        run: history.id.clone(),
+        opened_at: history.opened_at,
+        parallel_hosts: history.policy.parallel_hosts,
+        standing,
+    }
+}
+
+/// Returns the host whose cluster's turn another one waits for.
+fn waits_for(history: &RunHistory, state: &crate::machine::host::HostState) -> Option<HostId> {
+    let crate::machine::host::HostPhase::AwaitingTurn { plan } = &state.phase else { return None };
+    let cluster = plan.cluster.as_ref()?;
+    let holder = history.hosts.iter().find(|other| other.turn.as_ref() == Some(cluster))?;
+    (holder.host() != state.host()).then(|| holder.host().clone())
+}
+
+fn line(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunLine {
+    let running = at_work.is_some_and(|(run, _)| *run == history.id);
+    let mut counts = HostCounts::default();
+    for state in &history.hosts {
+        counts.add(state, running);
+    }
+    let result: RunResult = counts.result();
+    RunLine { header: header(history, at_work), result, counts }
+}
+
+fn list(lines: &[RunLine], args: &StatusArgs) -> String {
+    match args.output {
+        Output::Human => runs(lines, Paint::for_stream(&io::stdout())),
+        Output::Json => runs_json(lines),
+    }
+}
+
+/// Writes what happened in a run, one event a line.
+fn event_text(dir: &StateDir, run: &RunId, args: &StatusArgs) -> Result<String, Failure> {
+    let paint = Paint::for_stream(&io::stdout());
+    let only = args.host.as_deref().map(HostId::new);
+    let mut lines = EventLines::new();
+    let mut text = String::new();
+    let filter = EventFilter { run: Some(run.clone()), ..EventFilter::default() };
+    for event in events(dir, filter).map_err(journal_failure)? {
+        let event = event.map_err(journal_failure)?;
+        let StreamId::Host(host) = &event.stream else { continue };
+        let record = decode_host(&event.body).map_err(|error| {
+            Failure::new(Exit::Journal, error).hint("`proxmaint journal verify` checks every record")
+        })?;
+        // Intents are how the journal keeps its promise, and no news to people.
+        let HostEntry::Event(happened) = record.into_entry(run, host) else { continue };
+        let line = match args.output {
+            Output::Human => lines.line(event.at, host, &happened, paint),
+            Output::Json => lines.json_line(run, event.seq.0, event.at, host, &happened),
+        };
+        if only.as_ref().is_none_or(|only| only == host) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}

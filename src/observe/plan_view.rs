@@ -1,0 +1,359 @@
+//! Shows plans before anything is done: for the confirmation of `run` and for `run --dry-run`.
+//!
+//! # The JSON of `run --dry-run --output json`, version 1
+//! One line a host, `{"v": 1, "event": "plan", ..}`, then one `{"v": 1, "event": "plan-ended", ..}`:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `host`, `node` | the manifest's entry and the node that it is; `node` is `null` where it could not be looked at |
+//! | `error`, `hint` | why it could not be looked at, and what to do about it |
+//! | `refused` | why nothing at all may be done there |
+//! | `facts_at` | when it was looked at |
+//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted` |
+//! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `skip`, `block`), `reason` |
+//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct` or `ssh`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order), `not_covered[]` |
+//! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::json;
+use super::sanitize::{clean, shorten};
+use super::style::Paint;
+use super::when;
+use super::words::{self, count, list, some};
+use crate::ids::{GuestId, GuestKind, HostId, NodeName};
+use crate::inventory::{PackageChange, PackageManager, Via};
+use crate::machine::outcome::Fault;
+use crate::plan::{Decision, GuestPlan, GuestUpgrade, HostPlan, ProtectBy};
+use crate::time::Timestamp;
+
+/// Package lists older than this are remarked upon: the plan may miss what has come since.
+const OLD_LISTS: Duration = Duration::from_secs(24 * 3600);
+
+/// What looking at a host came to.
+pub type Looked<'a> = (&'a HostId, Result<&'a HostPlan, &'a Fault>);
+
+/// What all plans come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PlanTotals {
+    /// Hosts on which something is to be done.
+    pub hosts: usize,
+    /// Guests to upgrade.
+    pub guests: usize,
+    /// Packages to upgrade, in guests and nodes.
+    pub packages: usize,
+    /// Guests that should be upgraded and may not be touched.
+    pub blocked: usize,
+    /// Hosts on which nothing may be done.
+    pub refused: usize,
+    /// Hosts that could not be looked at.
+    pub errors: usize,
+}
+
+impl PlanTotals {
+    /// Sums up.
+    pub fn of<'a>(looked: impl IntoIterator<Item = Looked<'a>>) -> Self {
+        let mut totals = Self::default();
+        for (_, plan) in looked {
+            let plan = match plan {
+                Ok(plan) if plan.refusal.is_some() => {
+                    totals.refused += 1;
+                    continue;
+                }
+                Ok(plan) => plan,
+                Err(_) => {
+                    totals.errors += 1;
+                    continue;
+                }
+            };
+            let before = totals.packages;
+            totals.packages += plan.upgrade.pending.len();
+            for guest in &plan.guests {
+                match &guest.decision {
+                    Decision::Upgrade(upgrade) => {
+                        totals.guests += 1;
+                        totals.packages += upgrade.pending.len();
+                    }
+                    Decision::Block(_) => totals.blocked += 1,
+                    Decision::Skip(_) => {}
+                }
+            }
+            if totals.packages > before {
+                totals.hosts += 1;
+            }
+        }
+        totals
+    }
+
+    /// Tells whether there is nothing to upgrade anywhere.
+    pub fn is_nothing(&self) -> bool {
+        self.packages == 0
+    }
+
+    /// Says it in one line: `2 hosts to work on: 5 guests, 61 packages; 1 guest blocked`.
+    pub fn sentence(&self) -> String {
+        let mut text = match self.is_nothing() {
+            true => "nothing to upgrade".to_owned(),
+            false => format!(
+                "{} to work on: {}, {}",
+                count(self.hosts, "host"),
+                count(self.guests, "guest"),
+                count(self.packages, "package")
+            ),
+        };
+        let guests_blocked = if self.blocked > 0 { count(self.blocked, "guest") + " blocked" } else { String::new() };
+        let not_touched =
+            if self.refused > 0 { count(self.refused, "host") + " not to be touched" } else { String::new() };
+        let unreached =
+            if self.errors > 0 { count(self.errors, "host") + " could not be looked at" } else { String::new() };
+        let trouble = list([guests_blocked, not_touched, unreached]);
+        if !trouble.is_empty() {
+            let _ok = write!(text, "; {trouble}");
+        }
+        text
+    }
+}
+
+/// Writes plans for people. `now` tells how old the package lists are; a verbose plan lists every package.
+pub fn text<'a>(looked: impl IntoIterator<Item = Looked<'a>>, now: Timestamp, verbose: bool, paint: Paint) -> String {
+    let mut out = String::new();
+    let mut looked_at = Vec::new();
+    for (host, plan) in looked {
+        let mut writer = Writer { out: &mut out, now, verbose, paint };
+        match plan {
+            Ok(plan) => writer.host(host, plan),
+            Err(fault) => writer.unreachable(host, fault),
+        }
+        out.push('\n');
+        looked_at.push((host, plan));
+    }
+    out.push_str(&PlanTotals::of(looked_at).sentence());
+    out.push('\n');
+    out
+}
+
+struct Writer<'a> {
+    out: &'a mut String,
+    now: Timestamp,
+    verbose: bool,
+    paint: Paint,
+}
+
+impl Writer<'_> {
+    fn line(&mut self, indent: usize, text: &str) {
+        // Writing to a String can't fail.
+        let _ok = writeln!(self.out, "{:indent$}{text}", "");
+    }
+
+    fn unreachable(&mut self, host: &HostId, fault: &Fault) {
+        let name = self.paint.strong(&clean(host.as_str()));
+        let label = self.paint.bad("could not be looked at");
+        self.line(0, &format!("{name}  {label}: {}", clean(&fault.what)));
+        if let Some(hint) = &fault.hint {
+            let label = self.paint.note("hint:");
+            self.line(2, &format!("{label} {}", clean(hint)));
+        }
+    }
+
+    fn host(&mut self, host: &HostId, plan: &HostPlan) {
+        let name = self.paint.strong(&clean(host.as_str()));
+        let node = if host.as_str() == plan.node.as_str() {
+            String::new()
+        } else {
+            format!(" (node {})", clean(plan.node.as_str()))
+        };
+        if let Some(why) = &plan.refusal {
+            let label = self.paint.bad("not touched");
+            return self.line(0, &format!("{name}{node}  {label}: {}", clean(why)));
+        }
+        self.line(0, &format!("{name}{node}  {}", words::plan_summary(plan)));
+        for guest in &plan.guests {
+            self.guest(guest);
+        }
+        self.node(plan);
+    }
+
+    fn guest(&mut self, plan: &GuestPlan) {
+        let label = words::guest(plan.guest.kind, plan.guest.id, &plan.name);
+        match &plan.decision {
+            Decision::Skip(reason) => {
+                let text = self.paint.faint(&format!("left alone: {}", clean(&reason.to_string())));
+                self.line(2, &format!("{label}: {text}"));
+            }
+            Decision::Block(reason) => {
+                let text = self.paint.bad("blocked, not touched");
+                self.line(2, &format!("{label}: {text}: {}", clean(reason)));
+            }
+            Decision::Upgrade(upgrade) => {
+                self.line(2, &format!("{label}: {}", self.upgrade(upgrade)));
+                if upgrade.protection.iter().any(|way| matches!(way, ProtectBy::Backup { .. }))
+                    && !upgrade.not_covered.is_empty()
+                {
+                    let what = list(upgrade.not_covered.iter().map(|volume| clean(volume).into_owned()));
+                    let label = self.paint.warn("a backup does not cover");
+                    self.line(4, &format!("{label}: {what}"));
+                }
+                self.lists(4, upgrade.lists_refreshed);
+                self.packages(4, &upgrade.pending);
+            }
+        }
+    }
+
+    fn upgrade(&self, upgrade: &GuestUpgrade) -> String {
+        let via = match &upgrade.via {
+            Via::Pct => "through pct exec".to_owned(),
+            Via::Ssh { address } => format!("over SSH to {}", clean(address)),
+        };
+        let mut ways = upgrade.protection.iter().map(|way| clean(&way.to_string()).into_owned());
+        let mut protection = ways.next().unwrap_or_default();
+        for way in ways {
+            let _ok = write!(protection, " (else {way})");
+        }
+        format!("{} {via}; protected by {protection}", self.paint.good(&upgrade_words(&upgrade.pending)))
+    }
+
+    fn node(&mut self, plan: &HostPlan) {
+        match plan.upgrade.pending.len() {
+            0 => self.line(2, &format!("node: {}", self.paint.faint("up to date"))),
+            _ => self.line(2, &format!("node: {} over SSH", self.paint.good(&upgrade_words(&plan.upgrade.pending)))),
+        }
+        self.lists(4, plan.upgrade.lists_refreshed);
+        if let Some(why) = &plan.upgrade.reboot_wanted {
+            let label = self.paint.warn("wants a reboot already");
+            self.line(4, &format!("{label} (not done by this run): {}", shorten(why, 200)));
+        }
+        self.packages(4, &plan.upgrade.pending);
+    }
+
+    /// Says how old the package lists are that the plan rests on: a dry run does not refresh them.
+    fn lists(&mut self, indent: usize, refreshed: Option<Timestamp>) {
+        let text = match refreshed.map(|at| self.now.since(at)) {
+            None => "by package lists of unknown age".to_owned(),
+            Some(age) if age >= OLD_LISTS => {
+                format!("by package lists that are {} old: there may be more by now", words::span(age))
+            }
+            Some(age) => format!("by package lists that are {} old", words::span(age)),
+        };
+        let text = self.paint.faint(&text);
+        self.line(indent, &text);
+    }
+
+    fn packages(&mut self, indent: usize, packages: &[PackageChange]) {
+        if self.verbose {
+            for change in packages {
+                self.line(indent, &words::package(change));
+            }
+        }
+    }
+}
+
+fn upgrade_words(pending: &[PackageChange]) -> String {
+    let new = pending.iter().filter(|change| change.old.is_none()).count();
+    let removed = pending.iter().filter(|change| change.new.is_none()).count();
+    let special = list([some(new, "new"), some(removed, "removed")]);
+    let text = format!("upgrade {}", count(pending.len(), "package"));
+    if special.is_empty() { text } else { format!("{text} ({special})") }
+}
+
+#[derive(Debug, Default, Serialize)]
+struct PlanLine<'a> {
+    host: Option<&'a HostId>,
+    node: Option<&'a NodeName>,
+    error: Option<&'a str>,
+    hint: Option<&'a str>,
+    refused: Option<&'a str>,
+    #[serde(with = "when::option")]
+    facts_at: Option<Timestamp>,
+    node_upgrade: Option<NodeLine<'a>>,
+    guests: Vec<GuestLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeLine<'a> {
+    packages: &'a [PackageChange],
+    #[serde(with = "when::option")]
+    lists_refreshed: Option<Timestamp>,
+    lists_age_ms: Option<u64>,
+    reboot_wanted: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct GuestLine<'a> {
+    id: GuestId,
+    kind: GuestKind,
+    name: &'a str,
+    decision: &'static str,
+    reason: Option<String>,
+    upgrade: Option<UpgradeLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct UpgradeLine<'a> {
+    via: &'static str,
+    address: Option<&'a str>,
+    manager: PackageManager,
+    packages: &'a [PackageChange],
+    #[serde(with = "when::option")]
+    lists_refreshed: Option<Timestamp>,
+    lists_age_ms: Option<u64>,
+    protection: Vec<String>,
+    not_covered: &'a [String],
+}
+
+/// Writes the `plan` line of one host, without its line break.
+pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
+    let age = |at: Option<Timestamp>| at.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
+    let body = match plan {
+        Err(fault) => {
+            PlanLine { host: Some(host), error: Some(&fault.what), hint: fault.hint.as_deref(), ..PlanLine::default() }
+        }
+        Ok(plan) => PlanLine {
+            host: Some(host),
+            node: Some(&plan.node),
+            refused: plan.refusal.as_deref(),
+            facts_at: Some(plan.facts_at),
+            node_upgrade: Some(NodeLine {
+                packages: &plan.upgrade.pending,
+                lists_refreshed: plan.upgrade.lists_refreshed,
+                lists_age_ms: age(plan.upgrade.lists_refreshed),
+                reboot_wanted: plan.upgrade.reboot_wanted.as_deref(),
+            }),
+            guests: plan.guests.iter().map(|guest| guest_line(guest, age)).collect(),
+            ..PlanLine::default()
+        },
+    };
+    json::line("plan", body)
+}
+
+fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) -> GuestLine<'_> {
+    let (decision, reason, upgrade) = match &plan.decision {
+        Decision::Skip(reason) => ("skip", Some(reason.to_string()), None),
+        Decision::Block(reason) => ("block", Some(reason.clone()), None),
+        Decision::Upgrade(upgrade) => ("upgrade", None, Some(upgrade)),
+    };
+    let upgrade = upgrade.map(|upgrade| UpgradeLine {
+        via: match upgrade.via {
+            Via::Pct => "pct",
+            Via::Ssh { .. } => "ssh",
+        },
+        address: match &upgrade.via {
+            Via::Pct => None,
+            Via::Ssh { address } => Some(address),
+        },
+        manager: upgrade.manager,
+        packages: &upgrade.pending,
+        lists_refreshed: upgrade.lists_refreshed,
+        lists_age_ms: age(upgrade.lists_refreshed),
+        protection: upgrade.protection.iter().map(ToString::to_string).collect(),
+        not_covered: &upgrade.not_covered,
+    });
+    GuestLine { id: plan.guest.id, kind: plan.guest.kind, name: &plan.name, decision, reason, upgrade }
+}
+
+/// Writes the last line, `plan-ended`, without its line break.
+pub fn json_end(totals: &PlanTotals) -> String {
+    json::line("plan-ended", totals)
+}

@@ -1,0 +1,335 @@
+//! Tells a run as it goes on, one sentence for each thing that a newcomer wants to know.
+
+use std::sync::Arc;
+
+use crate::engine::observer::{RunEnd, Seen};
+use crate::ids::{GuestId, RunId, Step};
+use crate::machine::effect::Mode;
+use crate::machine::event::HostEvent;
+use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
+use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
+use crate::machine::outcome::Fault;
+use crate::machine::run::RunResult;
+use crate::observe::project::resolve_command;
+use crate::observe::sanitize::{clean, shorten};
+use crate::observe::view::GuestCounts;
+use crate::observe::watch::{News, Watch};
+use crate::observe::words::{self, Teller, count, list, some};
+use crate::plan::{Decision, ProtectBy};
+
+/// Longest reason that a line of progress carries: the whole of it stands in `status` and the log.
+const MAX_REASON: usize = 300;
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// For `--verbose`.
+    Detail,
+    /// A step of a host or guest.
+    Step,
+    /// What stays on the screen when bars are drawn: how hosts came out, and what went wrong.
+    Headline,
+}
+
+/// The tone of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Plain,
+    /// Came out well.
+    Good,
+    /// Failed or blocked.
+    Bad,
+    /// Held or in doubt.
+    Warn,
+}
+
+/// One line of progress. Its text is clean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// How much it matters.
+    pub weight: Weight,
+    /// Its tone.
+    pub tone: Tone,
+    /// The host that it is about.
+    pub host: Option<Arc<str>>,
+    /// What to say.
+    pub text: String,
+}
+
+/// Tells what is seen.
+#[derive(Debug)]
+pub struct Narrator {
+    watch: Watch,
+    teller: Teller,
+    least: Weight,
+}
+
+impl Narrator {
+    /// Makes a narrator; a verbose one tells details too.
+    pub fn new(verbose: bool) -> Self {
+        let least = if verbose { Weight::Detail } else { Weight::Step };
+        Self { watch: Watch::new(), teller: Teller::new(), least }
+    }
+
+    /// Tells what is seen, in lines.
+    pub fn tell(&mut self, seen: &Seen<'_>) -> Vec<Line> {
+        let mut lines = match seen {
+            Seen::RunBegan { run, hosts, resumed } => vec![run_began(run, hosts.len(), *resumed)],
+            Seen::Host { event, state, .. } => self.host(event, state),
+            Seen::Draining => vec![Line {
+                weight: Weight::Headline,
+                tone: Tone::Warn,
+                host: None,
+                text: "stopping: no new step begins; what is at work is waited for or left to itself. Once more stops at once"
+                    .to_owned(),
+            }],
+            Seen::RunEnded(end) => vec![run_ended(*end)],
+        };
+        lines.retain(|line| line.weight >= self.least);
+        lines
+    }
+
+    fn host(&mut self, event: &HostEvent, state: &HostState) -> Vec<Line> {
+        let name: Arc<str> = clean(state.host().as_str()).into();
+        self.teller.learn(state);
+        let told = self.teller.tell(state.host(), event);
+        let mut lines = Vec::new();
+        let mut say = |weight, tone, guest: Option<String>, text: String| {
+            let text = guest.map_or_else(|| text.clone(), |guest| format!("{guest}: {text}"));
+            lines.push(Line { weight, tone, host: Some(Arc::clone(&name)), text });
+        };
+        match event {
+            // These are told below, by what follows from them.
+            HostEvent::Planned { .. } | HostEvent::Begun => {}
+            HostEvent::Resolved { .. } | HostEvent::PolicyChanged { .. } | HostEvent::NewRound => {
+                say(Weight::Step, Tone::Plain, told.guest, told.what)
+            }
+            _ => say(Weight::Detail, Tone::Plain, told.guest, told.what),
+        }
+        if let HostEvent::Planned { plan, .. } = event
+            && plan.refusal.is_none()
+        {
+            say(Weight::Step, Tone::Plain, None, words::plan_summary(plan));
+            for guest in &plan.guests {
+                let label = || words::guest(guest.guest.kind, guest.guest.id, &guest.name);
+                match &guest.decision {
+                    Decision::Block(why) => {
+                        let text = format!("blocked, not touched: {}", shorten(why, MAX_REASON));
+                        say(Weight::Headline, Tone::Bad, Some(label()), text);
+                    }
+                    Decision::Skip(why) => {
+                        let text = format!("left alone: {}", shorten(&why.to_string(), MAX_REASON));
+                        say(Weight::Detail, Tone::Plain, Some(label()), text);
+                    }
+                    Decision::Upgrade(_) => {}
+                }
+            }
+        }
+        for news in self.watch.note(state) {
+            let (weight, tone, guest, text) = match news {
+                News::Host => {
+                    let Some((weight, tone, text)) = host_line(state) else { continue };
+                    (weight, tone, None, text)
+                }
+                News::Guest(id, guest) => {
+                    let Some((weight, tone, text)) = guest_line(state, id, guest) else { continue };
+                    let plan = &guest.plan;
+                    (weight, tone, Some(words::guest(plan.guest.kind, id, &plan.name)), text)
+                }
+            };
+            say(weight, tone, guest, text);
+        }
+        lines
+    }
+}
+
+type Said = Option<(Weight, Tone, String)>;
+
+fn run_began(run: &RunId, hosts: usize, resumed: bool) -> Line {
+    let text = if resumed {
+        format!("run {run} goes on where it stopped: {}", count(hosts, "host"))
+    } else {
+        format!("run {run} begins: {}", count(hosts, "host"))
+    };
+    Line { weight: Weight::Headline, tone: Tone::Plain, host: None, text }
+}
+
+fn run_ended(end: RunEnd) -> Line {
+    let (tone, text) = match (end.result, end.interrupted) {
+        (RunResult::Clean, _) => (Tone::Good, "the run is over: everything is verified, or there was nothing to do"),
+        (_, true) => (Tone::Warn, "the run was interrupted; `proxmaint run` goes on from here"),
+        (RunResult::Failed, _) => (Tone::Bad, "the run is over: not everything came out well"),
+        (RunResult::Held, _) => (Tone::Warn, "the run is over for now: something is held for you to decide"),
+        (RunResult::Unfinished, _) => (Tone::Warn, "the run is not over; `proxmaint run` goes on from here"),
+    };
+    Line { weight: Weight::Headline, tone, host: None, text: text.to_owned() }
+}
+
+/// How a step in doubt or found at work is told; `None` for a plain attempt.
+fn approach(attempt: Attempt) -> Said {
+    let name = words::step(attempt.step);
+    match attempt.mode {
+        Mode::Act => None,
+        Mode::Probe => Some((Weight::Step, Tone::Warn, format!("can't tell how its {name} ended; looking"))),
+        Mode::Attach => Some((Weight::Step, Tone::Plain, format!("its {name} is still at work; waiting for it"))),
+    }
+}
+
+fn again(attempt: Attempt) -> String {
+    if attempt.round > 1 { format!(" (attempt {})", attempt.round) } else { String::new() }
+}
+
+fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
+    if let Some(attempt) = guest.phase.attempt()
+        && let Some(said) = approach(attempt)
+    {
+        return Some(said);
+    }
+    let reason = |fault: &Fault| shorten(&fault.what, MAX_REASON);
+    let upgrade = match &guest.plan.decision {
+        Decision::Upgrade(upgrade) => Some(upgrade),
+        Decision::Skip(_) | Decision::Block(_) => None,
+    };
+    Some(match &guest.phase {
+        // The end of the protecting step has told it.
+        GuestPhase::Waiting | GuestPhase::Protected { .. } => return None,
+        GuestPhase::Protecting { way, attempt } => {
+            let text = match upgrade.and_then(|upgrade| upgrade.protection.get(*way)) {
+                Some(ProtectBy::Backup { storage }) => format!("backing up to {}", clean(storage)),
+                Some(ProtectBy::Snapshot) | None => "taking a snapshot".to_owned(),
+            };
+            (Weight::Step, Tone::Plain, text + &again(*attempt))
+        }
+        GuestPhase::Upgrading { attempt, .. } => {
+            let packages = count(upgrade.map_or(0, |upgrade| upgrade.pending.len()), "package");
+            (Weight::Step, Tone::Plain, format!("upgrading {packages}{}", again(*attempt)))
+        }
+        GuestPhase::Checking { .. } => (Weight::Detail, Tone::Plain, "checking".to_owned()),
+        GuestPhase::Held { fault, .. } => {
+            let command = resolve_command(&state.run, state.host(), Some(id));
+            (Weight::Headline, Tone::Warn, format!("held: {}; decide with: {}", reason(fault), clean(&command)))
+        }
+        GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, .. }) => {
+            let mut text = format!("upgraded, {} changed", count(changes.len(), "package"));
+            if let Some(why) = reboot_wanted {
+                text.push_str(&format!("; wants a reboot: {}", shorten(why, MAX_REASON)));
+            }
+            (Weight::Step, Tone::Good, text)
+        }
+        GuestPhase::Settled(GuestVerdict::Skipped(why)) => {
+            (Weight::Step, Tone::Plain, format!("left alone: {}", shorten(&why.to_string(), MAX_REASON)))
+        }
+        GuestPhase::Settled(GuestVerdict::Blocked(why)) => {
+            (Weight::Headline, Tone::Bad, format!("blocked, not upgraded: {}", shorten(why, MAX_REASON)))
+        }
+        GuestPhase::Settled(GuestVerdict::Failed { fault, protection }) => {
+            let kept = clean(&protection.to_string()).into_owned();
+            (Weight::Headline, Tone::Bad, format!("failed: {}; kept for a rollback: {kept}", reason(fault)))
+        }
+    })
+}
+
+fn host_line(state: &HostState) -> Said {
+    if let Some(attempt) = state.phase.attempt()
+        && let Some(said) = approach(attempt)
+    {
+        return Some(said);
+    }
+    Some(match &state.phase {
+        HostPhase::Pending => return None,
+        HostPhase::Discovering { attempt } => {
+            let text = format!("{}{}", words::step(Step::Discover), again(*attempt));
+            (Weight::Step, Tone::Plain, text)
+        }
+        HostPhase::AwaitingTurn { .. } => (Weight::Detail, Tone::Plain, "waits for its turn".to_owned()),
+        HostPhase::Snapshotting { .. } => (Weight::Detail, Tone::Plain, "protecting guests".to_owned()),
+        HostPhase::UpgradingGuests { .. } => (Weight::Detail, Tone::Plain, "upgrading guests".to_owned()),
+        HostPhase::UpgradingHost { plan, attempt } => {
+            let packages = count(plan.upgrade.pending.len(), "package");
+            (Weight::Step, Tone::Plain, format!("upgrading the node: {packages}{}", again(*attempt)))
+        }
+        HostPhase::Verifying { .. } => (Weight::Step, Tone::Plain, "verifying the node and its guests".to_owned()),
+        HostPhase::Held { fault, .. } => {
+            let command = resolve_command(&state.run, state.host(), None);
+            let text = format!("held: {}; decide with: {}", shorten(&fault.what, MAX_REASON), clean(&command));
+            (Weight::Headline, Tone::Warn, text)
+        }
+        HostPhase::Done(verdict) => {
+            let (tone, text) = over(state, verdict);
+            (Weight::Headline, tone, text)
+        }
+    })
+}
+
+fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
+    let tone = match state.result() {
+        HostResult::NothingToDo | HostResult::Succeeded => Tone::Good,
+        HostResult::Skipped | HostResult::Unfinished => Tone::Plain,
+        HostResult::Blocked | HostResult::Failed => Tone::Bad,
+        HostResult::Held => Tone::Warn,
+    };
+    let reboot = |wanted: &Option<String>| match wanted {
+        Some(why) => format!("; the node wants a reboot: {}", shorten(why, MAX_REASON)),
+        None => String::new(),
+    };
+    let text = match verdict {
+        HostVerdict::NothingToDo { reboot_wanted } => format!("done: nothing to do{}", reboot(reboot_wanted)),
+        HostVerdict::Verified(report) => {
+            let spent = match (state.began, state.touched) {
+                (Some(began), Some(ended)) => format!(" in {}", words::span(ended.since(began))),
+                _ => String::new(),
+            };
+            let node = match report.changes.len() {
+                0 => String::new(),
+                n => format!("{} of the node", count(n, "package")),
+            };
+            let what = list([guests_summary(&GuestCounts::of(state)), node]);
+            let what = if what.is_empty() { "verified".to_owned() } else { what };
+            format!("done{spent}: {what}{}", reboot(&report.reboot_wanted))
+        }
+        HostVerdict::Blocked(why) => format!("blocked, not touched: {}", shorten(why, MAX_REASON)),
+        HostVerdict::Failed(fault) => format!("failed: {}", shorten(&fault.what, MAX_REASON)),
+        HostVerdict::Skipped => "left out by the operator".to_owned(),
+    };
+    (tone, text)
+}
+
+/// Sums up guests: `3 guests upgraded, 1 skipped, 1 failed`.
+fn guests_summary(counts: &GuestCounts) -> String {
+    let upgraded = if counts.upgraded > 0 { count(counts.upgraded, "guest") + " upgraded" } else { String::new() };
+    list([
+        upgraded,
+        some(counts.skipped, "skipped"),
+        some(counts.blocked, "blocked"),
+        some(counts.failed, "failed"),
+        some(counts.held, "held"),
+    ])
+}
+
+/// Says in a few words what a host is at: the text of its bar.
+pub fn doing(state: &HostState) -> String {
+    let counts = GuestCounts::of(state);
+    let guests = || match counts.total - counts.skipped - counts.blocked {
+        0 => String::new(),
+        all => format!(", {} of {} done", counts.upgraded + counts.failed + counts.held, count(all, "guest")),
+    };
+    match &state.phase {
+        HostPhase::Pending => "waits".to_owned(),
+        HostPhase::Discovering { .. } => words::step(Step::Discover).to_owned(),
+        HostPhase::AwaitingTurn { .. } => "waits for its turn".to_owned(),
+        HostPhase::Snapshotting { .. } => {
+            let still =
+                |guest: &&GuestState| matches!(guest.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
+            let left = state.guests.values().filter(still).count();
+            format!("protecting guests, {left} to go")
+        }
+        HostPhase::UpgradingGuests { .. } => format!("upgrading guests{}", guests()),
+        HostPhase::UpgradingHost { plan, .. } => {
+            format!("upgrading the node, {}", count(plan.upgrade.pending.len(), "package"))
+        }
+        HostPhase::Verifying { .. } => "verifying the node and its guests".to_owned(),
+        HostPhase::Held { .. } => "held".to_owned(),
+        HostPhase::Done(_) => "done".to_owned(),
+    }
+}

@@ -1,0 +1,253 @@
+//! What is found out about a machine and its packages.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use proxmaint::engine::port::{Place, Remote};
+use proxmaint::inventory::{PackageChange, PackageManager};
+use proxmaint::machine::outcome::FaultClass;
+use proxmaint::time::Timestamp;
+
+use crate::world::{World, place, shells};
+
+/// Reads one value from the machine that the tests run on.
+fn proc(path: &str) -> String {
+    fs::read_to_string(path).expect("readable").trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_says_who_it_is() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.shim("hostname", "echo lab-101");
+        let identity = world.adapter().identity(&place()).await.expect("an identity");
+        assert_eq!(identity.hostname, "lab-101");
+        assert_eq!(identity.boot_id.as_str(), proc("/proc/sys/kernel/random/boot_id"));
+        assert_eq!(identity.product_uuid, None, "within a container it would be the node's");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debian_is_inspected_in_one_look() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file("simulate", "Reading package lists...\nInst lab-tool [1.0] (2.0 Lab:1/stable [all])\nConf lab-tool (2.0)\nRemv lab-gone [3]\n");
+        world.file("held", "lab-held\n");
+        world.file("root/var/lib/apt/lists/x_InRelease", "");
+        fs::create_dir(world.path("root/var/lib/apt/lists/partial")).expect("a directory");
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        let partial = File::open(world.path("root/var/lib/apt/lists/partial")).expect("open");
+        partial.set_modified(hour_ago).expect("a time");
+        let facts = world.adapter().inspect(&place(), false).await.expect("facts");
+        assert_eq!(facts.id, "debian");
+        assert_eq!(facts.pretty_name, "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(facts.manager, Some(PackageManager::Apt));
+        let change = |name: &str, old: Option<&str>, new: Option<&str>| PackageChange {
+            name: name.into(),
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+        };
+        assert_eq!(facts.pending, [change("lab-gone", Some("3"), None), change("lab-tool", Some("1.0"), Some("2.0"))]);
+        assert_eq!(facts.held, ["lab-held"]);
+        assert_eq!(facts.kernel, proc("/proc/sys/kernel/osrelease"));
+        assert_eq!(facts.boot_id.as_str(), proc("/proc/sys/kernel/random/boot_id"));
+        assert_eq!(facts.reboot_wanted, None);
+        let age = Timestamp::from_secs(unix_now()).since(facts.lists_refreshed.expect("a time"));
+        assert!((3590..3700).contains(&age.as_secs()), "{age:?}");
+        assert!(!world.read("calls").contains("update"), "looking refreshes nothing");
+    }
+}
+
+/// The present time in seconds.
+fn unix_now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(now.as_secs()).expect("in range")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_refreshed_when_asked_for() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        let before = unix_now();
+        let facts = world.adapter().inspect(&place(), true).await.expect("facts");
+        assert!(facts.lists_refreshed >= Some(Timestamp::from_secs(before)));
+        let calls = world.read("calls");
+        let calls: Vec<&str> = calls.lines().collect();
+        assert!(calls[0].ends_with("update") && calls[0].contains("Error-Mode=any"), "{calls:?}");
+        assert!(calls[1].ends_with("dist-upgrade") && calls[1].contains(" -s "), "{calls:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_repository_is_a_fault_with_a_remedy() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file(
+            "update",
+            "Hit:1 http://deb.example/debian stable InRelease\nErr:2 https://enterprise.proxmox.com/debian/pve bookworm InRelease\n  401  Unauthorized\n\
+             E: Failed to fetch https://enterprise.proxmox.com/debian/pve/dists/bookworm/InRelease  401  Unauthorized\n",
+        );
+        world.file("update.exit", "100");
+        let fault = world.adapter().inspect(&place(), true).await.expect_err("refused");
+        assert_eq!(fault.class, FaultClass::Permanent);
+        assert!(fault.what.contains("CT 101") && fault.what.contains("401"), "{fault:?}");
+        assert!(fault.hint.is_some_and(|hint| hint.contains("subscription")));
+        assert!(!world.read("calls").contains(" -s "), "nothing is judged by stale lists");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_package_state_is_a_fault_not_an_empty_list() {
+    let world = World::new(&shells()[0]);
+    world.file(
+        "simulate",
+        "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.\n",
+    );
+    world.file("simulate.exit", "100");
+    let fault = world.adapter().inspect(&place(), false).await.expect_err("broken");
+    assert_eq!(fault.class, FaultClass::Permanent);
+    assert!(fault.hint.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alpine_is_inspected() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file("root/etc/os-release", "NAME=\"Alpine Linux\"\nID=alpine\nPRETTY_NAME=\"Alpine Linux v3.20\"\n");
+        world.file("root/etc/apk/world", "alpine-base\nlab-pinned=1.0-r0\nlab-below<3\n");
+        world.file("root/var/cache/apk/APKINDEX.0123.tar.gz", "");
+        world.shim(
+            "apk",
+            r#"echo "apk $*" >>"$W/calls"
+case " $* " in
+*" upgrade --simulate "*) echo "(1/2) Upgrading lab-libs (1.0-r0 -> 1.1-r0)"; echo "(2/2) Installing lab-new (1-r0)"; echo "OK: 8 MiB in 20 packages" ;;
+*" fix "*) cat "$W/fix"; echo "OK: 8 MiB in 20 packages" ;;
+esac"#,
+        );
+        let facts = world.adapter().inspect(&place(), true).await.expect("facts");
+        assert_eq!(facts.manager, Some(PackageManager::Apk));
+        assert_eq!(facts.pending.len(), 2);
+        assert_eq!(facts.pending[0].new.as_deref(), Some("1.1-r0"));
+        assert_eq!(facts.held, ["lab-pinned", "lab-below"]);
+        assert!(facts.lists_refreshed.is_some());
+        assert!(world.read("calls").starts_with("apk update"));
+
+        world.file("fix", "");
+        let adapter = world.adapter();
+        assert_eq!(adapter.packages_consistent(&place(), PackageManager::Apk).await, Ok(Ok(())));
+        world.file("fix", "(1/1) Reinstalling lab-libs (1.0-r0)\n");
+        let unclean = adapter.packages_consistent(&place(), PackageManager::Apk).await.expect("an answer");
+        assert!(unclean.expect_err("broken").contains("lab-libs"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_system_is_named_and_left_alone() {
+    let world = World::new(&shells()[0]);
+    world.file("root/etc/os-release", "ID=fedora\nPRETTY_NAME='Fedora Linux 43'\n");
+    let facts = world.adapter().inspect(&place(), true).await.expect("facts");
+    assert_eq!((facts.manager, facts.pretty_name.as_str()), (None, "Fedora Linux 43"));
+    assert_eq!(world.read("calls"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reboot_that_is_wanted_has_a_reason() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file("root/run/reboot-required", "*** System restart required ***\n");
+        world.file("root/run/reboot-required.pkgs", "linux-base\nlibc6\nlibc6\n");
+        let facts = world.adapter().inspect(&place(), false).await.expect("facts");
+        let why = facts.reboot_wanted.expect("wanted");
+        assert!(why.contains("libc6, linux-base"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_wants_a_reboot_for_another_kernel_and_a_guest_does_not() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.shim("uname", "echo 6.8.12-9-pve");
+        world.file("root/boot/vmlinuz-6.8.12-9-pve", "");
+        world.file("root/boot/vmlinuz-6.8.12-10-pve", "");
+        let adapter = world.adapter();
+        assert_eq!(adapter.inspect(&place(), false).await.expect("facts").reboot_wanted, None);
+        let why = adapter.inspect(&Place::Node, false).await.expect("facts").reboot_wanted.expect("wanted");
+        assert!(why.contains("6.8.12-9-pve") && why.contains("6.8.12-10-pve"), "{why}");
+        world.shim(
+            "proxmox-boot-tool",
+            "printf 'Manually selected kernels:\\nNone.\\n\\nAutomatically selected kernels:\\n6.8.12-9-pve\\n6.8.12-10-pve\\n\\nPinned kernel:\\n6.8.12-9-pve\\n'",
+        );
+        assert_eq!(
+            adapter.inspect(&Place::Node, false).await.expect("facts").reboot_wanted,
+            None,
+            "a pin is respected"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_dpkg_is_clean_and_an_unclean_one_says_why() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        let adapter = world.adapter();
+        assert_eq!(adapter.packages_consistent(&place(), PackageManager::Apt).await, Ok(Ok(())));
+        world.file("audit", "The following packages are only half configured:\n lab-tool   a tool\n");
+        let unclean = adapter.packages_consistent(&place(), PackageManager::Apt).await.expect("an answer");
+        assert!(unclean.expect_err("half configured").contains("lab-tool"));
+        world.file("audit", "");
+
+        world.file("root/var/lib/dpkg/lock-frontend", "");
+        let lock = File::options().write(true).open(world.path("root/var/lib/dpkg/lock-frontend")).expect("open");
+        rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("locked");
+        let locked = adapter.packages_consistent(&place(), PackageManager::Apt).await.expect("an answer");
+        let why = locked.expect_err("locked");
+        assert!(why.contains(&format!("process {} holds", std::process::id())), "{why}");
+        drop(lock);
+        assert_eq!(adapter.packages_consistent(&place(), PackageManager::Apt).await, Ok(Ok(())));
+    }
+}
+
+/// Splits a recorded command's text into exit status, stdout and stderr (`[exit n]`, `[stderr] line`; the first line is
+/// the command).
+fn recorded(text: &str) -> (i32, String, String) {
+    let (mut exit, mut out, mut err) = (0, String::new(), String::new());
+    for line in text.lines().skip(1) {
+        if let Some(code) = line.strip_prefix("[exit ").and_then(|rest| rest.strip_suffix(']')) {
+            exit = code.parse().expect("a number");
+        } else if let Some(line) = line.strip_prefix("[stderr] ") {
+            err.push_str(&format!("{line}\n"));
+        } else {
+            out.push_str(&format!("{line}\n"));
+        }
+    }
+    (exit, out, err)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_node_said_is_understood() {
+    let recordings = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/pve/recorded/cli");
+    let read = |name: &str| fs::read_to_string(recordings.join(name)).ok().map(|text| recorded(&text));
+    let all = ["os-release-host.txt", "apt-simulate.txt", "pct-exec-stopped.txt", "pct-exec-unknown.txt"].map(read);
+    let [Some(release), Some(simulated), Some(stopped), Some(unknown)] = all else {
+        println!("not run: the recordings of a real node are not beside the project");
+        return;
+    };
+    let world = World::new(&shells()[0]);
+    world.file("root/etc/os-release", &release.1);
+    world.file("simulate", &simulated.1);
+    let facts = world.adapter().inspect(&place(), false).await.expect("facts");
+    assert_eq!((facts.id.as_str(), facts.manager), ("debian", Some(PackageManager::Apt)));
+    let pending: Vec<_> = facts
+        .pending
+        .iter()
+        .map(|change| (change.name.as_str(), change.old.as_deref(), change.new.as_deref()))
+        .collect();
+    assert_eq!(pending, [("lab-hello", Some("1.0"), Some("2.0"))]);
+    for ((exit, _, stderr), wanted) in [(stopped, "is not running"), (unknown, "no such container")] {
+        world.file("pct.err", &stderr);
+        world.file("pct", &format!("cat \"$W/pct.err\" >&2; exit {exit}"));
+        let fault = world.adapter().identity(&place()).await.expect_err("refused");
+        assert_eq!(fault.class, FaultClass::Permanent);
+        assert!(fault.what.contains(wanted), "{fault:?}");
+    }
+}
