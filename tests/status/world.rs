@@ -52,7 +52,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
 }
 
 pub fn seen(pending: Vec<PackageChange>) -> Inside {
-    Inside::Seen { via: Via::Pct, os: os(pending) }
+    Inside::Seen { via: Via::Pct, os: Box::new(os(pending)) }
 }
 
 pub fn pending() -> Vec<PackageChange> {

@@ -1,5 +1,7 @@
 //! The lab as a program: served, asked, stopped; nothing of it is left.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
