@@ -49,6 +49,17 @@ impl Rounds {
         Attempt { step, round: self.0.get(&step).copied().unwrap_or(0) + 1, mode: Mode::Act }
     }
 
+    /// Takes back the latest round of a step, which was decided on and never begun.
+    pub fn take_back(&mut self, attempt: Attempt) {
+        match self.0.get_mut(&attempt.step) {
+            Some(round) if *round == attempt.round && *round > 1 => *round -= 1,
+            Some(round) if *round == attempt.round => {
+                self.0.remove(&attempt.step);
+            }
+            _ => {}
+        }
+    }
+
     /// Notes that a round was begun.
     pub fn note(&mut self, attempt: Attempt) {
         let round = self.0.entry(attempt.step).or_default();

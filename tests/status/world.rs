@@ -236,7 +236,7 @@ impl World {
     /// Goes on after an interruption.
     pub fn resume(&mut self) {
         self.open.clear();
-        for (host, event) in self.run.resume_events() {
+        for (host, event) in self.run.looks().into_iter().chain(self.run.new_rounds()) {
             self.event(&host, event);
         }
     }
