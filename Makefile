@@ -28,8 +28,9 @@ lint:
 unit:
 	$(CARGO) test --workspace --locked
 
-bench: ## Measures the journal, ratios side by side in one run
+bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal
+	$(CARGO) bench --bench scale
 
 deny: ## Checks licences, bans and sources of all dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install cargo-deny)"; exit 1; }
