@@ -1,6 +1,6 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -226,8 +226,10 @@ pub async fn adopt(
         history.hosts.retain(|state| !(removed.contains(state.host()) && nothing_begun(state)));
     }
     let mut changed = history.hosts.len() != before;
+    let places: HashMap<HostId, usize> =
+        history.hosts.iter().enumerate().map(|(place, state)| (state.host().clone(), place)).collect();
     for policy in &present.hosts {
-        let Some(state) = history.hosts.iter_mut().find(|state| *state.host() == policy.host) else {
+        let Some(state) = places.get(&policy.host).and_then(|place| history.hosts.get_mut(*place)) else {
             history.hosts.push(HostState::new(history.id.clone(), policy.clone()));
             changed = true;
             continue;

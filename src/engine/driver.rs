@@ -29,6 +29,7 @@ use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
+use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
 use crate::plan::plan_host;
@@ -330,6 +331,9 @@ impl Driver<'_> {
             self.tell(&Seen::Host { seq: committed.first.0, at: pending.at, event: &pending.event, state });
         }
         self.tidy_up(&pending);
+        if self.run.host(&pending.host).is_some_and(HostState::is_parked) {
+            self.engine.hosts.release(&pending.host);
+        }
         if self.draining.is_cancelled() {
             // Their intents are durable and they were not begun: the next run looks, and finds nothing.
             return;

@@ -1,6 +1,5 @@
 //! The program itself, run on the journal that was written: what it takes from its start to its answer, or to its first act.
 
-use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -89,7 +88,12 @@ impl Program {
     /// Measures how long a resumed run takes to act, and `status` while it works.
     pub fn resume(&self) -> Outcome<()> {
         let started = Instant::now();
-        let mut run = self.command(&["run", "--yes", "--parallel-hosts", "50"]).stdout(Stdio::null()).spawn()?;
+        let told = self.manifest.with_file_name("stderr");
+        let mut run = self
+            .command(&["run", "--yes", "--parallel-hosts", "50"])
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&told)?)
+            .spawn()?;
         let acted = self.first_connection(started);
         let measured = acted.and_then(|acted| {
             report("resumed run: from its start to its first call of a host", acted, Some(FIRST_ACT));
@@ -99,12 +103,8 @@ impl Program {
         });
         run.kill()?;
         run.wait()?;
-        if measured.is_err()
-            && let Some(mut stderr) = run.stderr.take()
-        {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text)?;
-            eprintln!("{text}");
+        if measured.is_err() {
+            eprintln!("{}", std::fs::read_to_string(&told)?);
         }
         measured
     }
