@@ -5,11 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::ids::{HostId, RunId};
-use crate::journal::record::{CloseReason, RunMeta, RunRecord, decode_meta, encode_event, encode_meta, encode_run};
+use crate::journal::record::{
+    CloseReason, RunMeta, RunRecord, Tally, decode_meta, encode_event, encode_meta, encode_run,
+};
 use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
 use crate::machine::event::HostEvent;
 use crate::machine::host::{HostPhase, HostState};
+use crate::machine::run::RunState;
 use crate::plan::RunPolicy;
 use crate::time::Timestamp;
 
@@ -153,13 +156,14 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
     })
 }
 
-fn meta_of(history: &RunHistory, open: bool, at: Timestamp) -> Vec<u8> {
+fn meta_of(history: &RunHistory, open: bool, at: Timestamp, tally: Option<Tally>) -> Vec<u8> {
     encode_meta(&RunMeta {
         opened_at: history.opened_at,
         touched_at: at,
         hosts: history.policy.hosts.len(),
         open,
         result: history.ended.map(|end| end.result),
+        tally,
     })
 }
 
@@ -176,25 +180,28 @@ pub async fn open_run(
 ) -> Result<(), JournalError> {
     let manifest = Some(manifest.to_string_lossy().into_owned());
     let body = encode_run(&RunRecord::Opened { policy: policy.clone(), manifest });
-    let meta = RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None };
+    let meta =
+        RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None, tally: None };
     let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
     let batch = Batch { run: run.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };
     journal.append(batch).await.map(|_| ())
 }
 
-/// Closes a run for good.
+/// Closes a run for good; `settled` is how its hosts stand.
 ///
 /// # Errors
 /// It can't be written.
 pub async fn close_run(
     journal: &SledJournal,
     history: &RunHistory,
+    settled: &RunState,
     reason: CloseReason,
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let body = encode_run(&RunRecord::Closed { reason });
     let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
-    let run_meta = Some(meta_of(history, false, at));
+    let tally = Tally { closed: Some(reason), ..Tally::of(settled.parallel_hosts, settled.hosts()) };
+    let run_meta = Some(meta_of(history, false, at, Some(tally)));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }
 
@@ -251,7 +258,7 @@ pub async fn adopt(
     history.policy.hosts = history.hosts.iter().map(|state| state.policy.clone()).collect();
     let body = encode_run(&RunRecord::Replanned { policy: history.policy.clone() });
     entries.insert(0, Entry { stream: StreamId::Run, at, body, checkpoint: None });
-    let run_meta = Some(meta_of(history, true, at));
+    let run_meta = Some(meta_of(history, true, at, None));
     journal.append(Batch { run: history.id.clone(), entries, run_meta }).await.map(|_| ())
 }
 
@@ -272,6 +279,6 @@ pub async fn record_resolution(
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
-    let run_meta = Some(meta_of(history, true, at));
+    let run_meta = Some(meta_of(history, true, at, None));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }

@@ -23,7 +23,7 @@ use super::port::{Clock, Hosts};
 use crate::ids::{HostId, Step};
 use crate::journal::JournalError;
 use crate::journal::record::{
-    RunMeta, RunRecord, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
+    RunMeta, RunRecord, Tally, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
 };
 use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
@@ -265,6 +265,7 @@ impl Driver<'_> {
             hosts: self.run.order.len(),
             open: !self.run.is_finished(),
             result: end.map(|end| end.result),
+            tally: end.map(|_| Tally::of(self.run.parallel_hosts, self.run.hosts())),
         };
         let entry = Entry { stream: StreamId::Run, at, body: encode_run(&record), checkpoint: None };
         let batch = Batch { run: self.run.id.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };

@@ -4,6 +4,7 @@
 //! Facts, plans and outcomes are embedded as the plain data that they are; `fixtures/journals` pins their written form,
 //! so that a change which an old journal would not survive fails a test.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
 use flate2::Compression;
@@ -15,7 +16,7 @@ use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::Resolution;
-use crate::machine::host::HostState;
+use crate::machine::host::{HostResult, HostState};
 use crate::machine::outcome::{Outcome, Probed};
 use crate::machine::run::RunResult;
 use crate::plan::{HostPlan, HostPolicy, RunPolicy};
@@ -253,6 +254,31 @@ pub struct RunMeta {
     pub open: bool,
     /// How it stood when its last session ended; `None` while one works, or after one was killed.
     pub result: Option<RunResult>,
+    /// How its hosts stood when its last session ended; `None` while one works, after one was killed, and where something
+    /// happened since: then the run itself has to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
+}
+
+/// How the hosts of a run stood when it was last worked on: what the list of runs says without reading them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// How many hosts were worked on at a time.
+    pub parallel_hosts: u32,
+    /// Why the run was closed unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<CloseReason>,
+    /// How many hosts came out how.
+    pub results: BTreeMap<HostResult, usize>,
+}
+
+impl Tally {
+    /// Counts the hosts of a run.
+    pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
+        let mut results = BTreeMap::new();
+        hosts.for_each(|state| *results.entry(state.result()).or_default() += 1);
+        Self { parallel_hosts, closed: None, results }
+    }
 }
 
 /// The folded state of a host, as it is kept beside the events.
@@ -363,7 +389,7 @@ pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::ids::{GuestKind, NodeName};

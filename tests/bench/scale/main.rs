@@ -211,7 +211,7 @@ fn parts(program: &Program) -> Outcome<()> {
 async fn open(journal: &SledJournal, id: &RunId, parallel_hosts: u32, manifest: &Path) -> Outcome<RunState> {
     let (at, policy) = (SystemClock.now(), policy(HOSTS, parallel_hosts));
     let opened = RunRecord::Opened { policy: policy.clone(), manifest: Some(manifest.display().to_string()) };
-    let meta = RunMeta { opened_at: at, touched_at: at, hosts: HOSTS, open: true, result: None };
+    let meta = RunMeta { opened_at: at, touched_at: at, hosts: HOSTS, open: true, result: None, tally: None };
     let entry = Entry { stream: StreamId::Run, at, body: encode_run(&opened), checkpoint: None };
     journal.append(Batch { run: id.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) }).await?;
     Ok(RunState::open(id.clone(), &policy, at))
