@@ -283,3 +283,74 @@ fn event_text(dir: &StateDir, run: &RunId, args: &StatusArgs) -> Result<String, 
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::{RunMeta, Tally};
+    use crate::machine::host::{HostPhase, HostState, HostVerdict};
+    use crate::machine::outcome::Fault;
+    use crate::plan::{HostPolicy, RunPolicy};
+    use crate::time::Timestamp;
+
+    fn history(open: bool) -> RunHistory {
+        let run = RunId::new("20261122-000000-test");
+        let verdicts = [
+            HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: None }),
+            HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: None }),
+            HostPhase::Done(HostVerdict::Failed(Fault::permanent("the disk is full"))),
+            HostPhase::Pending,
+        ];
+        let host = |(n, phase): (usize, HostPhase)| {
+            let policy = HostPolicy {
+                host: HostId::new(format!("pve{n}")),
+                node: None,
+                max_parallel: 2,
+                unmanaged: Default::default(),
+                declared: Default::default(),
+                protect_max_age_ms: 0,
+            };
+            HostState { phase, ..HostState::new(run.clone(), policy) }
+        };
+        let hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
+        RunHistory {
+            id: run.clone(),
+            opened_at: Timestamp(1),
+            touched_at: Timestamp(2),
+            policy: RunPolicy { parallel_hosts: 3, hosts: Vec::new() },
+            manifest: None,
+            pid: None,
+            ended: None,
+            closed: (!open).then_some(CloseReason::Expired),
+            hosts,
+        }
+    }
+
+    #[test]
+    fn a_tally_says_what_reading_the_run_would() {
+        for open in [true, false] {
+            let history = history(open);
+            let tally = Tally { closed: history.closed, ..Tally::of(3, history.hosts.iter()) };
+            let meta = RunMeta {
+                opened_at: history.opened_at,
+                touched_at: history.touched_at,
+                hosts: history.hosts.len(),
+                open,
+                result: None,
+                tally: Some(tally),
+            };
+            let written = crate::journal::record::encode_meta(&meta);
+            let meta = crate::journal::record::decode_meta(&written).unwrap();
+            let listed = Listed { run: history.id.clone(), meta: Some(meta), archived: false };
+            let (told, read) = (tallied(&listed).unwrap(), line(&history, None));
+            assert_eq!((told.header, told.result, told.counts), (read.header, read.result, read.counts));
+        }
+    }
+
+    #[test]
+    fn a_run_without_a_tally_has_to_be_read() {
+        let old = br#"{"v":1,"body":{"opened_at":1,"touched_at":2,"hosts":4,"open":true,"result":null}}"#;
+        let meta = crate::journal::record::decode_meta(old).unwrap();
+        assert!(tallied(&Listed { run: RunId::new("r"), meta: Some(meta), archived: false }).is_none());
+    }
+}

@@ -386,3 +386,24 @@ fn failure(what: &str, path: &Path, error: sled::Error) -> JournalError {
         other => JournalError::rot(format!("could not {what} {}: {other}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_was_opened_anew_has_what_it_had_and_takes_more() {
+        let root = tempfile::tempdir().unwrap();
+        let mut db = Db::open(&root.path().join("db")).unwrap();
+        for n in 1..=3_u64 {
+            let mut batch = DbBatch::default();
+            batch.put_last(Seq(n), Chain([7; 32]));
+            db.apply(batch).unwrap();
+            db.sync().unwrap();
+            // Enough for a fold at the second of the three.
+            db.wrote(FOLD_BYTES / 2).unwrap();
+            assert_eq!(db.written, if n == 2 { 0 } else { FOLD_BYTES / 2 });
+            assert_eq!(db.last().unwrap(), (Seq(n), Chain([7; 32])));
+        }
+    }
+}
