@@ -1,6 +1,6 @@
 //! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +192,9 @@ pub struct HostState {
     pub phase: HostPhase,
     /// Its guests, once known.
     pub guests: BTreeMap<GuestId, GuestState>,
+    /// Guests that were held when the run was gone on with: each is looked at again as soon as there is a place for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub returning: BTreeSet<GuestId>,
     /// The last round of each of the node's own steps.
     pub rounds: Rounds,
     /// Every attempt so far, oldest first.
@@ -234,6 +237,7 @@ impl HostState {
             policy,
             phase: HostPhase::Pending,
             guests: BTreeMap::new(),
+            returning: BTreeSet::new(),
             rounds: Rounds::default(),
             steps: Vec::new(),
             turn: None,
@@ -327,7 +331,7 @@ impl HostState {
             HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Held { .. } | HostPhase::Done(_) => true,
             HostPhase::Discovering { .. } | HostPhase::UpgradingHost { .. } | HostPhase::Verifying { .. } => false,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
-                self.guests.values().all(|guest| guest.phase.is_over())
+                self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
         }
     }
@@ -521,9 +525,13 @@ impl HostState {
             self.phase = phase.with_attempt(attempt.resumed(self.was_intended(None, attempt)));
             self.emit_own(effects);
         }
-        let at_work = matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. });
-        let guests: Vec<GuestId> = if at_work { self.guests.keys().copied().collect() } else { Vec::new() };
-        for guest in guests {
+        if !matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+            return Ok(());
+        }
+        let held = |(id, guest): (&GuestId, &GuestState)| matches!(guest.phase, GuestPhase::Held { .. }).then_some(*id);
+        self.returning = self.guests.iter().filter_map(held).collect();
+        let others: Vec<GuestId> = self.guests.keys().filter(|id| !self.returning.contains(id)).copied().collect();
+        for guest in others {
             let intended = self
                 .guests
                 .get(&guest)
@@ -541,6 +549,7 @@ impl HostState {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Illegal> {
         if let Some(guest) = guest {
+            self.returning.remove(&guest);
             return self.guest_input(guest, GuestInput::Resolve(resolution), effects);
         }
         let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
@@ -575,6 +584,9 @@ impl HostState {
 
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+            self.bring_back(effects)?;
+        }
         if matches!(self.phase, HostPhase::Snapshotting { .. }) {
             self.hand_out(effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
             let protecting = |g: &GuestState| matches!(g.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
@@ -613,14 +625,29 @@ impl HostState {
         HostPhase::Verifying { plan, attempt: self.rounds.first(Step::Verify) }
     }
 
+    /// Returns how many more guests may be worked on.
+    fn free_places(&self) -> usize {
+        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
+        usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working)
+    }
+
+    /// Looks again at guests that were held while places are free.
+    fn bring_back(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        while self.free_places() > 0
+            && let Some(guest) = self.returning.pop_first()
+        {
+            self.guest_input(guest, GuestInput::Resume { intended: true }, effects)?;
+        }
+        Ok(())
+    }
+
     /// Gives inputs to guests in order of vmid while places are free.
     fn hand_out(
         &mut self,
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestPhase) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
-        let free = usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working);
+        let free = self.free_places();
         let next: Vec<(GuestId, GuestInput)> = self
             .guests
             .iter()

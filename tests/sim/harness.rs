@@ -127,6 +127,8 @@ pub struct Finished {
     pub picture: Picture,
     /// The world itself.
     pub world: World,
+    /// The run.
+    pub run: RunState,
     /// Points that each incarnation passed.
     pub points: Vec<u64>,
     /// Where the incarnations crashed.
@@ -301,7 +303,7 @@ impl<'a> Play<'a> {
         }
         let picture = Picture::of(&world, &run);
         let Self { points, crashed, .. } = self;
-        Ok(Finished { picture, world, points, crashed })
+        Ok(Finished { picture, world, run, points, crashed })
     }
 
     fn violation(&self, what: impl Into<String>) -> Violation {
