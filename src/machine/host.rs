@@ -6,12 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
-use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, MAX_ROUNDS, Resolution};
+use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, VerifyReport};
 use super::{Illegal, Rounds};
 use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use crate::plan::{HostPlan, HostPolicy, SkipReason};
 use crate::time::Timestamp;
+
+/// How many rounds of a step in a row may leave nothing behind before it is held for the operator: a step that vanishes
+/// three times has a cause that a fourth try does not mend.
+pub const MAX_VAIN_ROUNDS: usize = 3;
 
 /// Where a host stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -487,8 +491,20 @@ impl HostState {
         if !matches!(found, Probed::Running) {
             self.close(key, state, note, at);
         }
-        let Some(guest) = key.target.guest() else { return self.own_probed(found, effects) };
-        self.guest_input(guest, GuestInput::Probed(found.clone()), effects)
+        let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
+        let found = match in_vain {
+            true => Probed::Unclear(Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step))),
+            false => found.clone(),
+        };
+        let Some(guest) = key.target.guest() else { return self.own_probed(&found, effects) };
+        self.guest_input(guest, GuestInput::Probed(found), effects)
+    }
+
+    /// Counts the latest rounds of a step that left nothing behind; one that failed was not in vain in this sense.
+    fn rounds_in_vain(&self, key: &StepKey) -> usize {
+        let same = |record: &&StepRecord| record.guest == key.target.guest() && record.step == key.step;
+        let vain = |record: &&StepRecord| record.state == StepState::NotDone;
+        self.steps.iter().rev().filter(same).take_while(vain).count()
     }
 
     fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
@@ -503,11 +519,7 @@ impl HostState {
         self.phase = match found {
             Probed::Ended(outcome) => return self.own_ended(outcome, "probed", effects),
             Probed::Running => back.with_attempt(attempt.in_mode(Mode::Attach)),
-            Probed::NotDone if attempt.round < MAX_ROUNDS => back.with_attempt(attempt.next_round()),
-            Probed::NotDone => HostPhase::Held {
-                at: Box::new(back),
-                fault: Fault::permanent(format!("{} came to nothing {MAX_ROUNDS} times", attempt.step)),
-            },
+            Probed::NotDone => back.with_attempt(attempt.next_round()),
             Probed::Unclear(fault) => HostPhase::Held { at: Box::new(back), fault: fault.clone() },
         };
         self.emit_own(effects);
