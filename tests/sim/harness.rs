@@ -48,10 +48,13 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(30),
 };
 
+/// No crash point has this number.
+pub const NEVER: u64 = 0;
+
 /// When and how proxmaint is made to crash.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The crash point of each incarnation; later ones end by themselves.
+    /// The crash point of each incarnation, or [`NEVER`]; later ones end by themselves.
     pub crashes: Vec<u64>,
     /// How long it stays down after a crash.
     pub downtime: Duration,

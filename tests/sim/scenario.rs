@@ -141,6 +141,15 @@ pub fn upgrade_fails_once() -> Scenario {
     Scenario::new("an upgrade that fails once", world).parallel(1, 2).sessions(2)
 }
 
+/// A node whose upgrade fails twice.
+pub fn node_fails_twice() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(2))
+        .fault(Fault::upgrade("pve1", UpgradeFault::Exit { code: 100 }).times(2));
+    Scenario::new("a node that fails twice", world).sessions(3)
+}
+
 /// An upgrade that takes longer than several crashes.
 pub fn long_upgrade() -> Scenario {
     let world = World::builder()

@@ -207,7 +207,10 @@ fn cause(world: &World, id: &MachineId) -> Option<String> {
     let lock = world.guest(id).and_then(|guest| guest.lock.clone());
     let broken = packages.half_configured.first().map(|name| format!("half-configured {name}"));
     let held = packages.lock.as_ref().map(|holder| format!("package lock {holder:?}"));
-    lock.or(broken).or(held)
+    // A backup that hangs keeps every other one of its node waiting.
+    let node = world.node_of(id).and_then(|node| world.nodes.get(&node));
+    let task = node.and_then(|node| node.tasks.iter().find(|task| task.running()));
+    lock.or(broken).or(held).or(task.map(|task| format!("task {}", task.upid)))
 }
 
 fn check(seed: u64) {
