@@ -158,7 +158,7 @@ impl Prepared<'_> {
                         return Ok(Decided::declined());
                     };
                     preview.print_plan(self.args.verbose, &SystemClock);
-                    decided.declined = !ask::confirm(&preview.question())?;
+                    decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)
             }
