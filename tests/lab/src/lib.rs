@@ -14,10 +14,16 @@
 //! # }
 //! ```
 
+pub mod access;
 pub mod api;
+pub mod check;
+pub mod control;
 pub mod faults;
+pub mod fleet;
 pub mod ledger;
 pub mod live;
+pub mod shim;
+pub mod ssh;
 pub mod tls;
 pub mod world;
 
@@ -26,15 +32,23 @@ use std::net::SocketAddr;
 
 use api::ApiServers;
 use live::Live;
+use shim::{Shims, Stage};
+use ssh::SshHosts;
 use world::{Time, World};
 
-/// A running lab. Its servers stop when it is dropped.
+/// A running lab. When it is dropped its servers stop, the processes of its machines are killed, and its directory is removed.
 #[derive(Debug)]
 pub struct Lab {
     /// The world in real time.
     pub live: Live,
     /// The API servers.
     pub api: ApiServers,
+    /// The SSH servers.
+    pub ssh: SshHosts,
+    /// The machines' processes and files.
+    pub shims: Shims,
+    // Last: what is in it is in use until the others are gone.
+    dir: tempfile::TempDir,
 }
 
 impl Lab {
@@ -44,9 +58,19 @@ impl Lab {
     /// A socket or a certificate that cannot be had.
     pub async fn start(mut world: World) -> io::Result<Self> {
         let configs = tls::issue(&mut world)?;
+        ssh::hosts::assign_addresses(&mut world);
         let live = Live::new(world);
+        let dir = tempfile::Builder::new().prefix("proxmaint-lab-").tempdir()?;
+        let id = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let shims = Shims::start(Stage::new(dir.path(), &id, live.clone())?)?;
+        let ssh = SshHosts::start(shims.stage()).await?;
         let api = ApiServers::start(&live, configs).await?;
-        Ok(Self { live, api })
+        Ok(Self { live, api, ssh, shims, dir })
+    }
+
+    /// Returns the lab's own directory: machines' files, the client's key.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// Looks at the world, or changes it, at the present time.

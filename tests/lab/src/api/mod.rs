@@ -10,6 +10,8 @@ mod cluster;
 mod guest;
 mod guest_acts;
 mod ha;
+#[cfg(test)]
+mod https_tests;
 mod migrate;
 mod node;
 mod params;
@@ -70,7 +72,7 @@ impl World {
         match run(&mut call) {
             Ok(data) => {
                 let mut body = json!({ "data": data });
-                if let Some(total) = call.total {
+                if let Some(total) = call.total.filter(|total| *total > 0) {
                     body["total"] = total.into();
                 }
                 ApiAnswer::ok(body, call.delay_ms)
@@ -78,6 +80,11 @@ impl World {
             Err(failure) => failure.answer(call.delay_ms),
         }
     }
+}
+
+/// Returns the endpoint that a request is for.
+pub fn endpoint_of(request: &ApiRequest) -> Option<&'static Endpoint> {
+    routes::find(&request.method, &request.segments()).map(|(endpoint, _)| endpoint)
 }
 
 /// Finds the endpoint, checks in the order that the real API has (path, privileges, the node asked for, parameters), and runs it.

@@ -24,7 +24,7 @@ pub(crate) fn status(call: &mut Call<'_>) -> Result<Value, Failure> {
     let (total, used) = (node.memory_bytes, node.memory_bytes / 4);
     let build = format!("#1 SMP PREEMPT_DYNAMIC PMX {}", kernel.trim_end_matches("-pve"));
     Ok(json!({
-        "boot-info": { "mode": "efi", "secureboot": 0 },
+        "boot-info": { "mode": "legacy-bios" },
         "cpu": 0.02, "idle": 0, "wait": 0, "ksm": { "shared": 0 }, "loadavg": ["0.07", "0.34", "0.12"],
         "cpuinfo": {
             "model": "AMD EPYC 3251 8-Core Processor", "vendor": "AuthenticAMD", "family": "23", "flags": "fpu vme de",

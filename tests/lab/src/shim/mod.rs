@@ -12,6 +12,7 @@
 //! - [`units`]: what `systemd-run` started.
 //! - [`reap`]: how everything is killed in the end.
 
+mod agent;
 pub mod call;
 pub mod reap;
 pub mod rewrite;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
-pub use stage::{Hall, Stage};
+pub use stage::Stage;
 
 /// A stage that is alive: shims are answered, machines follow the world. Dropping it kills every process of its machines.
 pub struct Shims {
@@ -64,11 +65,18 @@ impl Drop for Shims {
     }
 }
 
+impl std::fmt::Debug for Shims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shims").field("dir", &self.stage.dir()).finish_non_exhaustive()
+    }
+}
+
 async fn follow(stage: Arc<Stage>) {
     let mut beat = tokio::time::interval(stage::FOLLOW_EVERY);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
+        agent::run_commands(&stage);
         let stage = Arc::clone(&stage);
         if tokio::task::spawn_blocking(move || stage.follow()).await.is_err() {
             return;

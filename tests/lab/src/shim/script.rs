@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{getgid, getuid};
+
 use crate::world::Os;
 
 /// Real tools that every machine has.
@@ -135,6 +137,23 @@ esac
 exec @ENV@ "$@"
 "#;
 
+/// `ls` where the lab is not run by root: a machine's root owns the machine's files, so `-n` shows the lab's own user as 0.
+const LS: &str = r#"#!/bin/sh
+case ${1-} in
+--*) ;;
+-*n*)
+    listed=$(@LS@ "$@")
+    code=$?
+    printf '%s\n' "$listed" | sed 's/^\([^ ]* *[0-9]* *\)@UID@\( *\)@GID@ /\10\20 /'
+    exit "$code"
+    ;;
+esac
+exec @LS@ "$@"
+"#;
+
+/// `chown` where the lab is not run by root: there is one real user, who owns everything.
+const CHOWN: &str = "#!/bin/sh\nexit 0\n";
+
 /// A set of tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Toolset {
@@ -196,23 +215,34 @@ pub fn install(lab: &Path) -> io::Result<()> {
             .replace("@DIR@", &lab.display().to_string())
             .replace("@MKFIFO@", &real("mkfifo")?.display().to_string())
             .replace("@CAT@", &real("cat")?.display().to_string())
-            .replace("@ENV@", &real("env")?.display().to_string()))
+            .replace("@ENV@", &real("env")?.display().to_string())
+            .replace("@LS@", &real("ls")?.display().to_string())
+            .replace("@UID@", &getuid().as_raw().to_string())
+            .replace("@GID@", &getgid().as_raw().to_string()))
     };
     let shim = lab.join("shim");
     write_executable(&shim, &fill(SHIM)?)?;
-    let env = lab.join("env");
-    write_executable(&env, &fill(ENV)?)?;
+    let mut wrappers = vec![("env", ENV)];
+    if !getuid().is_root() {
+        wrappers.extend([("ls", LS), ("chown", CHOWN)]);
+    }
+    for (tool, text) in &wrappers {
+        write_executable(&lab.join(tool), &fill(text)?)?;
+    }
     for toolset in [Toolset::Node, Toolset::Debian, Toolset::Alpine] {
         let dir = toolset.dir(lab);
         fs::create_dir_all(&dir)?;
         // A basic tool that this system lacks is absent on the machines too: a command that uses it says so itself.
-        for (tool, path) in REAL.iter().filter_map(|tool| Some((tool, real(tool).ok()?))) {
+        let plain = REAL.iter().filter(|tool| !wrappers.iter().any(|(wrapped, _)| wrapped == *tool));
+        for (tool, path) in plain.filter_map(|tool| Some((tool, real(tool).ok()?))) {
             symlink(path, dir.join(tool))?;
         }
         for tool in toolset.shims() {
             symlink(&shim, dir.join(tool))?;
         }
-        symlink(&env, dir.join("env"))?;
+        for (tool, _) in &wrappers {
+            symlink(lab.join(tool), dir.join(tool))?;
+        }
     }
     Ok(())
 }

@@ -5,34 +5,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
 
 use super::rewrite;
 use super::root;
 use super::script::{Toolset, real};
 use super::units::Units;
+use crate::live::Live;
 use crate::ssh::lock;
 use crate::world::{Machine, MachineId, Time, World};
-
-/// The world that the machines are of, in real time.
-pub trait Hall: Send + Sync + 'static {
-    /// Looks at the world, or changes it, at the present time.
-    fn with(&self, act: &mut dyn FnMut(&mut World, Time));
-
-    /// Returns the instant at which the world reaches a time.
-    fn instant(&self, at: Time) -> Instant;
-}
 
 /// The machines of a lab as processes and files.
 pub struct Stage {
     dir: PathBuf,
     machines: String,
     id: String,
-    hall: Arc<dyn Hall>,
+    live: Live,
     known: Mutex<BTreeMap<MachineId, Known>>,
     units: Units,
 }
@@ -53,14 +44,14 @@ impl Stage {
     ///
     /// # Errors
     /// Where a file cannot be written, or the system lacks a tool that the shims need.
-    pub fn new(dir: &Path, id: &str, hall: Arc<dyn Hall>) -> io::Result<Self> {
+    pub fn new(dir: &Path, id: &str, live: Live) -> io::Result<Self> {
         let dir = dir.canonicalize()?;
         for part in ["c", "m"] {
             fs::create_dir_all(dir.join(part))?;
         }
         super::script::install(&dir)?;
         let machines = dir.join("m").display().to_string();
-        Ok(Self { dir, machines, id: id.to_owned(), hall, known: Mutex::default(), units: Units::default() })
+        Ok(Self { dir, machines, id: id.to_owned(), live, known: Mutex::default(), units: Units::default() })
     }
 
     /// Returns the lab's directory.
@@ -78,21 +69,14 @@ impl Stage {
         &self.units
     }
 
-    /// Looks at the world, or changes it, at the present time.
+    /// Looks at the world, or changes it, at the present time: what was due has happened.
     pub fn with<R>(&self, act: impl FnOnce(&mut World, Time) -> R) -> R {
-        let mut act = Some(act);
-        let mut result = None;
-        self.hall.with(&mut |world, now| {
-            if let Some(act) = act.take() {
-                result = Some(act(world, now));
-            }
-        });
-        result.expect("the hall calls what it is given")
+        self.live.with(act)
     }
 
     /// Waits until the world reaches a time.
     pub async fn until(&self, at: Time) {
-        tokio::time::sleep_until(self.hall.instant(at)).await;
+        tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.live.now()))).await;
     }
 
     /// Returns the name of a machine's directory: `pve1`, `lab.101`.
@@ -123,8 +107,7 @@ impl Stage {
     /// # Errors
     /// There is no such machine, or a file cannot be written.
     pub fn root(&self, id: &MachineId) -> io::Result<PathBuf> {
-        self.with(|world, now| {
-            world.advance(now);
+        self.with(|world, _| {
             let mut known = lock(&self.known);
             self.meet(&mut known, world, id).map(|known| known.root.clone())
         })
@@ -163,7 +146,7 @@ impl Stage {
             );
         }
         let found = known.get_mut(id).ok_or_else(no_machine)?;
-        root::refresh(&found.root, world, machine)?;
+        root::refresh(&found.root, world, id)?;
         found.hold_locks(machine)?;
         Ok(found)
     }
@@ -223,8 +206,7 @@ impl Stage {
     /// Follows the world: what runs on a machine that was switched off or booted anew is killed, a disk that was put back to an
     /// earlier state loses what was written, locks are taken and released. Blocks while processes die.
     pub fn follow(&self) {
-        let changed: Vec<(MachineId, String, bool)> = self.with(|world, now| {
-            world.advance(now);
+        let changed: Vec<(MachineId, String, bool)> = self.with(|world, _| {
             let mut known = lock(&self.known);
             let ids: Vec<MachineId> = known.keys().cloned().collect();
             let changed = ids.into_iter().filter_map(|id| {

@@ -49,22 +49,12 @@ pub(super) async fn serve(
     channel: Channel<Msg>,
     slot: Slot,
 ) {
-    let id = channel.id();
     let (mut requests, output) = channel.split();
     let command = loop {
         match requests.wait().await {
             Some(ChannelMsg::Exec { command, .. }) => break String::from_utf8_lossy(&command).into_owned(),
             // A shell without a terminal reads its commands from the channel.
             Some(ChannelMsg::RequestShell { .. }) => break "exec /bin/sh".to_owned(),
-            Some(
-                ChannelMsg::RequestPty { want_reply: true, .. }
-                | ChannelMsg::RequestSubsystem { want_reply: true, .. }
-                | ChannelMsg::RequestX11 { want_reply: true, .. }
-                | ChannelMsg::AgentForward { want_reply: true }
-                | ChannelMsg::SetEnv { want_reply: true, .. },
-            ) => {
-                let _ = handle.channel_failure(id).await;
-            }
             Some(ChannelMsg::Close) | None => return,
             Some(_) => {}
         }
@@ -83,7 +73,6 @@ pub(super) async fn serve(
     let mut child = match shared.commands.spawn(&login, &command) {
         Ok(child) => child,
         Err(error) => {
-            let _ = handle.channel_success(id).await;
             let words = format!("{}: starting the command: {error}\n", shared.name);
             let _ = output.extended_data_bytes(1, words).await;
             let _ = output.exit_status(255).await;
@@ -91,7 +80,6 @@ pub(super) async fn serve(
             return;
         }
     };
-    let _ = handle.channel_success(id).await;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let output = Arc::new(output);

@@ -221,7 +221,17 @@ impl World {
         let guest = self.guest_mut(&id).ok_or_else(|| format!("unable to find VM '{vmid}'"))?;
         guest.lock = None;
         let guest = guest.clone();
-        let made = self.clock(work.begun).replace(['-', ':'], "_").replace(' ', "-");
+        // An archive's name has whole seconds; a lab that is quicker than that moves on to the next free one.
+        let taken = |made: &str| {
+            let name = format!("-{vmid}-{made}.");
+            self.realm_of(node).is_some_and(|r| r.backups.iter().any(|b| b.volid.contains(&name)))
+        };
+        let stamp = |at: Time| self.clock(at).replace(['-', ':'], "_").replace(' ', "-");
+        let mut at = work.begun;
+        while taken(&stamp(at)) {
+            at += 1000;
+        }
+        let made = stamp(at);
         let stem = format!("vzdump-{}-{vmid}-{made}", guest.kind.api_name());
         let packed = match work.compress.as_deref() {
             Some("zstd") => ".zst",
@@ -256,7 +266,7 @@ impl World {
             node: node.to_owned(),
             vmid,
             vm: guest.kind == Kind::Vm,
-            ctime: self.unix(work.begun),
+            ctime: self.unix(at),
             size,
             format,
             notes,

@@ -21,6 +21,8 @@ mod spec;
 mod storage;
 mod task;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -159,11 +159,11 @@ impl World {
         if kind == Kind::Ct {
             return Err(format!("container did not stop: CT {vmid} still runs"));
         }
-        if agent == Agent::Absent {
-            let line =
-                format!("QEMU Guest Agent is not running - VM {vmid} qga command 'guest-ping' failed - got timeout");
-            self.task_log(upid, line);
+        if matches!(agent, Agent::From(at) if at <= self.now) {
+            return Err("VM quit/powerdown failed".to_owned());
         }
+        let line = format!("QEMU Guest Agent is not running - VM {vmid} qga command 'guest-ping' failed - got timeout");
+        self.task_log(upid, line);
         Err("VM quit/powerdown failed - got timeout".to_owned())
     }
 

@@ -237,6 +237,13 @@ impl GuestSpec {
         self
     }
 
+    /// Lets a VM have an agent in its config that answers nobody.
+    #[must_use]
+    pub fn silent_agent(mut self) -> Self {
+        self.agent = false;
+        self.config("agent", "1")
+    }
+
     /// Sets who may log in over SSH.
     #[must_use]
     pub fn ssh_users(mut self, users: &[&str]) -> Self {

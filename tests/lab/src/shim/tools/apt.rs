@@ -127,10 +127,7 @@ async fn update(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answe
 }
 
 async fn simulate(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let looked = stage.with(|world, now| {
-        world.advance(now);
-        world.machine(&call.machine).cloned()
-    });
+    let looked = stage.with(|world, _| world.machine(&call.machine).cloned());
     let Some(machine) = looked else { return no_machine(call, streams).await };
     let changes = machine.packages.pending();
     let mut text = format!("{READING}Calculating upgrade...\n{}", summary(&machine, &changes));
@@ -157,10 +154,7 @@ async fn upgrade(stage: &Arc<Stage>, call: &Call, options: &Options, streams: &m
     let waited = tokio::time::Instant::now();
     let mut told = false;
     let machine = loop {
-        let looked = stage.with(|world, now| {
-            world.advance(now);
-            world.machine(&call.machine).cloned()
-        });
+        let looked = stage.with(|world, _| world.machine(&call.machine).cloned());
         let Some(machine) = looked else { return no_machine(call, streams).await };
         let Some(holder) = machine.packages.lock.as_ref() else { break machine };
         let held = format!(
@@ -256,10 +250,7 @@ async fn show(stage: &Arc<Stage>, call: &Call, machine: &Machine, running: Runni
 }
 
 async fn list_upgradable(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let looked = stage.with(|world, now| {
-        world.advance(now);
-        world.machine(&call.machine).cloned()
-    });
+    let looked = stage.with(|world, _| world.machine(&call.machine).cloned());
     let Some(machine) = looked else { return no_machine(call, streams).await };
     let suite = machine.os.codename().unwrap_or("stable");
     let line = |change: &Change| {

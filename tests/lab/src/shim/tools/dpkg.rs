@@ -8,10 +8,7 @@ use crate::shim::stage::Stage;
 use crate::world::{Asker, Machine, Packages};
 
 pub(super) async fn dpkg(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let looked = stage.with(|world, now| {
-        world.advance(now);
-        world.machine(&call.machine).cloned()
-    });
+    let looked = stage.with(|world, _| world.machine(&call.machine).cloned());
     let Some(machine) = looked else { return no_machine(call, streams).await };
     match call.words().as_slice() {
         ["--audit" | "-C"] => streams.done(&audit(&machine.packages)).await,
@@ -41,10 +38,7 @@ pub(super) async fn dpkg(stage: &Arc<Stage>, call: &Call, streams: &mut Streams)
 }
 
 pub(super) async fn query(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let looked = stage.with(|world, now| {
-        world.advance(now);
-        world.machine(&call.machine).cloned()
-    });
+    let looked = stage.with(|world, _| world.machine(&call.machine).cloned());
     let Some(machine) = looked else { return no_machine(call, streams).await };
     let (mut show, mut pattern, mut names) = (false, "${binary:Package}\\t${Version}\\n".to_owned(), Vec::new());
     let mut args = call.args.iter().map(String::as_str);

@@ -1,14 +1,13 @@
 //! `pct` and `qm`: a node's guests on its command line.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
+use super::not_simulated;
 use super::user::exec_line;
-use super::{no_machine, not_simulated};
+use crate::shim::agent;
 use crate::shim::call::{Answer, Call, Streams};
 use crate::shim::stage::Stage;
 use crate::world::{Agent, Guest, Kind, MachineId, Power};
@@ -19,8 +18,7 @@ const GUEST_EXEC_TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the guests of a kind that are on the calling node.
 fn guests(stage: &Stage, call: &Call, kind: Kind) -> Vec<(MachineId, Guest)> {
     let MachineId::Node(node) = &call.machine else { return Vec::new() };
-    stage.with(|world, now| {
-        world.advance(now);
+    stage.with(|world, _| {
         let all = world.guests_on(node).into_iter();
         all.filter_map(|id| world.guest(&id).filter(|guest| guest.kind == kind).cloned().map(|guest| (id, guest)))
             .collect()
@@ -186,16 +184,10 @@ async fn guest_exec(
         Some(at) => &words[at + 1..],
         None => words,
     };
-    let Some((program, args)) = command.split_first() else { return not_simulated(call, streams).await };
-    let Ok(root) = stage.root(id) else { return no_machine(call, streams).await };
-    let local = |word: &str| stage.localize(word, &root);
-    let ran = Command::new(local(program))
-        .args(args.iter().map(|arg| local(arg)))
-        .env_clear()
-        .envs(stage.marks(id, &root))
-        .current_dir(&root)
-        .stdin(Stdio::null())
-        .output();
+    if command.is_empty() {
+        return not_simulated(call, streams).await;
+    }
+    let ran = agent::run(stage, id, command, None);
     match tokio::time::timeout(GUEST_EXEC_TIMEOUT, ran).await {
         Ok(Ok(output)) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -8,18 +8,12 @@ use crate::shim::stage::Stage;
 use crate::world::{Machine, MachineId, Node, Realm};
 
 fn machine(stage: &Stage, call: &Call) -> Option<Machine> {
-    stage.with(|world, now| {
-        world.advance(now);
-        world.machine(&call.machine).cloned()
-    })
+    stage.with(|world, _| world.machine(&call.machine).cloned())
 }
 
 fn node(stage: &Stage, call: &Call) -> Option<(Node, Realm)> {
     let MachineId::Node(name) = &call.machine else { return None };
-    stage.with(|world, now| {
-        world.advance(now);
-        Some((world.nodes.get(name)?.clone(), world.realm_of(name)?.clone()))
-    })
+    stage.with(|world, _| Some((world.nodes.get(name)?.clone(), world.realm_of(name)?.clone())))
 }
 
 pub(super) async fn uname(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {

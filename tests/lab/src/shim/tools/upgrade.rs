@@ -46,10 +46,7 @@ impl Running {
     /// Waits for the end and says how it ended; `None` where the machine is gone.
     pub(super) async fn end(&self) -> Option<Finished> {
         self.reach(1, 1).await;
-        self.stage.with(|world, now| {
-            world.advance(now);
-            world.finished_upgrade(&self.machine, self.number).cloned()
-        })
+        self.stage.with(|world, _| world.finished_upgrade(&self.machine, self.number).cloned())
     }
 }
 

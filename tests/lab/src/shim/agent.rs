@@ -1,0 +1,55 @@
+//! Commands that the API gave to a VM's agent (`agent/exec`): run here as the agent runs them, as root, and their end told to the world.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::stage::Stage;
+use crate::world::{ExecResult, MachineId};
+
+/// Starts every command that waits; each runs on its own and is killed with its machine.
+pub(super) fn run_commands(stage: &Arc<Stage>) {
+    while let Some((id, exec)) = stage.with(|world, _| world.take_agent_exec()) {
+        let stage = Arc::clone(stage);
+        tokio::spawn(async move {
+            let result = match run(&stage, &id, &exec.command, exec.input.as_deref()).await {
+                Ok(output) => ExecResult {
+                    exit: output.status.code().unwrap_or(255),
+                    out: String::from_utf8_lossy(&output.stdout).into_owned(),
+                    err: String::from_utf8_lossy(&output.stderr).into_owned(),
+                },
+                Err(error) => ExecResult { exit: 127, out: String::new(), err: error.to_string() },
+            };
+            stage.with(|world, _| world.finish_agent_exec(&id, exec.pid, result));
+        });
+    }
+}
+
+/// Runs a command within a VM as its agent does: as root, with nothing but `PATH` in its environment.
+pub(super) async fn run(
+    stage: &Stage,
+    id: &MachineId,
+    command: &[impl AsRef<str>],
+    input: Option<&str>,
+) -> std::io::Result<std::process::Output> {
+    let root = stage.root(id)?;
+    let words: Vec<String> = command.iter().map(|word| stage.localize(word.as_ref(), &root)).collect();
+    let (program, args) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let program = if program.contains('/') { program.into() } else { root.join("usr/bin").join(program) };
+    let mut child = Command::new(program)
+        .args(args)
+        .env_clear()
+        .envs(stage.marks(id, &root))
+        .current_dir(&root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its input is no error.
+        let _ = stdin.write_all(input.unwrap_or_default().as_bytes()).await;
+    }
+    child.wait_with_output().await
+}

@@ -1,0 +1,9 @@
+//! What a real Proxmox VE was seen to answer, held against the lab that stands for it.
+//!
+//! The recordings and the official schema lie beside the project and are not part of it; where they are absent, each test says so.
+
+mod compare;
+mod lab;
+mod recordings;
+mod schema;
+mod stage;

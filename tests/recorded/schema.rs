@@ -1,0 +1,180 @@
+//! Holds the lab against the official schema: what its endpoints take and ask for, and what they answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proxmaint_lab::api::{Access, Endpoint, Kind, endpoints};
+use serde_json::Value;
+
+use crate::{lab, recordings};
+
+#[test]
+fn every_endpoint_takes_what_the_schema_says() {
+    let Some(schema) = recordings::schema() else { return recordings::not_run() };
+    let mut wrong = Vec::new();
+    for endpoint in endpoints() {
+        let name = format!("{} {}", endpoint.method, endpoint.path);
+        match schema.get(&name) {
+            None => wrong.push(format!("{name}: the schema does not have it")),
+            Some(entry) => {
+                wrong.extend(parameters(endpoint, entry).into_iter().map(|w| format!("{name}: {w}")));
+                wrong.extend(privileges(endpoint, entry).into_iter().map(|w| format!("{name}: {w}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn parameters(endpoint: &Endpoint, entry: &Value) -> Vec<String> {
+    let in_path: BTreeSet<&str> =
+        endpoint.path.split('/').filter_map(|part| part.strip_prefix('{').and_then(|p| p.strip_suffix('}'))).collect();
+    let none = serde_json::Map::new();
+    let all = entry["parameters"]["properties"].as_object().unwrap_or(&none);
+    // `node` is taken from the path alone, even where the schema repeats it.
+    let theirs: BTreeMap<&String, &Value> = all.iter().filter(|(name, _)| !in_path.contains(name.as_str())).collect();
+    let mut wrong = Vec::new();
+    for (name, property) in &theirs {
+        let Some(own) = endpoint.params.iter().find(|p| p.name == name.as_str()) else {
+            wrong.push(format!("does not take '{name}'"));
+            continue;
+        };
+        if own.optional != flag(&property["optional"]) {
+            wrong.push(format!("'{name}': optional is {}, the schema says {}", own.optional, property["optional"]));
+        }
+        if own.requires != property["requires"].as_str() {
+            wrong.push(format!("'{name}': requires {:?}, the schema says {}", own.requires, property["requires"]));
+        }
+        if let Some(why) = kind_differs(own.kind, property) {
+            wrong.push(format!("'{name}': {:?}, the schema says {why}", own.kind));
+        }
+    }
+    for own in endpoint.params.iter().filter(|p| !all.contains_key(p.name)) {
+        wrong.push(format!("takes '{}', which the schema does not have", own.name));
+    }
+    wrong
+}
+
+fn kind_differs(kind: Kind, property: &Value) -> Option<String> {
+    let says = property["type"].as_str().unwrap_or("string");
+    let number = |key: &str| property[key].as_i64().or_else(|| property[key].as_str().and_then(|t| t.parse().ok()));
+    let fits = match kind {
+        Kind::Bool => says == "boolean",
+        Kind::Number => says == "number",
+        Kind::List => says == "array",
+        Kind::Int(min, max) => {
+            let free = min == i64::MIN || (min == 0 && number("minimum").is_none() && says == "integer");
+            says == "integer"
+                && (free || number("minimum") == Some(min))
+                && (max == i64::MAX || number("maximum") == Some(max))
+        }
+        Kind::Enum(values) => {
+            let theirs = property["enum"].as_array().cloned().unwrap_or_default();
+            theirs.iter().filter_map(Value::as_str).eq(values.iter().copied())
+        }
+        Kind::Str(max) => {
+            says == "string"
+                && property["enum"].is_null()
+                && property["maxLength"].as_u64().is_none_or(|theirs| usize::try_from(theirs) == Ok(max))
+        }
+        Kind::ConfigId => property["format"] == "pve-configid",
+        Kind::Node => property["format"] == "pve-node",
+        Kind::Storage => property["format"] == "pve-storage-id",
+    };
+    (!fits).then(|| property.to_string().chars().take(200).collect())
+}
+
+fn privileges(endpoint: &Endpoint, entry: &Value) -> Option<String> {
+    let check = &entry["permissions"]["check"];
+    let theirs = match check[0].as_str() {
+        Some("perm") => {
+            let privs: Vec<&str> = check[2].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let any = check[3] == "any" && privs.len() > 1;
+            (check[1].as_str().unwrap_or_default(), privs, any)
+        }
+        _ => ("", Vec::new(), false),
+    };
+    let ours = match endpoint.access {
+        Access::Anyone => ("", Vec::new(), false),
+        Access::All(path, privs) => (path, privs.to_vec(), false),
+        Access::Any(path, privs) => (path, privs.to_vec(), privs.len() > 1),
+    };
+    (ours != theirs).then(|| format!("asks for {ours:?}, the schema says {theirs:?}"))
+}
+
+#[test]
+fn every_answer_is_what_the_schema_says() {
+    let (Some(schema), Some(answers)) = (recordings::schema(), lab::answers()) else { return recordings::not_run() };
+    let mut wrong = Vec::new();
+    for answer in &answers {
+        let returns = &schema[&answer.endpoint]["returns"];
+        let mut ours = BTreeSet::new();
+        violations("", returns, &answer.lab, &mut ours);
+        // The real one strays from its own schema in places; the lab may stray where it did.
+        let mut theirs = BTreeSet::new();
+        violations("", returns, &answer.recorded, &mut theirs);
+        wrong.extend(ours.difference(&theirs).map(|w| format!("{} ({}): {w}", answer.name, answer.endpoint)));
+    }
+    assert!(answers.len() > 150, "the answers of the replay were looked at");
+    assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Adds what in a value is not as its schema says; entries of a list are not told apart.
+fn violations(at: &str, schema: &Value, value: &Value, found: &mut BTreeSet<String>) {
+    let says = schema["type"].as_str().unwrap_or("any");
+    let fits = match says {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean() || value == 0 || value == 1,
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    };
+    if !fits {
+        found.insert(format!("{at}: {says} by the schema, not {}", kind(value)));
+        return;
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        found.insert(format!("{at}: {value} is none of {}", schema["enum"]));
+    }
+    for (bound, beyond) in [("minimum", -1_i64), ("maximum", 1)] {
+        if let (Some(bound), Some(n)) = (schema[bound].as_i64(), value.as_i64())
+            && (n - bound).signum() == beyond
+        {
+            found.insert(format!("{at}: {n} is beyond {bound}"));
+        }
+    }
+    for entry in value.as_array().into_iter().flatten() {
+        violations(&format!("{at}[]"), &schema["items"], entry, found);
+    }
+    let (Some(object), Some(properties)) = (value.as_object(), schema["properties"].as_object()) else { return };
+    for (key, property) in properties.iter().filter(|(key, _)| !key.contains('[')) {
+        match object.get(key) {
+            Some(own) => violations(&format!("{at}/{key}"), property, own, found),
+            None if flag(&property["optional"]) => {}
+            None => drop(found.insert(format!("{at}/{key}: must be there by the schema"))),
+        }
+    }
+    if schema["additionalProperties"] == 0 {
+        for key in object.keys().filter(|key| !properties.contains_key(*key)) {
+            found.insert(format!("{at}/{key}: not in the schema"));
+        }
+    }
+}
+
+fn flag(value: &Value) -> bool {
+    value == 1 || value == "1" || value == true
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
