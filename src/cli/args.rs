@@ -33,10 +33,17 @@ pub struct Cli {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Places {
     /// The manifest: which hosts there are and how to reach them
-    #[arg(long, global = true, value_name = "FILE", default_value = "proxmox-hosts.toml")]
+    #[arg(long, global = true, help_heading = "Places", value_name = "FILE", default_value = "proxmox-hosts.toml")]
     pub config: PathBuf,
     /// Where journal, logs and socket live [default: `state` beside the manifest]
-    #[arg(long, global = true, value_name = "DIR", env = "PROXMAINT_STATE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Places",
+        value_name = "DIR",
+        env = "PROXMAINT_STATE_DIR",
+        hide_env_values = true
+    )]
     pub state_dir: Option<PathBuf>,
 }
 
@@ -244,8 +251,8 @@ Examples:
   proxmaint status               show how the latest run stands";
 
 const RUN_EXAMPLES: &str = "\
-Each host is looked at first; guests with pending updates are protected by a snapshot or a backup, upgraded and
-checked; then the node itself is upgraded and everything is verified. No machine is rebooted. Interrupt it whenever
+Each host is looked at first; guests with pending updates are protected by a snapshot or a backup, upgraded and \
+checked; then the node itself is upgraded and everything is verified. No machine is rebooted. Interrupt it whenever \
 you like (Ctrl-C, kill, power cut): the same command goes on from that very step.
 
 Examples:
@@ -262,7 +269,7 @@ Examples:
   proxmaint status --events                  what happened, one line an event";
 
 const RESOLVE_EXAMPLES: &str = "\
-`proxmaint status` names what is held and why. Look at the guest or node first, then decide:
+`proxmaint status` names what is held and why. Look at the guest or node first, then decide: \
 the decision is recorded, and the next `proxmaint run` goes on from there.
 
 Examples:

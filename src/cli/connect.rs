@@ -144,7 +144,9 @@ fn target(
         };
     }
     if let Some(files) = &args.known_hosts_files {
-        target.host_keys.user_known_hosts.clone_from(files);
+        // `none`: nothing is known beforehand, and nothing is to be remembered.
+        let none = || vec![PathBuf::from("none")];
+        target.host_keys.user_known_hosts = if files.is_empty() { none() } else { files.clone() };
     }
     target.connect_timeout = args.connect_timeout.unwrap_or(ssh::CONNECT_TIMEOUT);
     target.keepalive_interval = args.server_alive_interval.unwrap_or(ssh::KEEPALIVE_INTERVAL);

@@ -2,9 +2,12 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use super::exit_code::Exit;
 use crate::machine::outcome::Fault;
+use crate::observe::log::Redactor;
 use crate::observe::sanitize::clean;
 use crate::observe::style::Paint;
 
@@ -39,6 +42,15 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Prints the failure on standard error, secrets blotted out, and returns the code to exit with.
+    pub fn print(&self, redactor: &Redactor) -> ExitCode {
+        let mut stderr = io::stderr().lock();
+        let text = redactor.redact(&self.render(Paint::for_stream(&stderr)));
+        // Nobody is left to tell that standard error can't be written to.
+        let _printed = stderr.write_all(text.as_bytes());
+        self.exit.into()
     }
 
     /// Writes the failure for people: `error: ..`, its causes, then `hint:` lines. Ends in a line break.

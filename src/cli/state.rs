@@ -1,5 +1,6 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::{HostId, RunId};
@@ -7,7 +8,7 @@ use crate::journal::record::{CloseReason, RunMeta, RunRecord, decode_meta, encod
 use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
 use crate::machine::event::HostEvent;
-use crate::machine::guest::Resolution;
+use crate::machine::host::{HostPhase, HostState};
 use crate::plan::RunPolicy;
 use crate::time::Timestamp;
 
@@ -180,35 +181,64 @@ pub async fn close_run(
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }
 
-/// Puts the manifest's present policy in the place of the frozen one.
+/// What a run that goes on takes over from the manifest as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Adoption<'a> {
+    /// The present policy of the hosts that are worked on.
+    pub present: &'a RunPolicy,
+    /// Whether it takes the place of the frozen one. Hosts that are new join the run in any case.
+    pub replan: bool,
+    /// Hosts that the manifest does not have any more: with `replan` they leave the run, unless something was begun there.
+    pub removed: &'a BTreeSet<HostId>,
+}
+
+/// Takes over what the manifest says now, as far as it is to be taken over. Writes nothing where nothing changes.
 ///
 /// # Errors
 /// It can't be written.
-pub async fn replan(
+pub async fn adopt(
     journal: &SledJournal,
     history: &mut RunHistory,
-    present: &RunPolicy,
+    adoption: Adoption<'_>,
     at: Timestamp,
 ) -> Result<(), JournalError> {
-    let body = encode_run(&RunRecord::Replanned { policy: present.clone() });
-    let mut entries = vec![Entry { stream: StreamId::Run, at, body, checkpoint: None }];
-    let mut before = std::mem::take(&mut history.hosts);
+    let Adoption { present, replan, removed } = adoption;
+    let mut entries = Vec::new();
+    let before = history.hosts.len();
+    if replan {
+        history.hosts.retain(|state| !(removed.contains(state.host()) && nothing_begun(state)));
+    }
+    let mut changed = history.hosts.len() != before;
     for policy in &present.hosts {
-        let mut state = match before.iter().position(|state| *state.host() == policy.host) {
-            Some(index) => before.swap_remove(index),
-            None => crate::machine::host::HostState::new(history.id.clone(), policy.clone()),
+        let Some(state) = history.hosts.iter_mut().find(|state| *state.host() == policy.host) else {
+            history.hosts.push(HostState::new(history.id.clone(), policy.clone()));
+            changed = true;
+            continue;
         };
-        if state.policy != *policy {
+        if replan && state.policy != *policy {
             let event = HostEvent::PolicyChanged { policy: policy.clone() };
+            // What follows from it is not released here: without an intent it counts as not begun.
+            if state.apply(&event, at).is_err() {
+                return Err(JournalError::Invalid { what: format!("{} takes no other policy", policy.host) });
+            }
             let stream = StreamId::Host(policy.host.clone());
             entries.push(Entry { stream, at, body: encode_event(&event), checkpoint: None });
-            state.policy = policy.clone();
+            changed = true;
         }
-        history.hosts.push(state);
     }
-    history.policy = present.clone();
+    if !changed {
+        return Ok(());
+    }
+    history.policy.hosts = history.hosts.iter().map(|state| state.policy.clone()).collect();
+    let body = encode_run(&RunRecord::Replanned { policy: history.policy.clone() });
+    entries.insert(0, Entry { stream: StreamId::Run, at, body, checkpoint: None });
     let run_meta = Some(meta_of(history, true, at));
     journal.append(Batch { run: history.id.clone(), entries, run_meta }).await.map(|_| ())
+}
+
+/// Tells whether a host may leave a run without anything being forgotten.
+fn nothing_begun(state: &HostState) -> bool {
+    matches!(state.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Done(_))
 }
 
 /// Records what the operator decided about a guest or a host; the next `run` goes on from there.
@@ -222,10 +252,6 @@ pub async fn record_resolution(
     event: &HostEvent,
     at: Timestamp,
 ) -> Result<(), JournalError> {
-    debug_assert!(matches!(
-        event,
-        HostEvent::Resolved { resolution: Resolution::Retry | Resolution::Done | Resolution::Skip, .. }
-    ));
     let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
     let run_meta = Some(meta_of(history, true, at));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())

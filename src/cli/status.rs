@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::ids::{HostId, RunId};
+use serde::Serialize;
+
+use crate::ids::{GuestId, HostId, RunId};
 use crate::machine::event::HostEvent;
 use crate::machine::host::HostResult;
 use crate::machine::run::RunResult;
@@ -13,15 +15,12 @@ use crate::observe::report::{painted, verdict};
 use crate::observe::sanitize::{clean, clean_json};
 use crate::observe::style::Paint;
 use crate::observe::view::{
-    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind, RunView, Standing, StepStanding,
-    StepView,
+    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RunView, SMALL_FLEET, Standing, StepStanding,
+    StepView, VIEW_VERSION,
 };
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
 use crate::time::Timestamp;
-
-/// A fleet with more hosts than this is shown with one line for each host that needs nobody's attention.
-const SMALL_FLEET: usize = 12;
 
 /// Writes a run as a tree: host, guest, step. In a large fleet hosts that came out well, or have not begun, are one line;
 /// steps are shown of what is at work or went wrong. With `everything`, for one host, nothing is left out.
@@ -29,10 +28,9 @@ pub fn tree(view: &RunView, everything: bool, paint: Paint) -> String {
     let mut out = String::new();
     head(&mut out, view, paint);
     for host in &view.hosts {
-        let quiet = matches!(host.phase, HostStanding::Pending)
-            || matches!(host.result, HostResult::NothingToDo | HostResult::Succeeded | HostResult::Skipped);
-        let folded = !everything && quiet && view.hosts.len() > SMALL_FLEET;
-        let writer = Writer { out: &mut out, everything, paint };
+        let folded = !everything && view.counts.total > SMALL_FLEET && host.is_quiet();
+        let running = matches!(view.standing, Standing::Running { .. });
+        let writer = Writer { out: &mut out, running, everything, paint };
         writer.host(host, folded);
     }
     foot(&mut out, view, everything, paint);
@@ -41,11 +39,7 @@ pub fn tree(view: &RunView, everything: bool, paint: Paint) -> String {
 
 /// Writes a view as JSON, ending in a line break.
 pub fn json(view: &RunView) -> String {
-    match serde_json::to_string(view) {
-        Ok(json) => clean_json(json) + "\n",
-        // The view is plain data without odd map keys: it always serialises.
-        Err(error) => serde_json::json!({"v": view.v, "error": error.to_string()}).to_string() + "\n",
-    }
+    to_json(view) + "\n"
 }
 
 fn head(out: &mut String, view: &RunView, paint: Paint) {
@@ -97,6 +91,7 @@ fn host_counts(counts: &HostCounts) -> String {
 
 struct Writer<'a> {
     out: &'a mut String,
+    running: bool,
     everything: bool,
     paint: Paint,
 }
@@ -108,8 +103,8 @@ fn marks(last: bool) -> (&'static str, &'static str) {
 
 impl Writer<'_> {
     fn host(self, host: &HostView, folded: bool) {
-        let Self { out, everything, paint } = self;
-        let state = painted(host.result, &host_state(host), paint);
+        let Self { out, running, everything, paint } = self;
+        let state = painted(host.result, &host_state(host, running), paint);
         let _ok = write!(out, "{}  {state}", paint.strong(&clean(host.host.as_str())));
         if let Some(spent) = host.duration() {
             let _ok = write!(out, "  {}", paint.faint(&words::span(spent)));
@@ -120,7 +115,7 @@ impl Writer<'_> {
         }
         out.push('\n');
         // A guest's reason stands in the guest's own line.
-        let own = host.reason.as_deref().filter(|_| folded || !of_a_guest(host));
+        let own = host.reason.as_deref().filter(|_| folded || !host.reason_is_a_guests());
         if let Some(reason) = own {
             let _ok = writeln!(out, "   {}", clean(reason));
         }
@@ -136,8 +131,9 @@ impl Writer<'_> {
         for (n, (guest, label)) in host.guests.iter().zip(&labels).enumerate() {
             let (own, below) = marks(n + 1 == host.guests.len() && node.is_none());
             guest_line(out, guest, label, wide, own, paint);
-            let steps = everything || worth_steps(guest);
-            details(out, below, steps.then_some(guest.steps.as_slice()).unwrap_or_default(), paint);
+            if everything || worth_steps(guest) {
+                details(out, below, &guest.steps, paint);
+            }
             if let Some(hint) = &guest.hint {
                 let _ok = writeln!(out, "{below}{} {}", paint.note("hint:"), clean(hint));
             }
@@ -148,10 +144,13 @@ impl Writer<'_> {
         }
         if let Some(text) = node {
             let (own, below) = marks(true);
-            let _ok = writeln!(out, "{own}{:wide$}  {text}", "node");
+            let line = format!("{own}{:wide$}  {text}", "node");
+            let _ok = writeln!(out, "{}", line.trim_end());
             let steps = everything || host.in_doubt || !matches!(host.phase, HostStanding::Done);
             let failed = host.steps.iter().any(|step| step.state == StepStanding::Failed);
-            details(out, below, (steps || failed).then_some(host.steps.as_slice()).unwrap_or_default(), paint);
+            if steps || failed {
+                details(out, below, &host.steps, paint);
+            }
             if everything {
                 packages(out, below, &host.packages);
             }
@@ -160,13 +159,7 @@ impl Writer<'_> {
     }
 }
 
-/// Tells whether the host's reason is that of one of its guests.
-fn of_a_guest(host: &HostView) -> bool {
-    let reason = host.reason.as_deref().unwrap_or("");
-    host.guests.iter().any(|guest| reason.strip_prefix(&guest.label()).is_some_and(|rest| rest.starts_with(": ")))
-}
-
-fn host_state(host: &HostView) -> String {
+fn host_state(host: &HostView, running: bool) -> String {
     let phase = match host.phase {
         HostStanding::Pending => "not begun",
         HostStanding::Discovering => "looking for updates",
@@ -180,6 +173,11 @@ fn host_state(host: &HostView) -> String {
     };
     match host.result {
         HostResult::Held => "held".to_owned(),
+        _ if !running
+            && !matches!(host.phase, HostStanding::Pending | HostStanding::AwaitingTurn | HostStanding::Done) =>
+        {
+            format!("stopped while {phase}")
+        }
         _ if host.in_doubt => format!("{phase}, in doubt"),
         _ => phase.to_owned(),
     }
@@ -341,11 +339,8 @@ fn foot(out: &mut String, view: &RunView, everything: bool, paint: Paint) {
             if in_doubt == 1 { "it" } else { "they" }
         );
     }
-    let kept = |kind| {
-        let guests = view.hosts.iter().flat_map(|host| &host.guests);
-        guests.flat_map(|guest| &guest.kept).filter(|kept| kept.kind == kind).count()
-    };
-    let (snapshots, backups) = (kept(KeptKind::Snapshot), kept(KeptKind::Backup));
+    let (snapshots, backups) =
+        view.hosts.iter().fold((0, 0), |sum, host| (sum.0 + host.snapshots, sum.1 + host.backups));
     if snapshots + backups > 0 && !everything {
         let text = [(snapshots, "snapshot"), (backups, "backup")];
         let text = list(text.map(|(n, noun)| if n == 0 { String::new() } else { count(n, noun) }));
@@ -398,20 +393,54 @@ pub fn runs(lines: &[RunLine], paint: Paint) -> String {
 /// Writes the list of runs as one JSON object: `{"v": 1, "runs": [{"run", "opened_at", "parallel_hosts", "standing",
 /// "result", "counts"}]}`, the fields as in `status`.
 pub fn runs_json(lines: &[RunLine]) -> String {
-    let runs: Vec<serde_json::Value> = lines
-        .iter()
-        .map(|line| {
-            serde_json::json!({
-                "run": line.header.run,
-                "opened_at": when::text(line.header.opened_at),
-                "parallel_hosts": line.header.parallel_hosts,
-                "standing": line.header.standing,
-                "result": line.result,
-                "counts": line.counts,
-            })
-        })
-        .collect();
-    clean_json(serde_json::json!({"v": 1, "runs": runs}).to_string()) + "\n"
+    let runs = lines.iter().map(|line| RunEntry {
+        run: &line.header.run,
+        opened_at: line.header.opened_at,
+        parallel_hosts: line.header.parallel_hosts,
+        standing: line.header.standing,
+        result: line.result,
+        counts: line.counts,
+    });
+    to_json(&RunEntries { v: VIEW_VERSION, runs: runs.collect() }) + "\n"
+}
+
+#[derive(Serialize)]
+struct RunEntries<'a> {
+    v: u32,
+    runs: Vec<RunEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct RunEntry<'a> {
+    run: &'a RunId,
+    #[serde(with = "when")]
+    opened_at: Timestamp,
+    parallel_hosts: u32,
+    standing: Standing,
+    result: RunResult,
+    counts: HostCounts,
+}
+
+#[derive(Serialize)]
+struct EventEntry<'a> {
+    v: u32,
+    seq: u64,
+    #[serde(with = "when")]
+    at: Timestamp,
+    run: &'a RunId,
+    host: &'a HostId,
+    guest: Option<GuestId>,
+    event: &'static str,
+    text: &'a str,
+}
+
+/// Writes plain data as JSON that is harmless on a terminal, too.
+fn to_json(data: &impl Serialize) -> String {
+    match serde_json::to_string(data) {
+        Ok(json) => clean_json(json),
+        // Plain data without odd map keys always serialises.
+        Err(error) => serde_json::json!({"v": VIEW_VERSION, "error": error.to_string()}).to_string(),
+    }
 }
 
 /// Tells the events of a run one by one, for `status --events`: feed it every event from the run's beginning, so that it
@@ -445,10 +474,7 @@ impl EventLines {
             HostEvent::Resolved { guest, .. } => *guest,
             _ => None,
         };
-        let line = serde_json::json!({
-            "v": 1, "seq": seq, "at": when::text(at), "run": run, "host": host, "guest": guest,
-            "event": event.name(), "text": told.what,
-        });
-        clean_json(line.to_string())
+        let (event, text) = (event.name(), told.what.as_str());
+        to_json(&EventEntry { v: VIEW_VERSION, seq, at, run, host, guest, event, text })
     }
 }

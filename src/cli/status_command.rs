@@ -18,9 +18,7 @@ use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::journal::record::{CloseReason, HostEntry, decode_host};
 use crate::journal::replay::RunHistory;
-use crate::journal::{
-    EventFilter, JournalError, LoadedRun, LoadedStream, OpenRead, Seq, StateDir, Store, StreamId, events,
-};
+use crate::journal::{EventFilter, LoadedRun, LoadedStream, OpenRead, Seq, StateDir, Store, StreamId, events};
 use crate::machine::run::RunResult;
 use crate::observe::live::{LiveError, ask_status};
 use crate::observe::project::RunHeader;
@@ -48,7 +46,7 @@ fn answer(dir: &StateDir, args: &StatusArgs) -> Result<String, Failure> {
         OpenRead::HeldBy(holder) => match holder.run.clone() {
             Some(run) => live(dir, args, &run, holder.pid),
             // It has the lock and has not said for which run: it looks at hosts, or waits for the operator.
-            None => Err(journal_failure(JournalError::Held(holder))),
+            None => held(dir, args),
         },
     }
 }
@@ -131,6 +129,21 @@ fn live(dir: &StateDir, args: &StatusArgs, working: &RunId, pid: u32) -> Result<
         }
     }
     show(&view(&from_segments(dir, &run)?, at_work, args), args)
+}
+
+/// Answers while the journal is held by somebody who works on no run (yet).
+fn held(dir: &StateDir, args: &StatusArgs) -> Result<String, Failure> {
+    let listed = known(dir)?;
+    if args.all {
+        let history = |listed: &Listed| from_segments(dir, &listed.run);
+        let histories = listed.iter().map(history).collect::<Result<Vec<_>, Failure>>()?;
+        return Ok(list(&histories.iter().map(|history| line(history, None)).collect::<Vec<_>>(), args));
+    }
+    match wanted(&listed, args)? {
+        None => Ok(nothing(args)),
+        Some(run) if args.events => event_text(dir, &run, args),
+        Some(run) => show(&view(&from_segments(dir, &run)?, None, args), args),
+    }
 }
 
 /// Finds the run that is meant; `None` where there is none at all.
@@ -216,9 +229,10 @@ fn waits_for(history: &RunHistory, state: &crate::machine::host::HostState) -> O
 }
 
 fn line(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunLine {
+    let running = at_work.is_some_and(|(run, _)| *run == history.id);
     let mut counts = HostCounts::default();
     for state in &history.hosts {
-        counts.add(state);
+        counts.add(state, running);
     }
     let result: RunResult = counts.result();
     RunLine { header: header(history, at_work), result, counts }

@@ -175,6 +175,9 @@ impl Driver<'_> {
         self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
         if resumed {
             for (host, event) in self.run.resume_events() {
+                if self.session == Session::Settle && event == HostEvent::NewRound {
+                    continue;
+                }
                 self.commit(host, event).await?;
             }
         }

@@ -14,7 +14,6 @@
 //! The last two have a fixed length and come last, so they cover bytes as they lie and need no canonical form.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -57,12 +56,9 @@ impl Chain {
 
     /// Returns 64 hexadecimal digits.
     pub fn to_hex(self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            // Writing to a String can't fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]));
+        self.0.iter().flat_map(digits).collect()
     }
 
     /// Reads 64 lower-case hexadecimal digits.

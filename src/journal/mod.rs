@@ -4,15 +4,15 @@
 //!
 //! | place | holds | is for |
 //! |---|---|---|
-//! | segments | every record, a line of JSON each, chained ([`segment`]) | surviving the store; reading, exporting |
-//! | store (sled) | the same lines by stream, checkpoints, the list of runs ([`sled_store`]) | loading a run without reading all of it |
-//! | watermark | number, hash and place of the last acknowledged record ([`watermark`]) | noticing that one of the others lost its end |
+//! | segments | every record, a line of JSON each, chained (`segment.rs`) | surviving the store; reading, exporting |
+//! | store (sled) | the same lines by stream, checkpoints, the list of runs (`sled_store.rs`) | loading a run without reading all of it |
+//! | watermark | number, hash and place of the last acknowledged record (`watermark.rs`) | noticing that one of the others lost its end |
 //!
 //! sled alone is not enough: after a flipped bit or a truncation it often panics, and sometimes opens with records missing.
 //!
 //! # Writing
 //!
-//! One thread writes ([`writer`]). It takes all batches that wait and then, for the whole group:
+//! One thread writes (`writer.rs`). It takes all batches that wait and then, for the whole group:
 //!
 //! 1. numbers them and appends their lines to the segment, `fdatasync`;
 //! 2. applies one atomic batch to sled, `flush`, `fdatasync` of sled's file;
@@ -42,7 +42,7 @@
 //!
 //! [`Store::load_run`] reads for each stream its checkpoint and the events after it. Opening compares only the ends of the three places,
 //! so loading proves the rest of what it returns: each record has a checksum and names the one before it in its stream, and a digest over
-//! the last records of all streams stands in the last line of the run's segments ([`heads`]), outside sled. A stale page of sled, however
+//! the last records of all streams stands in the last line of the run's segments (`heads.rs`), outside sled. A stale page of sled, however
 //! consistent in itself, does not pass.
 //!
 //! [`events`] and [`export`] read segments and archive up to the watermark, prove the chain, and need no lock. [`verify`] compares

@@ -85,6 +85,9 @@ impl<'a> Recovery<'a> {
     fn begin(dir: &'a StateDir) -> Result<Self> {
         let mut report = RecoverReport::default();
         let mark = tolerate(WatermarkFile::read(&dir.watermark()), &mut report.damage)?.flatten();
+        if mark.is_none() && report.damage.is_empty() {
+            report.damage.push(format!("{} is missing", dir.watermark().display()));
+        }
         let store = tolerate(Copy::open(dir), &mut report.damage)?;
         let archived = archived_names(dir)?;
         let (last, chain) = (Seq(0), Chain::START);

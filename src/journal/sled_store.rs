@@ -104,9 +104,10 @@ impl Db {
             match opened {
                 Ok(sled) => break sled,
                 // Our own lock keeps other processes out, so this one is held by a handle of ours that is still being dropped.
-                Err(sled::Error::Io(e))
-                    if e.to_string().contains("could not acquire lock") && started.elapsed() < UNLOCK_PATIENCE =>
-                {
+                Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => {
+                    if started.elapsed() >= UNLOCK_PATIENCE {
+                        return Err(JournalError::io("lock", path, e));
+                    }
                     std::thread::sleep(UNLOCK_RETRY);
                 }
                 Err(e) => return Err(failure("open the store", path, e)),
@@ -335,8 +336,12 @@ pub(crate) fn read_frame(line: &[u8], run: &RunId, stream: &StreamId, seq: Seq) 
 }
 
 fn failure(what: &str, path: &Path, error: sled::Error) -> JournalError {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
     match error {
-        sled::Error::Io(e) => JournalError::io(what, path, e),
+        // Not refusals of the operating system, but reads that led nowhere: behind the end, at an impossible place, of a missing file.
+        sled::Error::Io(e) if !matches!(e.kind(), UnexpectedEof | InvalidData | InvalidInput | NotFound | Other) => {
+            JournalError::io(what, path, e)
+        }
         other => JournalError::rot(format!("could not {what} {}: {other}", path.display())),
     }
 }

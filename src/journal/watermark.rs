@@ -194,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn a_watermark_of_a_newer_format_is_told_from_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("watermark");
+        let mut text = br#"{"v":2,"count":9,"more":true"#.to_vec();
+        push_crc(&mut text, 0);
+        text.push(b'}');
+        text.resize(2 * SLOT, b' ');
+        std::fs::write(&path, &text).expect("writes");
+        let error = WatermarkFile::open(&path).expect_err("is newer");
+        assert!(matches!(error, JournalError::Newer { found: 2, known: 1, .. }) && error.is_unreadable(), "{error}");
+    }
+
+    #[test]
     fn a_file_of_another_length_is_damage() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("watermark");

@@ -24,6 +24,8 @@ pub struct Fleet {
     parallel: usize,
     /// Hosts that have not begun, in the manifest's order.
     pending: VecDeque<HostId>,
+    /// The same hosts, to queue none twice; one that is taken out here is passed over there.
+    queued: BTreeSet<HostId>,
     /// Hosts that take up a place.
     active: BTreeSet<HostId>,
     /// Which host has the turn of a cluster.
@@ -46,15 +48,15 @@ impl Fleet {
         let mut fleet = Self { parallel: usize::try_from(parallel.max(1)).unwrap_or(usize::MAX), ..Self::default() };
         for state in hosts {
             let host = state.host().clone();
-            if let Some(plan) = state.phase.plan() {
-                fleet.claims.insert((plan.ca.clone(), plan.node.clone()), host.clone());
+            if let Some(identity) = &state.identity {
+                fleet.claims.insert(identity.clone(), host.clone());
             }
             if let Some(cluster) = &state.turn {
                 fleet.turns.insert(cluster.clone(), host.clone());
                 fleet.turn_of.insert(host.clone(), cluster.clone());
             }
             match &state.phase {
-                HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.pending.push_back(host),
+                HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.queue(&host),
                 _ if state.is_parked() => {}
                 _ => {
                     fleet.active.insert(host);
@@ -66,7 +68,7 @@ impl Fleet {
 
     /// Takes hosts out of the queue; a turn that one of them holds stays with it.
     pub fn leave_out(&mut self, hosts: &BTreeSet<HostId>) {
-        self.pending.retain(|host| !hosts.contains(host));
+        self.queued.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
     }
 
@@ -85,33 +87,46 @@ impl Fleet {
     pub fn observe(&mut self, state: &HostState) {
         let host = state.host();
         match &state.phase {
-            HostPhase::AwaitingTurn { plan } => match &plan.cluster {
-                None => self.ready.push_back(host.clone()),
-                Some(cluster) => match self.turns.get(cluster) {
-                    Some(holder) if holder != host => {
-                        self.active.remove(host);
-                        self.waiting.entry(cluster.clone()).or_default().push_back(host.clone());
-                    }
-                    _ => {
-                        self.turns.insert(cluster.clone(), host.clone());
-                        self.turn_of.insert(host.clone(), cluster.clone());
-                        self.ready.push_back(host.clone());
-                    }
-                },
-            },
+            HostPhase::Pending => self.queue(host),
+            HostPhase::AwaitingTurn { plan } if self.active.contains(host) => {
+                self.await_turn(host, plan.cluster.as_ref())
+            }
+            HostPhase::AwaitingTurn { .. } => {}
             HostPhase::Done(verdict) => {
                 self.active.remove(host);
+                self.queued.remove(host);
                 if !matches!(verdict, HostVerdict::Failed(_)) {
                     self.give_up_turn(host);
                 }
             }
-            HostPhase::Held { .. } => {
+            _ if state.is_parked() => {
                 self.active.remove(host);
             }
-            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } if state.is_parked() => {
-                self.active.remove(host);
+            _ => {
+                self.active.insert(host.clone());
             }
-            _ => {}
+        }
+    }
+
+    /// Puts a host that is planned to work if its cluster's turn is free, else into that cluster's queue.
+    fn await_turn(&mut self, host: &HostId, cluster: Option<&ClusterId>) {
+        match cluster.map(|cluster| (cluster, self.turns.get(cluster))) {
+            None => self.ready.push_back(host.clone()),
+            Some((cluster, Some(holder))) if holder != host => {
+                self.active.remove(host);
+                self.waiting.entry(cluster.clone()).or_default().push_back(host.clone());
+            }
+            Some((cluster, _)) => {
+                self.turns.insert(cluster.clone(), host.clone());
+                self.turn_of.insert(host.clone(), cluster.clone());
+                self.ready.push_back(host.clone());
+            }
+        }
+    }
+
+    fn queue(&mut self, host: &HostId) {
+        if self.queued.insert(host.clone()) {
+            self.pending.push_back(host.clone());
         }
     }
 
@@ -142,7 +157,12 @@ impl Fleet {
                 return Some(host);
             }
         }
-        self.pending.pop_front()
+        while let Some(host) = self.pending.pop_front() {
+            if self.queued.remove(&host) {
+                return Some(host);
+            }
+        }
+        None
     }
 
     fn give_up_turn(&mut self, host: &HostId) {

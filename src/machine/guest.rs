@@ -12,7 +12,6 @@ use super::outcome::{Detail, Fault, Outcome, Probed, Protection};
 use crate::ids::Step;
 use crate::inventory::PackageChange;
 use crate::plan::{Decision, GuestPlan, GuestUpgrade, ProtectBy, SkipReason};
-use crate::time::Timestamp;
 
 /// How many rounds a step gets before it is held for the operator: a step that vanishes three times has a cause that
 /// a fourth try does not mend.
@@ -273,9 +272,9 @@ impl GuestState {
     ///
     /// # Errors
     /// An input that the phase has no transition for is [`Illegal`]; the state is then as it was.
-    pub fn apply(&mut self, input: GuestInput, at: Timestamp) -> Result<(), Illegal> {
+    pub fn apply(&mut self, input: GuestInput) -> Result<(), Illegal> {
         let name = input.name();
-        let next = self.next(input, at).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
+        let next = self.next(input).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
         if let Some(attempt) = next.attempt() {
             self.rounds.note(attempt);
         }
@@ -284,7 +283,7 @@ impl GuestState {
     }
 
     /// The table: one line a legal pair.
-    fn next(&self, input: GuestInput, at: Timestamp) -> Option<GuestPhase> {
+    fn next(&self, input: GuestInput) -> Option<GuestPhase> {
         use GuestInput as In;
         use GuestPhase as Ph;
         let phase = self.phase.clone();
@@ -318,7 +317,7 @@ impl GuestState {
                 let attempt = at.attempt()?.next_round();
                 at.with_attempt(attempt)
             }
-            (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held, at)?,
+            (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))
             | (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
                 Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
@@ -389,7 +388,7 @@ impl GuestState {
     }
 
     /// Goes on behind a step that the operator says was done.
-    fn declared_done(&self, held: GuestPhase, at: Timestamp) -> Option<GuestPhase> {
+    fn declared_done(&self, held: GuestPhase) -> Option<GuestPhase> {
         use GuestPhase as Ph;
         match held {
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
@@ -398,9 +397,8 @@ impl GuestState {
                 reboot_wanted: None,
                 protection,
             })),
-            Ph::Protecting { .. } => Some(Ph::Protected {
-                protection: Protection::Backup { volid: "as the operator confirmed".to_owned(), at },
-            }),
+            // That there is a protection is proven or not: nobody's word stands for it.
+            Ph::Protecting { .. } => None,
             Ph::Waiting | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, MAX_ROUNDS, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, VerifyReport};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, RunId, Step, StepKey, Target, Upid};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use crate::plan::{HostPlan, HostPolicy, SkipReason};
 use crate::time::Timestamp;
 
@@ -198,6 +198,8 @@ pub struct HostState {
     pub steps: Vec<StepRecord>,
     /// The cluster whose turn it has; a failed host keeps it, into its next round as well.
     pub turn: Option<ClusterId>,
+    /// The machine behind it, once known: its CA's fingerprint and its name.
+    pub identity: Option<(ClusterId, NodeName)>,
     /// When something first happened to it.
     pub began: Option<Timestamp>,
     /// When something last happened to it.
@@ -214,12 +216,12 @@ pub enum HostResult {
     Succeeded,
     /// The operator left it out.
     Skipped,
+    /// A step is held for the operator, and nothing else went wrong.
+    Held,
     /// It, or a guest, could not be touched though it should have been.
     Blocked,
     /// It, or a guest, failed.
     Failed,
-    /// A step is held for the operator.
-    Held,
     /// It is not over.
     Unfinished,
 }
@@ -235,6 +237,7 @@ impl HostState {
             rounds: Rounds::default(),
             steps: Vec::new(),
             turn: None,
+            identity: None,
             began: None,
             touched: None,
         }
@@ -269,15 +272,15 @@ impl HostState {
             }
             HostEvent::Ended { key, outcome } => self.ended(key, outcome, at, &mut effects)?,
             HostEvent::Probed { key, found } => self.probed(key, found, at, &mut effects)?,
-            HostEvent::Resumed => self.resumed(at, &mut effects)?,
-            HostEvent::PolicyChanged { policy } => self.policy = policy.clone(),
+            HostEvent::Resumed => self.resumed(&mut effects)?,
+            HostEvent::PolicyChanged { policy } => self.change_policy(policy),
             HostEvent::NewRound => {
                 if !matches!(self.phase, HostPhase::Done(_)) {
                     return Err(Illegal::new("host", self.phase.name(), event.name()));
                 }
                 self.phase = HostPhase::Pending;
             }
-            HostEvent::Resolved { guest, resolution } => self.resolved(*guest, *resolution, at, &mut effects)?,
+            HostEvent::Resolved { guest, resolution } => self.resolved(*guest, *resolution, &mut effects)?,
         }
         self.advance(at, &mut effects)?;
         if matches!(&self.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_))) {
@@ -353,6 +356,17 @@ impl HostState {
         illegal
     }
 
+    /// Takes another policy over: a guest whose upgrade has not begun, and that is not to be touched any more, is left alone.
+    fn change_policy(&mut self, policy: &HostPolicy) {
+        for (id, guest) in &mut self.guests {
+            let not_begun = matches!(guest.phase, GuestPhase::Waiting | GuestPhase::Protected { .. });
+            if not_begun && policy.unmanaged.contains(id) {
+                guest.phase = GuestPhase::Settled(GuestVerdict::Skipped(SkipReason::NotManaged));
+            }
+        }
+        self.policy = policy.clone();
+    }
+
     fn begin(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         if !matches!(self.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. }) {
             return Err(Illegal::new("host", self.phase.name(), "begun"));
@@ -385,6 +399,7 @@ impl HostState {
                 (id, state)
             })
             .collect();
+        self.identity = Some((plan.ca.clone(), plan.node.clone()));
         self.phase = match &plan.refusal {
             Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
             None => HostPhase::AwaitingTurn { plan: Box::new(plan) },
@@ -408,7 +423,7 @@ impl HostState {
         };
         self.close(key, state, note, at);
         match key.target.guest() {
-            Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), at, effects),
+            Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), effects),
             None => self.own_ended(outcome, "ended", effects),
         }
     }
@@ -469,7 +484,7 @@ impl HostState {
             self.close(key, state, note, at);
         }
         let Some(guest) = key.target.guest() else { return self.own_probed(found, effects) };
-        self.guest_input(guest, GuestInput::Probed(found.clone()), at, effects)
+        self.guest_input(guest, GuestInput::Probed(found.clone()), effects)
     }
 
     fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
@@ -495,7 +510,7 @@ impl HostState {
         Ok(())
     }
 
-    fn resumed(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+    fn resumed(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         if let HostPhase::Held { at: left, .. } = &self.phase {
             let left = (**left).clone();
             let attempt = left.attempt().ok_or_else(|| Illegal::new("host", "held", "resumed"))?;
@@ -514,7 +529,7 @@ impl HostState {
                 .get(&guest)
                 .and_then(|state| state.phase.attempt())
                 .is_some_and(|attempt| self.was_intended(Some(guest), attempt));
-            self.guest_input(guest, GuestInput::Resume { intended }, at, effects)?;
+            self.guest_input(guest, GuestInput::Resume { intended }, effects)?;
         }
         Ok(())
     }
@@ -523,11 +538,10 @@ impl HostState {
         &mut self,
         guest: Option<GuestId>,
         resolution: Resolution,
-        at: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Illegal> {
         if let Some(guest) = guest {
-            return self.guest_input(guest, GuestInput::Resolve(resolution), at, effects);
+            return self.guest_input(guest, GuestInput::Resolve(resolution), effects);
         }
         let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
         self.phase = match (phase, resolution) {
@@ -562,7 +576,7 @@ impl HostState {
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         if matches!(self.phase, HostPhase::Snapshotting { .. }) {
-            self.hand_out(at, effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
+            self.hand_out(effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
             let protecting = |g: &GuestState| matches!(g.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
             if !self.guests.values().any(protecting)
                 && let HostPhase::Snapshotting { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
@@ -572,7 +586,7 @@ impl HostState {
         }
         if matches!(self.phase, HostPhase::UpgradingGuests { .. }) {
             let max_age = self.policy.protect_max_age();
-            self.hand_out(at, effects, |phase| match phase {
+            self.hand_out(effects, |phase| match phase {
                 GuestPhase::Protected { protection } if at.since(protection.at()) <= max_age => {
                     Some(GuestInput::Upgrade)
                 }
@@ -602,7 +616,6 @@ impl HostState {
     /// Gives inputs to guests in order of vmid while places are free.
     fn hand_out(
         &mut self,
-        at: Timestamp,
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestPhase) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
@@ -615,22 +628,16 @@ impl HostState {
             .take(free)
             .collect();
         for (guest, input) in next {
-            self.guest_input(guest, input, at, effects)?;
+            self.guest_input(guest, input, effects)?;
         }
         Ok(())
     }
 
-    fn guest_input(
-        &mut self,
-        id: GuestId,
-        input: GuestInput,
-        at: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Illegal> {
+    fn guest_input(&mut self, id: GuestId, input: GuestInput, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         let Some(guest) = self.guests.get_mut(&id) else {
             return Err(Illegal::new("guest", "unknown", input.name()));
         };
-        guest.apply(input, at)?;
+        guest.apply(input)?;
         if let Some((attempt, action)) = guest.action() {
             self.emit(Some(id), attempt, action, effects);
         }

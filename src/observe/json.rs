@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use super::sanitize::clean_json;
 use super::sink::LineSink;
-use super::view::{Advice, GuestCounts, GuestStanding, HostCounts, HostStanding, KeptKind, RunView};
+use super::view::{Advice, GuestCounts, GuestStanding, HostCounts, HostStanding, HostView, KeptKind, RunView};
 use super::watch::{News, Watch};
 use super::{project, when};
 use crate::engine::observer::{Observer, RunEnd, Seen};
@@ -227,21 +227,6 @@ impl JsonLines {
 
     /// Writes the last line, `run-ended`, and waits until all is written.
     pub fn finish(&self, view: &RunView, end: RunEnd, exit_code: u8) {
-        let host = |host| -> EndedHost<'_> {
-            let host: &super::view::HostView = host;
-            EndedHost {
-                host: &host.host,
-                result: host.result,
-                phase: host.phase,
-                reason: host.reason.as_deref(),
-                hint: host.hint.as_deref(),
-                waits_for: host.waits_for.as_ref(),
-                duration_ms: host.duration_ms,
-                counts: host.counts,
-                changed: host.changed,
-                reboot_wanted: host.reboot_wanted.as_deref(),
-            }
-        };
         let body = RunEnded {
             at: self.clock.now(),
             run: &view.run,
@@ -249,7 +234,7 @@ impl JsonLines {
             interrupted: end.interrupted,
             exit_code,
             counts: view.counts,
-            hosts: view.hosts.iter().map(host).collect(),
+            hosts: view.hosts.iter().map(ended_host).collect(),
             next: &view.next,
         };
         self.say("run-ended", None, body);
@@ -260,22 +245,19 @@ impl JsonLines {
         self.sink.line(text(event, place, body));
     }
 
+    fn step(&self, event: &'static str, place: Place<'_>, key: &StepKey, body: impl Serialize) {
+        let (guest, step, round) = (key.target.guest(), key.step, key.round);
+        self.say(event, Some(place), OfStep { guest, step, round, body });
+    }
+
     fn host(&self, place: Place<'_>, event: &HostEvent, state: &HostState) {
-        let say_step = |name, key: &StepKey, body: StepBody<'_>| {
-            let (guest, step, round) = (key.target.guest(), key.step, key.round);
-            match body {
-                StepBody::Task(body) => self.say(name, Some(place), OfStep { guest, step, round, body }),
-                StepBody::Ended(body) => self.say(name, Some(place), OfStep { guest, step, round, body }),
-                StepBody::Found(body) => self.say(name, Some(place), OfStep { guest, step, round, body }),
-            }
-        };
         match event {
             HostEvent::Begun => self.say("host-began", Some(place), Nothing {}),
             HostEvent::Planned { plan, .. } => self.say("host-planned", Some(place), planned(plan)),
             HostEvent::TurnGiven => self.say("turn-given", Some(place), Nothing {}),
-            HostEvent::TaskStarted { key, task } => say_step("task-started", key, StepBody::Task(Task { task })),
-            HostEvent::Ended { key, outcome } => say_step("step-ended", key, StepBody::Ended(ended(outcome))),
-            HostEvent::Probed { key, found } => say_step("step-probed", key, StepBody::Found(probed(found))),
+            HostEvent::TaskStarted { key, task } => self.step("task-started", place, key, Task { task }),
+            HostEvent::Ended { key, outcome } => self.step("step-ended", place, key, ended(outcome)),
+            HostEvent::Probed { key, found } => self.step("step-probed", place, key, probed(found)),
             HostEvent::Resumed => self.say("resumed", Some(place), Nothing {}),
             HostEvent::PolicyChanged { .. } => self.say("policy-changed", Some(place), Nothing {}),
             HostEvent::NewRound => self.say("new-round", Some(place), Nothing {}),
@@ -319,12 +301,6 @@ impl Observer for JsonLines {
     }
 }
 
-enum StepBody<'a> {
-    Task(Task<'a>),
-    Ended(Ended<'a>),
-    Found(Found<'a>),
-}
-
 /// Writes one line's text, without its line break.
 pub(super) fn line(event: &'static str, body: impl Serialize) -> String {
     text(event, None, body)
@@ -340,16 +316,28 @@ fn text(event: &'static str, place: Option<Place<'_>>, body: impl Serialize) -> 
     }
 }
 
+fn ended_host(host: &HostView) -> EndedHost<'_> {
+    EndedHost {
+        host: &host.host,
+        result: host.result,
+        phase: host.phase,
+        reason: host.reason.as_deref(),
+        hint: host.hint.as_deref(),
+        waits_for: host.waits_for.as_ref(),
+        duration_ms: host.duration_ms,
+        counts: host.counts,
+        changed: host.changed,
+        reboot_wanted: host.reboot_wanted.as_deref(),
+    }
+}
+
 fn planned(plan: &HostPlan) -> Planned<'_> {
-    let guest = |guest: &'_ crate::plan::GuestPlan| -> (&'static str, Option<String>, usize) {
-        match &guest.decision {
+    let guests = plan.guests.iter().map(|plan| {
+        let (decision, reason, packages) = match &plan.decision {
             Decision::Upgrade(upgrade) => ("upgrade", None, upgrade.pending.len()),
             Decision::Skip(reason) => ("skip", Some(reason.to_string()), 0),
             Decision::Block(reason) => ("block", Some(reason.clone()), 0),
-        }
-    };
-    let guests = plan.guests.iter().map(|plan| {
-        let (decision, reason, packages) = guest(plan);
+        };
         PlannedGuest { id: plan.guest.id, kind: plan.guest.kind, name: &plan.name, decision, reason, packages }
     });
     Planned {

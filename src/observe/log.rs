@@ -25,6 +25,9 @@ const MIN_SECRET: usize = 4;
 /// How many log lines may wait for the file: beyond that they are dropped, never waited for.
 const QUEUE: usize = 64_000;
 
+/// What is logged where `RUST_LOG` says nothing.
+const FILTER: &str = "warn,proxmaint=debug";
+
 /// What can go wrong with the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -193,7 +196,9 @@ impl Log {
         let path = state_dir.join("logs").join(format!("{run}.log"));
         let file = open_private(&path).map_err(|source| LogError::Open { path: path.clone(), source })?;
         let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(QUEUE).finish(file);
-        tracing::subscriber::set_global_default(subscriber(writer, redactor, console)).map_err(|_| LogError::Twice)?;
+        let filter = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| FILTER.to_owned());
+        tracing::subscriber::set_global_default(subscriber(writer, redactor, console, &filter))
+            .map_err(|_| LogError::Twice)?;
         Ok(Self { path, _guard: guard })
     }
 
@@ -204,13 +209,14 @@ impl Log {
 }
 
 /// Builds the log's layers.
-fn subscriber(file: NonBlocking, redactor: &Redactor, console: Console) -> impl Subscriber + Send + Sync + use<> {
+fn subscriber(
+    file: NonBlocking,
+    redactor: &Redactor,
+    console: Console,
+    filter: &str,
+) -> impl Subscriber + Send + Sync + use<> {
     let file = Writers { redactor: redactor.clone(), inner: file };
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
-    let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
-        Some(_) => filter.from_env_lossy(),
-        None => filter.parse_lossy("warn,proxmaint=debug"),
-    };
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(filter);
     let file = fmt::layer().with_writer(file).with_ansi(false).with_target(true).with_filter(filter);
     let stderr = (console == Console::Warnings).then(|| {
         let writer = Writers { redactor: redactor.clone(), inner: io::stderr as fn() -> io::Stderr };
@@ -292,7 +298,7 @@ mod tests {
         let path = dir.path().join("logs/20261122-222842-abcd.log");
         let redactor = knowing(&["s3cr3t-token"]);
         let (writer, guard) = NonBlockingBuilder::default().finish(open_private(&path).unwrap());
-        let subscriber = subscriber(writer, &redactor, Console::Off);
+        let subscriber = subscriber(writer, &redactor, Console::Off, FILTER);
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(header = "PVEAPIToken=s3cr3t-token", "asked\x1b[2J s3cr3t-token");
         });

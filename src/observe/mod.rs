@@ -4,6 +4,7 @@
 //! into a bounded queue, and threads of their own write it. Names and texts that come from outside pass
 //! [`sanitize::clean`] before they reach a terminal.
 
+pub mod fan;
 pub mod json;
 pub mod live;
 pub mod log;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::view::{
     Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
-    RunView, Standing, StepStanding, StepView, VIEW_VERSION,
+    RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
 };
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
@@ -58,12 +58,18 @@ impl RunView {
             hosts: Vec::new(),
             next: Vec::new(),
         };
+        let hosts: Vec<&HostState> = hosts.into_iter().collect();
+        let fold = ask.detail == Detail::Brief && hosts.len() > SMALL_FLEET;
         for state in hosts {
-            view.counts.add(state);
+            view.counts.add(state, running);
             advise(&mut view.next, state, running);
             if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
                 let projection = Projection { state, running, now, detail: ask.detail };
-                view.hosts.push(projection.host(waits(state)));
+                let mut host = projection.host(waits(state));
+                if fold && host.is_quiet() {
+                    host.guests = Vec::new();
+                }
+                view.hosts.push(host);
             }
         }
         view.result = view.counts.result();
@@ -78,8 +84,8 @@ impl RunView {
 }
 
 impl HostCounts {
-    /// Counts a host.
-    pub fn add(&mut self, state: &HostState) {
+    /// Counts a host of a run that is, or is not, being worked on.
+    pub fn add(&mut self, state: &HostState, running: bool) {
         self.total += 1;
         let slot = match state.result() {
             HostResult::NothingToDo => &mut self.nothing_to_do,
@@ -91,7 +97,7 @@ impl HostCounts {
             HostResult::Unfinished => &mut self.unfinished,
         };
         *slot += 1;
-        if !state.is_parked() {
+        if running && !state.is_parked() {
             self.active += 1;
         }
     }
@@ -228,6 +234,8 @@ impl Projection<'_> {
             changed: changes.len(),
             packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
             reboot_wanted: self.host_reboot_wanted(),
+            snapshots: kept_of(&guests, KeptKind::Snapshot),
+            backups: kept_of(&guests, KeptKind::Backup),
             steps: if self.brief_enough(over && !self.went_wrong()) { Vec::new() } else { self.steps(None, held) },
             guests,
         }
@@ -418,6 +426,10 @@ impl Projection<'_> {
     }
 }
 
+fn kept_of(guests: &[GuestView], kind: KeptKind) -> usize {
+    guests.iter().flat_map(|guest| &guest.kept).filter(|kept| kept.kind == kind).count()
+}
+
 fn protection(phase: &GuestPhase) -> Option<&Protection> {
     match phase {
         GuestPhase::Protected { protection }
@@ -445,6 +457,13 @@ impl HostView {
     /// Returns how long the host took, or has taken so far.
     pub fn duration(&self) -> Option<Duration> {
         self.duration_ms.map(Duration::from_millis)
+    }
+
+    /// Tells whether the host's reason is that of one of its guests, and not its own.
+    pub fn reason_is_a_guests(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or("");
+        let is_of = |guest: &GuestView| reason.strip_prefix(&guest.label()).is_some_and(|rest| rest.starts_with(": "));
+        self.guests.iter().any(is_of)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn painted(result: HostResult, text: &str, paint: Paint) -> String {
     }
 }
 
-/// Writes the closing report. `width` is the terminal's, where there is one.
+/// Writes the closing report of a full view. `width` is the terminal's, where there is one.
 pub fn text(view: &RunView, width: Option<u16>, paint: Paint) -> String {
     let mut out = table(view, width.unwrap_or(WIDTH), paint);
     out.push('\n');
@@ -151,7 +151,6 @@ fn next(out: &mut String, view: &RunView, paint: Paint) {
 /// Spells out what went wrong on one host: each guest by itself, since the table has the first reason only.
 fn troubles(out: &mut String, host: &HostView, paint: Paint) {
     let name = clean(host.host.as_str());
-    let mut said = false;
     for guest in &host.guests {
         let what = match guest.state {
             GuestStanding::Failed => paint.bad("failed"),
@@ -159,7 +158,6 @@ fn troubles(out: &mut String, host: &HostView, paint: Paint) {
             GuestStanding::Held => paint.warn("held"),
             _ => continue,
         };
-        said = true;
         let reason = guest.reason.as_deref().unwrap_or("no reason is known");
         let _ok = writeln!(out, "{name}: {} {what}: {}", clean(&guest.label()), clean(reason));
         if let Some(kept) = guest.kept.last() {
@@ -169,8 +167,7 @@ fn troubles(out: &mut String, host: &HostView, paint: Paint) {
             let _ok = writeln!(out, "  {} {}", paint.note("hint:"), clean(hint));
         }
     }
-    // The host's own reason, unless it is only the first guest's.
-    if let Some(reason) = host.reason.as_deref().filter(|_| !said) {
+    if let Some(reason) = host.reason.as_deref().filter(|_| !host.reason_is_a_guests()) {
         let _ok = writeln!(out, "{name}: {}: {}", painted(host.result, verdict(host.result), paint), clean(reason));
         if let Some(hint) = &host.hint {
             let _ok = writeln!(out, "  {} {}", paint.note("hint:"), clean(hint));

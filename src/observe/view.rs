@@ -28,6 +28,7 @@
 //! | `hosts[].packages[]` | the node's packages that changed: `{"name", "old", "new"}`; `old` is `null` for a new one, `new` for a removed one |
 //! | `hosts[].reboot_wanted` | why the node wants a reboot |
 //! | `hosts[].steps[]` | the node's own steps |
+//! | `hosts[].snapshots`, `.backups` | how many the run made of its guests and left for a rollback |
 //! | `hosts[].guests[]` | its guests in order of number |
 //! | `..guests[].id`, `.kind`, `.name` | number, `ct` or `vm`, name |
 //! | `..guests[].state` | `waiting`, `protecting`, `protected`, `upgrading`, `checking`, `held`, `upgraded`, `skipped`, `blocked`, `failed` |
@@ -50,6 +51,9 @@ use crate::time::Timestamp;
 /// The version of the format.
 pub const VIEW_VERSION: u32 = 1;
 
+/// A fleet with more hosts than this is shown with one line for each host that needs nobody's attention.
+pub const SMALL_FLEET: usize = 12;
+
 /// How much of a run is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
@@ -65,7 +69,8 @@ pub struct Ask {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Detail {
-    /// Without package lists, and without the steps of what ended well: what a large fleet's status is quick with.
+    /// Without package lists, and without the steps of what ended well; in a fleet of more than [`SMALL_FLEET`] hosts also
+    /// without the guests of hosts that came out well. This is what the status of a large fleet is quick with.
     #[default]
     Brief,
     /// Everything.
@@ -215,6 +220,10 @@ pub struct HostView {
     pub reboot_wanted: Option<String>,
     /// The node's own steps, oldest first.
     pub steps: Vec<StepView>,
+    /// How many snapshots of its guests the run made and left.
+    pub snapshots: usize,
+    /// How many backups of its guests the run made and left.
+    pub backups: usize,
     /// Its guests, in order of number.
     pub guests: Vec<GuestView>,
 }
@@ -323,6 +332,14 @@ pub enum KeptKind {
     Snapshot,
     /// A backup.
     Backup,
+}
+
+impl HostView {
+    /// Tells whether the host needs nobody's attention: it came out well, or has not begun.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.phase, HostStanding::Pending)
+            || matches!(self.result, HostResult::NothingToDo | HostResult::Succeeded | HostResult::Skipped)
+    }
 }
 
 impl KeptKind {

@@ -6,6 +6,9 @@ use super::{
 use crate::ids::{GuestKind, HostId};
 use crate::inventory::{GuestFacts, HostFacts, Inside, Power};
 
+/// Packages without which a node is no node any more: an upgrade that would remove one is never begun.
+const ESSENTIAL: [&str; 4] = ["proxmox-ve", "pve-manager", "proxmox-default-kernel", "pve-kernel"];
+
 /// Makes the plan of one host. `same_node` names another entry of the manifest that turned out to be the same node.
 pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -> HostPlan {
     HostPlan {
@@ -41,6 +44,14 @@ fn refusal(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -
     }
     if let Some(wanted) = policy.node.as_ref().filter(|wanted| **wanted != facts.node) {
         return Some(format!("the manifest says node {wanted}, but it answers as {}", facts.node));
+    }
+    if let Some(lost) =
+        facts.os.pending.iter().find(|change| change.new.is_none() && ESSENTIAL.contains(&change.name.as_str()))
+    {
+        return Some(format!(
+            "the pending upgrade of the node would remove {}: its repositories don't fit together",
+            lost.name
+        ));
     }
     let cluster = facts.cluster.as_ref()?;
     if !cluster.quorate {

@@ -158,7 +158,7 @@ fn every_pair_of_the_guest_table() {
                 rounds.note(attempt);
             }
             let mut state = GuestState { plan: guest_plan(), phase: phase.clone(), rounds };
-            match state.apply(input.clone(), NOW) {
+            match state.apply(input.clone()) {
                 Ok(()) => legal.push_str(&format!("{from:<20} {input_name:<30} -> {}\n", name(&state.phase))),
                 Err(illegal) => {
                     refused += 1;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod batches;
+mod commands;
 mod crash;
 mod rot;
 mod state;

@@ -146,7 +146,7 @@ pub fn story(run: &RunId, hosts: usize, batches: usize, each: usize) -> Vec<Batc
 pub fn fold(state: &mut Vec<u8>, body: &[u8]) {
     let mut all = std::mem::take(state);
     all.extend_from_slice(body);
-    *state = vec![crc32(&all); 40].concat();
+    *state = [crc32(&all); 40].concat();
 }
 
 fn crc32(bytes: &[u8]) -> [u8; 4] {

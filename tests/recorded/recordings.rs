@@ -49,9 +49,14 @@ pub fn shared() -> Option<PathBuf> {
 /// How many recordings there are, said where they are not.
 const COUNT: usize = 218;
 
-/// Says that nothing was compared.
+/// Says that no recording was compared.
 pub fn not_run() {
     println!("not run: {COUNT} recordings (../shared absent)");
+}
+
+/// Says that nothing was held against the official schema.
+pub fn schema_not_run(what: &str) {
+    println!("not run: {what} against the official schema (../shared absent)");
 }
 
 /// Reads all recordings of the API, by name; `None` where they are not there.

@@ -122,9 +122,15 @@ impl Prepared<'_> {
         }
     }
 
-    /// The hosts that this session is about, where others may be in the run.
-    fn only(&self) -> Option<BTreeSet<HostId>> {
-        self.selection.is_partial().then(|| self.worked.iter().map(|entry| entry.id.clone()).collect())
+    /// The hosts that this session works on; others may be in the run.
+    fn only(&self) -> BTreeSet<HostId> {
+        self.worked.iter().map(|entry| entry.id.clone()).collect()
+    }
+
+    /// Hosts of a run that the manifest does not have any more, where this session is about all of them.
+    fn removed(&self, history: &RunHistory) -> BTreeSet<HostId> {
+        let gone = |host: &&HostId| !self.selection.is_partial() && self.manifest.host(host).is_none();
+        history.hosts.iter().map(|state| state.host()).filter(gone).cloned().collect()
     }
 
     /// Settles what is worked on: a new run or the unfinished one, by which policy, with the operator's consent.
@@ -137,7 +143,7 @@ impl Prepared<'_> {
         let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && self.args.output == Output::Human;
         match choice {
             Choice::New { close } => {
-                let mut decided = Decided { goes_on: None, close, replan: false, declined: false };
+                let mut decided = Decided { close, ..Decided::default() };
                 if may_ask && !self.args.yes {
                     let preview = runtime.block_on(preview::look(self.hosts.clone(), present));
                     preview.print_plan(self.args.verbose, &SystemClock);
@@ -160,15 +166,16 @@ impl Prepared<'_> {
                 if may_ask && !self.args.yes && changed.is_empty() && !ask::confirm(&resume_question(&history))? {
                     return Ok(Decided::declined());
                 }
-                Ok(Decided { goes_on: Some(history), close: None, replan, declined: false })
+                let removed = self.removed(&history);
+                Ok(Decided { goes_on: Some(history), replan, removed, ..Decided::default() })
             }
         }
     }
 
     /// The policy that the run was opened with, as far as this session is about its hosts.
     fn frozen(&self, history: &RunHistory) -> RunPolicy {
-        let only = self.only();
-        let concerns = |host: &HostId| only.as_ref().is_none_or(|only| only.contains(host));
+        let (only, removed) = (self.only(), self.removed(history));
+        let concerns = |host: &HostId| only.contains(host) || removed.contains(host);
         RunPolicy {
             parallel_hosts: self.args.parallel_hosts,
             hosts: history.hosts.iter().map(|state| state.policy.clone()).filter(|p| concerns(&p.host)).collect(),
@@ -177,6 +184,7 @@ impl Prepared<'_> {
 }
 
 /// What is to be worked on.
+#[derive(Default)]
 struct Decided {
     /// The run that goes on; none is a new one.
     goes_on: Option<Box<RunHistory>>,
@@ -184,13 +192,15 @@ struct Decided {
     close: Option<(Box<RunHistory>, crate::journal::record::CloseReason)>,
     /// Whether the manifest's present policy takes the place of the frozen one.
     replan: bool,
+    /// Hosts of the run that the manifest does not have any more.
+    removed: BTreeSet<HostId>,
     /// Whether the operator said no.
     declined: bool,
 }
 
 impl Decided {
     fn declined() -> Self {
-        Self { goes_on: None, close: None, replan: false, declined: true }
+        Self { declined: true, ..Self::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
-use crate::cli::state;
+use crate::cli::state::{self, Adoption};
 use crate::engine::driver::{Engine, EngineError, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
@@ -29,7 +29,7 @@ use crate::observe::log::{Console, Log, Redactor};
 use crate::observe::progress::{self, Progress, Style};
 use crate::observe::report;
 use crate::observe::style::Paint;
-use crate::observe::view::{Ask, RunView, Standing};
+use crate::observe::view::{Ask, Detail, RunView, Standing};
 use crate::plan::RunPolicy;
 
 /// How many questions to the engine may wait: each is answered between two steps of its loop.
@@ -43,13 +43,14 @@ pub(super) struct Work<'a> {
     pub(super) hosts: Arc<dyn Hosts>,
     pub(super) redactor: &'a Redactor,
     pub(super) args: &'a RunArgs,
-    pub(super) only: Option<BTreeSet<HostId>>,
+    /// The hosts that are worked on; others in the run stay as they are.
+    pub(super) only: BTreeSet<HostId>,
 }
 
 impl Work<'_> {
     /// Does what was decided.
     pub(super) async fn carry_out(self, decided: Decided, present: &RunPolicy) -> Result<Exit, Failure> {
-        let watchers = Watchers::start(self.args)?;
+        let watchers = Watchers::start(self.args, self.redactor)?;
         let console = if watchers.own_stderr() { Console::Off } else { Console::Warnings };
         let _log = Log::open(self.dir.root(), &self.run, self.redactor, console)
             .map_err(|error| Failure::new(Exit::Config, error))?;
@@ -58,10 +59,9 @@ impl Work<'_> {
         }
         let (run, session) = match decided.goes_on {
             Some(mut history) => {
-                if decided.replan {
-                    let now = SystemClock.now();
-                    state::replan(&self.journal, &mut history, present, now).await.map_err(journal_failure)?;
-                }
+                let adoption = Adoption { present, replan: decided.replan, removed: &decided.removed };
+                let now = SystemClock.now();
+                state::adopt(&self.journal, &mut history, adoption, now).await.map_err(journal_failure)?;
                 history.policy.parallel_hosts = self.args.parallel_hosts;
                 (history.into_state(), Session::Again)
             }
@@ -91,18 +91,16 @@ impl Work<'_> {
             CloseReason::Fresh => "is left as it is, as you asked",
         };
         eprintln!("run {} {why}: what is in doubt is looked at, then it is closed", history.id);
-        let closing = RunHistory { hosts: history.hosts.clone(), policy: history.policy.clone(), ..history };
-        let run =
-            RunState::restore(closing.id.clone(), self.args.parallel_hosts, closing.opened_at, closing.hosts.clone());
+        let hosts = history.hosts.clone();
+        let mut run = RunState::restore(history.id.clone(), self.args.parallel_hosts, history.opened_at, hosts);
+        run.restrict_to(&self.only);
         let (_requests, waiting) = mpsc::channel(1);
         self.engine(Vec::new()).run(run, Session::Settle, waiting).await.map_err(engine_failure)?;
-        state::close_run(&self.journal, &closing, reason, SystemClock.now()).await.map_err(journal_failure)
+        state::close_run(&self.journal, &history, reason, SystemClock.now()).await.map_err(journal_failure)
     }
 
     async fn work(self, mut run: RunState, session: Session, watchers: Watchers) -> Result<Exit, Failure> {
-        if let Some(only) = &self.only {
-            run.restrict_to(only);
-        }
+        run.restrict_to(&self.only);
         if let Some(progress) = &watchers.progress {
             progress.recall(&mut run.hosts());
         }
@@ -131,7 +129,7 @@ impl Work<'_> {
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
         let exit = Exit::of_run(end);
         let standing = if run.is_finished() { Standing::Finished } else { Standing::Interrupted };
-        let view = RunView::of_run(run, standing, SystemClock.now(), &Ask::default());
+        let view = RunView::of_run(run, standing, SystemClock.now(), &Ask { detail: Detail::Full, host: None });
         watchers.close();
         match &watchers.json {
             Some(json) => json.finish(&view, end, exit.code()),
@@ -158,16 +156,16 @@ struct Watchers {
 }
 
 impl Watchers {
-    fn start(args: &RunArgs) -> Result<Self, Failure> {
+    fn start(args: &RunArgs, redactor: &Redactor) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(Exit::Bug, error);
         let style = Style::for_stderr();
         Ok(match args.output {
             Output::Json => {
-                let json = JsonLines::start(io::stdout(), Arc::new(SystemClock)).map_err(failed)?;
+                let json = JsonLines::start(redactor.wrap(io::stdout()), Arc::new(SystemClock)).map_err(failed)?;
                 Self { progress: None, style, json: Some(Arc::new(json)) }
             }
             Output::Human => {
-                let progress = progress::start(style, args.verbose, Arc::new(SystemClock)).map_err(failed)?;
+                let progress = progress::start(style, args.verbose, Arc::new(SystemClock), redactor).map_err(failed)?;
                 Self { progress: Some(Arc::from(progress)), style, json: None }
             }
         })

@@ -18,6 +18,7 @@ use super::plain::toned;
 use crate::engine::observer::{Observer, Seen};
 use crate::ids::HostId;
 use crate::machine::host::{HostPhase, HostResult, HostState};
+use crate::observe::log::Redactor;
 use crate::observe::sanitize::clean;
 use crate::observe::style::Paint;
 use crate::observe::words::{count, list, some};
@@ -45,6 +46,7 @@ struct Model {
     narrator: Narrator,
     keep: Weight,
     paint: Paint,
+    redactor: Redactor,
     total: usize,
     draining: bool,
     active: BTreeMap<HostId, String>,
@@ -57,11 +59,12 @@ impl Bars {
     ///
     /// # Errors
     /// Where the system gives no thread to draw from.
-    pub fn start(target: ProgressDrawTarget, verbose: bool, paint: Paint) -> io::Result<Self> {
+    pub fn start(target: ProgressDrawTarget, verbose: bool, paint: Paint, redactor: Redactor) -> io::Result<Self> {
         let model = Model {
             narrator: Narrator::new(verbose),
             keep: if verbose { Weight::Detail } else { Weight::Headline },
             paint,
+            redactor,
             total: 0,
             draining: false,
             active: BTreeMap::new(),
@@ -137,7 +140,8 @@ impl Model {
         if self.above.len() == MAX_WAITING {
             self.above.pop_front();
         }
-        self.above.push_back(format!("{host}{}", toned(&line.text, line.tone, self.paint)));
+        let text = self.redactor.redact(&line.text);
+        self.above.push_back(format!("{host}{}", toned(&text, line.tone, self.paint)));
     }
 
     fn host(&mut self, state: &HostState) {

@@ -7,6 +7,7 @@ pub mod plain;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use super::log::Redactor;
 use super::style::{Paint, dumb_terminal};
 use crate::engine::observer::Observer;
 use crate::engine::port::Clock;
@@ -37,14 +38,16 @@ pub trait Progress: Observer {
     fn finish(&self);
 }
 
-/// Starts showing progress on standard error.
+/// Starts showing progress on standard error, secrets blotted out.
 ///
 /// # Errors
 /// Where the system gives no thread to write from.
-pub fn start(style: Style, verbose: bool, clock: Arc<dyn Clock>) -> io::Result<Box<dyn Progress>> {
+pub fn start(style: Style, verbose: bool, clock: Arc<dyn Clock>, redactor: &Redactor) -> io::Result<Box<dyn Progress>> {
     let paint = Paint::for_stream(&io::stderr());
     Ok(match style {
-        Style::Bars => Box::new(bars::Bars::start(indicatif::ProgressDrawTarget::stderr(), verbose, paint)?),
-        Style::Plain => Box::new(plain::Plain::start(io::stderr(), verbose, paint, clock)?),
+        Style::Bars => {
+            Box::new(bars::Bars::start(indicatif::ProgressDrawTarget::stderr(), verbose, paint, redactor.clone())?)
+        }
+        Style::Plain => Box::new(plain::Plain::start(redactor.wrap(io::stderr()), verbose, paint, clock)?),
     })
 }

@@ -100,8 +100,8 @@ impl Narrator {
             lines.push(Line { weight, tone, host: Some(Arc::clone(&name)), text });
         };
         match event {
-            // That one is told below, by what follows from it.
-            HostEvent::Planned { .. } => {}
+            // These are told below, by what follows from them.
+            HostEvent::Planned { .. } | HostEvent::Begun => {}
             HostEvent::Resolved { .. } | HostEvent::PolicyChanged { .. } | HostEvent::NewRound => {
                 say(Weight::Step, Tone::Plain, told.guest, told.what)
             }
@@ -192,16 +192,14 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
         Decision::Skip(_) | Decision::Block(_) => None,
     };
     Some(match &guest.phase {
-        GuestPhase::Waiting => return None,
+        // The end of the protecting step has told it.
+        GuestPhase::Waiting | GuestPhase::Protected { .. } => return None,
         GuestPhase::Protecting { way, attempt } => {
             let text = match upgrade.and_then(|upgrade| upgrade.protection.get(*way)) {
                 Some(ProtectBy::Backup { storage }) => format!("backing up to {}", clean(storage)),
                 Some(ProtectBy::Snapshot) | None => "taking a snapshot".to_owned(),
             };
             (Weight::Step, Tone::Plain, text + &again(*attempt))
-        }
-        GuestPhase::Protected { protection } => {
-            (Weight::Detail, Tone::Plain, format!("protected by {}", clean(&protection.to_string())))
         }
         GuestPhase::Upgrading { attempt, .. } => {
             let packages = count(upgrade.map_or(0, |upgrade| upgrade.pending.len()), "package");

@@ -109,7 +109,12 @@ fn left(world: &World, id: &MachineId) -> Option<Left> {
             _ if guest.template => Some("a template".to_owned()),
             _ if !guest.running() => Some("stopped".to_owned()),
             Some(lock) => Some(format!("locked ({lock})")),
-            None => closed.then(|| "no way in: nobody may log in".to_owned()),
+            None if closed => Some("no way in: nobody may log in".to_owned()),
+            // vzdump would suspend it, which nobody asked for.
+            None if guest.kind == Kind::Ct && !world.can_snapshot(id) => {
+                Some("can't be protected: its storage has no snapshots, and a backup would suspend it".to_owned())
+            }
+            None => None,
         }
     });
     let name = guest.map(|guest| format!(" ({})", guest.name)).unwrap_or_default();

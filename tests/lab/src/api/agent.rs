@@ -10,6 +10,9 @@ use super::guest::{link_local, mac};
 use crate::ledger::{Act, Outcome};
 use crate::world::{Agent, AgentExec, ExecResult, Guest, Kind, MachineId, World};
 
+/// Commands that an agent remembers.
+const REMEMBERED: usize = 500;
+
 /// Tells whether the config of a VM has its agent enabled (`agent`: `1`, `enabled=1`, `1,fstrim_cloned_disks=1`).
 pub(crate) fn configured(guest: &Guest) -> bool {
     let text = match guest.config.get("agent") {
@@ -126,6 +129,9 @@ impl World {
     ) -> u32 {
         self.record(now, id, Act::AgentExec, Some(command.join(" ")), by, Outcome::Begun);
         let Some(guest) = self.guest_mut(id) else { return 0 };
+        if guest.agent_execs.len() >= REMEMBERED {
+            guest.agent_execs.remove(0);
+        }
         let pid = guest.agent_execs.last().map_or(280, |e| e.pid) + 4;
         guest.agent_execs.push(AgentExec { pid, command, input, taken: false, result: None });
         pid

@@ -15,6 +15,7 @@ mod https_tests;
 mod migrate;
 mod node;
 mod params;
+mod refused;
 mod request;
 mod routes;
 mod server;
@@ -68,8 +69,15 @@ impl World {
             Ok(token) => token,
             Err(reason) => return ApiAnswer::empty(401, reason, self.durations.auth_delay),
         };
+        let before = self.ledger.entries().len();
         let mut call = Call::new(self, request, asker);
-        match run(&mut call) {
+        let done = run(&mut call);
+        if let Err(failure) = &done
+            && call.world.ledger.entries().len() == before
+        {
+            refused::enter(&mut call, failure);
+        }
+        match done {
             Ok(data) => {
                 let mut body = json!({ "data": data });
                 if let Some(total) = call.total.filter(|total| *total > 0) {

@@ -87,11 +87,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, live: Live, node: S
 
 /// Serves one connection until it ends. What the client does to it is the client's affair.
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, live: Live, node: String) {
-    let nodelay = stream.set_nodelay(true);
-    let Ok(stream) = acceptor.accept(stream).await else { return };
-    if nodelay.is_err() {
+    if stream.set_nodelay(true).is_err() {
         return;
     }
+    let Ok(stream) = acceptor.accept(stream).await else { return };
     let service = service_fn(|request| handle(request, &live, &node));
     let served = hyper::server::conn::http1::Builder::new()
         .title_case_headers(true)

@@ -53,3 +53,30 @@ pub(super) async fn run(
     }
     child.wait_with_output().await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Lab;
+    use crate::world::{MachineId, World};
+
+    #[tokio::test]
+    async fn commands_of_the_agent_run_within_their_vm() {
+        let world = World::builder().standalone("edge1").vm("edge1", 201, |vm| vm.name("db")).build();
+        let lab = Lab::start(world).await.unwrap();
+        let id = MachineId::guest("edge1", 201);
+        let command = ["/bin/sh", "-c", "hostname; cat; exit 3"].map(str::to_owned).to_vec();
+        let pid = lab.with(|world, now| world.agent_exec(now, &id, command, Some("input".into()), "root@pam!lab"));
+        for _ in 0..1000 {
+            let execs = lab.with(|world, _| world.guest(&id).unwrap().agent_execs.clone());
+            let exec = execs.into_iter().find(|exec| exec.pid == pid).unwrap();
+            if let Some(result) = exec.result {
+                assert_eq!((result.exit, result.out.as_str(), result.err.as_str()), (3, "db\ninput", ""));
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the command did not end within 10 s");
+    }
+}

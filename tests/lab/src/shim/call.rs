@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 
+use super::quote;
 use super::stage::Stage;
 use super::tools;
 use crate::world::MachineId;
@@ -69,32 +70,54 @@ pub enum Answer {
     Exec(String),
 }
 
+/// Bytes of an answer that are kept back until the tool ends; a longer answer is streamed.
+const KEPT: usize = 32 * 1024;
+
 /// The streams of an answer. A stream whose reader is gone swallows what is written.
+///
+/// What a tool that answers at once prints is kept and told in one go, which spares the shim two processes; a tool that takes its
+/// time calls [`Streams::live`] first.
 pub struct Streams {
     go: pipe::Sender,
     out: Option<pipe::Sender>,
     err: Option<pipe::Sender>,
-    begun: bool,
+    kept_out: String,
+    kept_err: String,
+    live: bool,
 }
 
 impl Streams {
+    /// Lets everything from now on be seen as it is written.
+    pub async fn live(&mut self) {
+        if !self.live {
+            self.live = true;
+            self.tell("stream\n").await;
+            write(&mut self.out, &std::mem::take(&mut self.kept_out)).await;
+            write(&mut self.err, &std::mem::take(&mut self.kept_err)).await;
+        }
+    }
+
     /// Writes to the tool's standard output.
     pub async fn out(&mut self, text: &str) {
-        self.begin().await;
-        if let Some(out) = &mut self.out
-            && out.write_all(text.as_bytes()).await.is_err()
-        {
-            self.out = None;
+        match self.live {
+            true => write(&mut self.out, text).await,
+            false => self.kept_out.push_str(text),
         }
+        self.keep_bounded().await;
     }
 
     /// Writes to the tool's standard error.
     pub async fn err(&mut self, text: &str) {
-        self.begin().await;
-        if let Some(err) = &mut self.err
-            && err.write_all(text.as_bytes()).await.is_err()
-        {
-            self.err = None;
+        match self.live {
+            true => write(&mut self.err, text).await,
+            false => self.kept_err.push_str(text),
+        }
+        self.keep_bounded().await;
+    }
+
+    async fn keep_bounded(&mut self) {
+        if self.kept_out.len() + self.kept_err.len() > KEPT {
+            self.live().await;
         }
     }
 
@@ -113,21 +136,36 @@ impl Streams {
         Answer::Exit(0)
     }
 
-    async fn begin(&mut self) {
-        if !self.begun {
-            self.begun = true;
-            self.tell("stream\n").await;
-        }
-    }
-
     async fn tell(&mut self, word: &str) {
         // A caller that is gone does not hear it, and needs not.
         let _ = self.go.write_all(word.as_bytes()).await;
     }
 
-    async fn end(mut self, code: i32) {
-        self.begin().await;
+    /// Lets the shim go on with a line of shell.
+    async fn exec(&mut self, script: &Path, line: &str) -> io::Result<()> {
+        fs::write(script, format!("{line}\n"))?;
+        self.tell("exec\n").await;
+        Ok(())
+    }
+
+    async fn end(mut self, script: &Path, code: i32) {
+        if !self.live {
+            let (out, err) = (quote(&self.kept_out), quote(&self.kept_err));
+            let line = format!("printf %s {out}; printf %s {err} >&2; exit {code}");
+            if self.exec(script, &line).await.is_ok() {
+                return;
+            }
+            self.live().await;
+        }
         self.tell(&format!("{code}\n")).await;
+    }
+}
+
+async fn write(to: &mut Option<pipe::Sender>, text: &str) {
+    if let Some(sender) = to
+        && sender.write_all(text.as_bytes()).await.is_err()
+    {
+        *to = None;
     }
 }
 
@@ -170,17 +208,20 @@ async fn answer(stage: Arc<Stage>, pid: i32) {
 }
 
 async fn work(stage: &Arc<Stage>, call: &Call, mut streams: Streams) {
-    match tools::run(stage, call, &mut streams).await {
-        Answer::Exit(code) => streams.end(code).await,
-        Answer::Exec(line) => match fs::write(script_path(stage, call.pid), line + "\n") {
-            Ok(()) => streams.tell("exec\n").await,
-            Err(error) => {
-                streams.err(&format!("{}: writing the lab's script: {error}\n", call.tool)).await;
-                streams.end(255).await;
-            }
-        },
-    }
+    let script = script_path(stage, call.pid);
+    let answer = tools::run(stage, call, &mut streams).await;
+    // First: what the caller looks at next is to be as the tool has left it.
     stage.refresh(&call.machine);
+    match answer {
+        Answer::Exit(code) => streams.end(&script, code).await,
+        Answer::Exec(line) => {
+            if let Err(error) = streams.exec(&script, &line).await {
+                streams.live().await;
+                streams.err(&format!("{}: writing the lab's script: {error}\n", call.tool)).await;
+                streams.end(&script, 255).await;
+            }
+        }
+    }
 }
 
 /// Where the script of an `exec` is. It stays until the lab ends: only its caller knows when it has been read.
@@ -201,7 +242,9 @@ fn open(stage: &Stage, pid: i32) -> io::Result<(pipe::Sender, Call, Streams)> {
     };
     let (go, out, err) = (sender("go")?, sender("out")?, sender("err")?);
     let call = read_call(stage, pid)?;
-    Ok((watch, call, Streams { go, out: Some(out), err: Some(err), begun: false }))
+    let (out, err) = (Some(out), Some(err));
+    let streams = Streams { go, out, err, kept_out: String::new(), kept_err: String::new(), live: false };
+    Ok((watch, call, streams))
 }
 
 /// Reads who calls and with what from `/proc`: `sh <machine's root>/usr/bin/<tool> arguments...`.

@@ -5,7 +5,8 @@
 //! blank, a quote, `=`, `:`, `>` and the like), so `s/etc/x/` and `$dir/var` stay what they are. `/dev` and `/proc/PID`
 //! stay real. A command that goes on to another machine (`pct exec`) first loses the paths of the one it came through.
 //!
-//! What this can't see: paths that a command puts together from pieces (`d=/v; cat ${d}ar/...`).
+//! What this can't see: paths that a command puts together from pieces (`d=/v; cat ${d}ar/...`), `cd /` followed by a relative
+//! path, and scripts that come over standard input (`sh -s`). Messages of the tools name the rewritten paths.
 
 /// What a path must begin with to be made the machine's own.
 const PREFIXES: &[&str] = &[

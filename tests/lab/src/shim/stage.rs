@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
+use tokio::sync::broadcast;
 
 use super::rewrite;
 use super::root;
@@ -26,6 +27,7 @@ pub struct Stage {
     live: Live,
     known: Mutex<BTreeMap<MachineId, Known>>,
     units: Units,
+    gone: broadcast::Sender<MachineId>,
 }
 
 /// What was last seen of a machine that has a root directory.
@@ -51,7 +53,15 @@ impl Stage {
         }
         super::script::install(&dir)?;
         let machines = dir.join("m").display().to_string();
-        Ok(Self { dir, machines, id: id.to_owned(), live, known: Mutex::default(), units: Units::default() })
+        Ok(Self {
+            dir,
+            machines,
+            id: id.to_owned(),
+            live,
+            known: Mutex::default(),
+            units: Units::default(),
+            gone: broadcast::Sender::new(GONE_QUEUE),
+        })
     }
 
     /// Returns the lab's directory.
@@ -67,6 +77,11 @@ impl Stage {
     /// Returns the systemd units of the machines.
     pub fn units(&self) -> &Units {
         &self.units
+    }
+
+    /// Tells which machines went down or were booted anew, for whoever holds connections to them.
+    pub fn gone(&self) -> broadcast::Receiver<MachineId> {
+        self.gone.subscribe()
     }
 
     /// Looks at the world, or changes it, at the present time: what was due has happened.
@@ -226,6 +241,8 @@ impl Stage {
         });
         for (id, name, wiped) in changed {
             self.units.forget(&id);
+            // Nobody may be listening.
+            let _ = self.gone.send(id.clone());
             // A process that can't be killed is stuck in the kernel; the machine is off all the same.
             let _ = super::reap::kill_all(&self.id, Some(&name));
             let root = Path::new(&self.machines).join(&name);
@@ -264,6 +281,8 @@ impl Known {
     }
 }
 
+/// How many machines may go down before a listener has heard of the first.
+const GONE_QUEUE: usize = 1024;
 /// How often the machines follow the world when nobody asks.
 pub(super) const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 

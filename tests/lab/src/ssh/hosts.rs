@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use russh::keys::PublicKey;
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
 
 use super::keys::{self, KeyKind};
-use super::{Account, Commands, Login, Names, SshServer, SshSetup, Trouble};
+use super::{Account, Commands, Gate, Login, Names, SshServer, SshSetup, Trouble};
 use crate::faults::CommandFault;
 use crate::shim::Stage;
 use crate::world::{Kind, MachineId, World};
@@ -23,11 +25,12 @@ const PORT_TRIES: usize = 50;
 
 /// The SSH servers of a world.
 pub struct SshHosts {
-    servers: BTreeMap<MachineId, SshServer>,
+    servers: BTreeMap<MachineId, Arc<SshServer>>,
     client_key: PathBuf,
     client_public: PublicKey,
     vm_port: u16,
     names: Arc<Names>,
+    following: Option<AbortHandle>,
 }
 
 /// Gives every VM with a login a loopback address of its own, where it has none.
@@ -70,6 +73,7 @@ impl SshHosts {
             client_public: client.public_key().clone(),
             vm_port: 0,
             names,
+            following: None,
         };
         let nodes = stage.with(|world, _| world.nodes.keys().map(MachineId::node).collect::<Vec<_>>());
         for id in nodes {
@@ -78,9 +82,11 @@ impl SshHosts {
             let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
             let server = SshServer::start(hosts.setup(stage, &id, listen, accounts)?).await?;
             hosts.names.add(&id.short(), server.addr().ip(), Some(server.addr().port()));
-            hosts.servers.insert(id, server);
+            hosts.servers.insert(id, Arc::new(server));
         }
         hosts.start_vms(stage).await?;
+        let servers = hosts.servers.iter().map(|(id, server)| (id.clone(), Arc::downgrade(server))).collect();
+        hosts.following = Some(tokio::spawn(hang_up(stage.gone(), servers)).abort_handle());
         Ok(hosts)
     }
 
@@ -114,7 +120,7 @@ impl SshHosts {
             self.vm_port = port;
             for (id, name, server) in started {
                 self.names.add(name, server.addr().ip(), Some(port));
-                self.servers.insert(id, server);
+                self.servers.insert(id, Arc::new(server));
             }
             return Ok(());
         }
@@ -140,12 +146,12 @@ impl SshHosts {
 
     /// Returns a machine's server.
     pub fn server(&self, id: &MachineId) -> Option<&SshServer> {
-        self.servers.get(id)
+        self.servers.get(id).map(Arc::as_ref)
     }
 
     /// Returns all servers.
     pub fn servers(&self) -> impl Iterator<Item = (&MachineId, &SshServer)> {
-        self.servers.iter()
+        self.servers.iter().map(|(id, server)| (id, server.as_ref()))
     }
 
     /// Returns the port of all VMs' servers; 0 where there is no VM.
@@ -193,6 +199,29 @@ impl SshHosts {
         let made: io::Result<Vec<_>> = kinds.iter().map(|kind| keys::derive(*kind, &name, generation)).collect();
         server.set_host_keys(made?);
         Ok(())
+    }
+}
+
+impl Drop for SshHosts {
+    fn drop(&mut self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
+    }
+}
+
+/// Cuts the connections of machines that go down.
+async fn hang_up(mut gone: broadcast::Receiver<MachineId>, servers: BTreeMap<MachineId, Weak<SshServer>>) {
+    loop {
+        match gone.recv().await {
+            Ok(id) => {
+                if let Some(server) = servers.get(&id).and_then(Weak::upgrade) {
+                    server.set_gates(Gate::Cut);
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 

@@ -9,6 +9,9 @@ use super::{Asker, Change, Ending, Finished, LockHolder, MachineId, Manager, Os,
 use crate::faults::UpgradeFault;
 use crate::ledger::{Act, Outcome};
 
+/// Upgrades that ended and are still remembered, a machine.
+const REMEMBERED: usize = 200;
+
 /// Why the package manager did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PackageError {
@@ -238,6 +241,9 @@ impl World {
             && machine.os.manager() == Manager::Apt
         {
             machine.packages.half_configured.insert(name.clone());
+        }
+        if machine.packages.finished.len() >= REMEMBERED {
+            machine.packages.finished.remove(0);
         }
         machine.packages.finished.push(Finished {
             id: transaction.id,

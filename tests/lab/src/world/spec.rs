@@ -10,7 +10,7 @@ use super::{Agent, Guest, Kind, Power, PveVersion, Reach, Service};
 /// Versions of packages of an operating system: the name, what is installed, and what the repository has.
 type Stock = &'static [(&'static str, &'static str, &'static str)];
 
-const DEBIAN: Stock = &[
+const BOOKWORM: Stock = &[
     ("base-files", "12.4+deb12u11", "12.4+deb12u12"),
     ("bash", "5.2.15-2+b7", "5.2.15-2+b8"),
     ("curl", "7.88.1-10+deb12u12", "7.88.1-10+deb12u14"),
@@ -23,6 +23,36 @@ const DEBIAN: Stock = &[
     ("systemd", "252.38-1~deb12u1", "252.39-1~deb12u1"),
     ("tzdata", "2025b-0+deb12u1", "2025b-0+deb12u2"),
     ("zlib1g", "1:1.2.13.dfsg-1", "1:1.2.13.dfsg-1+deb12u1"),
+];
+
+const TRIXIE: Stock = &[
+    ("base-files", "13.8", "13.8+deb13u1"),
+    ("bash", "5.2.37-2+b3", "5.2.37-2+b5"),
+    ("curl", "8.14.1-2", "8.14.1-2+deb13u2"),
+    ("libc6", "2.41-11", "2.41-12"),
+    ("libssl3t64", "3.5.1-1", "3.5.4-1~deb13u1"),
+    ("openssh-server", "1:10.0p1-7", "1:10.0p1-7+deb13u1"),
+    ("openssl", "3.5.1-1", "3.5.4-1~deb13u1"),
+    ("perl-base", "5.40.1-6", "5.40.1-6+deb13u1"),
+    ("sudo", "1.9.16p2-3", "1.9.16p2-3+deb13u1"),
+    ("systemd", "257.7-1", "257.9-1~deb13u1"),
+    ("tzdata", "2025b-4", "2025b-4+deb13u1"),
+    ("zlib1g", "1:1.3.dfsg+really1.3.1-1", "1:1.3.dfsg+really1.3.1-1+b1"),
+];
+
+const NOBLE: Stock = &[
+    ("base-files", "13ubuntu10.2", "13ubuntu10.3"),
+    ("bash", "5.2.21-2ubuntu4", "5.2.21-2ubuntu4.1"),
+    ("curl", "8.5.0-2ubuntu10.5", "8.5.0-2ubuntu10.6"),
+    ("libc6", "2.39-0ubuntu8.5", "2.39-0ubuntu8.6"),
+    ("libssl3t64", "3.0.13-0ubuntu3.5", "3.0.13-0ubuntu3.6"),
+    ("openssh-server", "1:9.6p1-3ubuntu13.13", "1:9.6p1-3ubuntu13.14"),
+    ("openssl", "3.0.13-0ubuntu3.5", "3.0.13-0ubuntu3.6"),
+    ("perl-base", "5.38.2-3.2ubuntu0.1", "5.38.2-3.2ubuntu0.2"),
+    ("sudo", "1.9.15p5-3ubuntu5", "1.9.15p5-3ubuntu5.24.04.1"),
+    ("systemd", "255.4-1ubuntu8.10", "255.4-1ubuntu8.11"),
+    ("tzdata", "2025b-0ubuntu0.24.04", "2025b-0ubuntu0.24.04.1"),
+    ("zlib1g", "1:1.3.dfsg-3.1ubuntu2", "1:1.3.dfsg-3.1ubuntu2.1"),
 ];
 
 const ALPINE: Stock = &[
@@ -135,7 +165,7 @@ impl GuestSpec {
             agent: kind == Kind::Vm,
             reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
             obeys: true,
-            packages: PackageSpec::of(DEBIAN),
+            packages: PackageSpec::of(BOOKWORM),
         }
     }
 
@@ -150,7 +180,12 @@ impl GuestSpec {
     #[must_use]
     pub fn os(mut self, os: Os) -> Self {
         self.os = os;
-        self.packages.stock = if os == Os::Alpine322 { ALPINE } else { DEBIAN };
+        self.packages.stock = match os {
+            Os::Debian12 => BOOKWORM,
+            Os::Debian13 => TRIXIE,
+            Os::Ubuntu2404 => NOBLE,
+            Os::Alpine322 => ALPINE,
+        };
         self
     }
 

@@ -430,6 +430,36 @@ fn a_token_may_do_what_both_it_and_its_user_may() {
 }
 
 #[test]
+fn what_is_refused_at_once_is_in_the_ledger_as_refused() {
+    let mut w = world();
+    for (path, fields) in [
+        ("/nodes/pve1/lxc/101/snapshot", [("snapname", "1 bad")]),
+        ("/nodes/pve1/lxc/999/status/stop", [("bogus", "1")]),
+        ("/nodes/pve1/qemu/201/agent/ping", [("bogus", "1")]),
+    ] {
+        assert!(post(&mut w, "pve1", path, &fields).status >= 400);
+    }
+    let all: Vec<_> = w.ledger.entries().iter().map(|e| (e.act, e.machine.as_str(), e.key.as_deref())).collect();
+    assert_eq!(all, [(Act::SnapshotCreate, "101", Some("1 bad")), (Act::Stop, "999", None)]);
+    let why = Outcome::Refused("Parameter verification failed.".into());
+    assert!(w.ledger.entries().iter().all(|e| e.outcome == why));
+    assert_eq!(w.ledger.count(Act::SnapshotCreate, "101"), 0);
+    assert!(post(&mut w, "pve1", "/nodes/pve1/lxc/103/status/shutdown", &[]).status == 500);
+}
+
+#[test]
+fn archives_of_the_same_second_have_names_of_their_own() {
+    let mut w = world();
+    w.durations.backup = 10;
+    for _ in 0..3 {
+        post(&mut w, "pve1", "/nodes/pve1/vzdump", &[("vmid", "101"), ("storage", "local"), ("remove", "0")]);
+        w.settle();
+    }
+    let names: std::collections::BTreeSet<_> = w.realms["lab"].backups.iter().map(|b| &b.volid).collect();
+    assert_eq!(names.len(), 3);
+}
+
+#[test]
 fn the_agent_has_three_ways_of_not_answering() {
     let mut w = World::builder()
         .standalone("pve1")

@@ -140,6 +140,7 @@ async fn a_reboot_kills_what_runs_and_changes_the_boot() {
     let lab = site.shims.stage().id().to_owned();
     until("it runs", || reap::find(&lab, Some("edge1.201")).len() == 1).await;
     client.run("reboot").await;
+    until("its connections are gone", || client.handle.is_closed()).await;
     until("it was killed", || reap::find(&lab, Some("edge1.201")).is_empty()).await;
     let client = site.login(&vm).await;
     let after = client.run("cat /proc/sys/kernel/random/boot_id; ls /run/volatile /var/lib/kept 2>/dev/null").await.out;

@@ -93,6 +93,8 @@ async fn host_keys_can_change_and_be_of_another_kind() {
     site.ssh.rekey(&edge(), &[KeyKind::Ecdsa], 1).unwrap();
     let second = seen().await;
     assert_eq!(second.algorithm().as_str(), "ecdsa-sha2-nistp256");
+    site.ssh.rekey(&edge(), &[KeyKind::Rsa], 2).unwrap();
+    assert_eq!(seen().await.algorithm().as_str(), "ssh-rsa");
     site.ssh.rekey(&edge(), &[KeyKind::Ed25519], 0).unwrap();
     assert_eq!(seen().await.key_data(), first.key_data(), "a host's key is the same in every lab");
 }

@@ -102,6 +102,7 @@ async fn lock(stage: &Stage, call: &Call, wait: u64, streams: &mut Streams) -> R
     if !call.is_root() {
         return Err(streams.fail(ERROR, "ERROR: Unable to open apk database: Permission denied").await);
     }
+    streams.live().await;
     let begun = tokio::time::Instant::now();
     while look(stage, call).is_some_and(|machine| machine.packages.lock.is_some()) {
         if begun.elapsed() >= Duration::from_secs(wait) {

@@ -90,6 +90,7 @@ async fn update(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answe
                     E: Unable to lock directory /var/lib/apt/lists/";
         return streams.fail(ERROR, text).await;
     }
+    streams.live().await;
     let asker = Asker::ssh(call.login());
     let begun = stage.with(|world, now| {
         world.refresh_lists(now, &call.machine, &asker).map(|at| (at, world.machine(&call.machine).cloned()))
@@ -151,6 +152,7 @@ async fn upgrade(stage: &Arc<Stage>, call: &Call, options: &Options, streams: &m
                     E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?";
         return streams.fail(ERROR, text).await;
     }
+    streams.live().await;
     let waited = tokio::time::Instant::now();
     let mut told = false;
     let machine = loop {
