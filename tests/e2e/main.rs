@@ -4,5 +4,11 @@
 //! printed, and what the world's ledger says was really asked for.
 #![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
 
+mod cluster;
+mod faults;
+mod held;
+mod interrupt;
+mod kills;
 mod run;
+mod state;
 mod support;

@@ -133,7 +133,10 @@ fn assorted() -> World {
     World::builder()
         .standalone("edge1")
         .node("edge1", |node| node.pending(2))
-        .ct("edge1", 101, |ct| ct.name("web").pending(3).lists_age_ms(Some(3 * 86_400_000)).bind_mount(0, "/srv", "/srv"))
+        .ct("edge1", 101, |ct| {
+            let ct = ct.name("web").os(Os::Ubuntu2404).pending(3);
+            ct.lists_age_ms(Some(3 * 86_400_000)).mount(0, "/data", false)
+        })
         .ct("edge1", 102, |ct| ct.name("files").no_snapshots().pending(1))
         .ct("edge1", 103, |ct| ct.name("off").stopped().pending(1))
         .ct("edge1", 104, |ct| ct.name("base").template())
@@ -147,7 +150,7 @@ fn a_dry_run_touches_nothing_and_says_what_would_be_done() {
     let site = Site::new(assorted());
     site.run(&["run", "--dry-run", "--verbose"])
         .expect(3)
-        .says(&["pct exec", "snapshot", "backup", "3 d", "stopped", "template", "storage has no snapshots", "ssh"]);
+        .says(&["pct exec", "snapshot", "backup", "3d00h old", "a backup does not cover: mp0", "not running", "template", "storage has no snapshots", "over SSH to"]);
     site.assert_untouched();
     assert!(!site.state().exists(), "a dry run keeps no journal");
 

@@ -45,7 +45,13 @@ impl Site {
         fs::create_dir(dir.path().join("fleet")).expect("a directory for the manifest");
         let manifest = lab.write_manifest(&dir.path().join("fleet")).expect("a manifest");
         let env = manifest.env.clone();
-        Self { lab: Some(lab), dir, manifest, env }
+        let site = Self { lab: Some(lab), dir, manifest, env };
+        if site.lab().ssh.vm_port() == 0 {
+            // No VM, no port of theirs.
+            let text = fs::read_to_string(&site.manifest.path).expect("the manifest");
+            fs::write(&site.manifest.path, text.replace("[\"-p 0\"]", "[]")).expect("the manifest is written");
+        }
+        site
     }
 
     pub fn lab(&self) -> &Lab {

@@ -118,6 +118,16 @@ impl Stream {
     }
 }
 
+/// Lines of standard output as they come.
+pub struct Lines(Stream);
+
+impl Lines {
+    /// The lines from the n-th on.
+    pub fn from(&self, n: usize) -> Vec<String> {
+        self.0.0.0.lock().expect("no reader panics").lines[n..].to_vec()
+    }
+}
+
 /// The program at work. Dropping it kills it.
 pub struct Working {
     child: Child,
@@ -162,9 +172,14 @@ impl Working {
         }
     }
 
-    /// The last whole line on standard output so far.
-    pub fn last_line(&self) -> Option<String> {
-        self.stdout.0.0.lock().expect("no reader panics").lines.last().cloned()
+    /// What is on standard output so far, to be looked at again and again.
+    pub fn lines(&self) -> Lines {
+        Lines(self.stdout.clone())
+    }
+
+    /// How many lines there are on standard output so far.
+    pub fn count(&self) -> u64 {
+        self.stdout.0.0.lock().expect("no reader panics").lines.len() as u64
     }
 
     fn so_far(&self) -> String {
