@@ -28,11 +28,11 @@ fn killed_during(site: &Site, act: Act, machine: &str) {
 }
 
 fn edge() -> proxmaint_lab::world::WorldBuilder {
-    World::builder()
-        .standalone("edge1")
-        .node("edge1", |node| node.pending(1))
-        .ct("edge1", 101, |ct| ct.pending(2))
-        .vm("edge1", 201, |vm| vm.os(Os::Ubuntu2404).pending(1))
+    World::builder().standalone("edge1").node("edge1", |node| node.pending(1)).ct("edge1", 101, |ct| ct.pending(2)).vm(
+        "edge1",
+        201,
+        |vm| vm.os(Os::Ubuntu2404).pending(1),
+    )
 }
 
 #[test]
@@ -128,7 +128,8 @@ impl Random {
 /// Killed ten times at random moments: after so many lines of output, and then so many milliseconds.
 #[test]
 fn ten_times_at_random_moments() {
-    let durations = Durations { snapshot: 200, backup: 300, upgrade: 300, upgrade_per_package: 100, ..Durations::quick() };
+    let durations =
+        Durations { snapshot: 200, backup: 300, upgrade: 300, upgrade_per_package: 100, ..Durations::quick() };
     let world = World::builder()
         .durations(durations)
         .cluster("lab", ["pve1", "pve2"])

@@ -3,7 +3,6 @@
 //! `v1.ndjson` is what a run wrote that was killed during an upgrade, gone on with, ended with a failed guest, and was gone on
 //! with again. One record a line; the frame of the storage (checksums, chain) is left out, since it is pinned elsewhere.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::path::Path;
 use proxmaint::ids::{HostId, RunId};
 use proxmaint::journal::record::{HostEntry, decode_host, decode_run, encode_event, encode_intent, encode_run};
 use proxmaint::journal::replay::replay;
-use proxmaint::journal::{LoadedRun, LoadedStream, Seq, StoredEvent, StreamId};
+use proxmaint::journal::{LoadedRun, Seq, StoredEvent, StreamId};
 use proxmaint::machine::host::StepState;
 use proxmaint::time::Timestamp;
 use serde_json::Value;
@@ -34,20 +33,7 @@ fn events(name: &str) -> Vec<StoredEvent> {
 }
 
 fn loaded(events: Vec<StoredEvent>) -> LoadedRun {
-    let run = events[0].run.clone();
-    let last = events.last().unwrap().seq;
-    let mut streams: BTreeMap<StreamId, LoadedStream> = BTreeMap::new();
-    for event in events {
-        let stream = streams.entry(event.stream.clone()).or_insert_with(|| LoadedStream {
-            stream: event.stream.clone(),
-            checkpoint: None,
-            tail: Vec::new(),
-            last,
-        });
-        stream.last = event.seq;
-        stream.tail.push(event);
-    }
-    LoadedRun { run, last, streams: streams.into_values().collect() }
+    LoadedRun::from_events(events[0].run.clone(), events)
 }
 
 #[test]

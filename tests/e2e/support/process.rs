@@ -142,10 +142,8 @@ impl Working {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (stdout, stderr) = (Stream::default(), Stream::default());
-        let readers = vec![
-            stdout.read(child.stdout.take().expect("piped")),
-            stderr.read(child.stderr.take().expect("piped")),
-        ];
+        let readers =
+            vec![stdout.read(child.stdout.take().expect("piped")), stderr.read(child.stderr.take().expect("piped"))];
         Self { child, args: args.join(" "), stdout, stderr, readers }
     }
 
