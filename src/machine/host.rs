@@ -8,8 +8,9 @@ use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, VerifyReport};
+pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
 use crate::plan::{HostPlan, HostPolicy, SkipReason};
 use crate::time::Timestamp;
 
@@ -134,55 +135,6 @@ impl HostPhase {
             Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,
         }
     }
-}
-
-/// What is known of one attempt at one step, for status and for resuming.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// The guest, or `None` for the node's own step.
-    pub guest: Option<GuestId>,
-    /// The step.
-    pub step: Step,
-    /// The round.
-    pub round: u32,
-    /// How it stands.
-    pub state: StepState,
-    /// When it was first released to be done.
-    pub began: Option<Timestamp>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// The node's task that does it, once known.
-    pub task: Option<Upid>,
-    /// What went wrong, where something did.
-    pub note: Option<String>,
-}
-
-impl StepRecord {
-    fn is_of(&self, key: &StepKey) -> bool {
-        self.guest == key.target.guest() && self.step == key.step && self.round == key.round
-    }
-}
-
-/// How a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepState {
-    /// It follows from what happened, and no intent to do it is in the journal: it was not begun.
-    Planned,
-    /// The intent is durable: it is being done, or was when the run was interrupted.
-    Working,
-    /// It can't be told yet how it ended; it is being looked at.
-    InDoubt,
-    /// It ended well.
-    Done,
-    /// It was looked at and not begun.
-    Refused,
-    /// It failed.
-    Failed,
-    /// A look showed that it left nothing behind.
-    NotDone,
-    /// The operator decides.
-    Held,
 }
 
 /// A host within a run.

@@ -172,7 +172,7 @@ impl<'a> Play<'a> {
         let policy = scenario.policy();
         let mut disk = Disk::default();
         let at = proxmaint::time::Timestamp(scenario.world.epoch_ms);
-        let body = encode_run(&RunRecord::Opened { policy: policy.clone() });
+        let body = encode_run(&RunRecord::Opened { policy: policy.clone(), manifest: None });
         let entries = vec![Entry { stream: StreamId::Run, at, body, checkpoint: None }];
         disk.append(Batch { run: run_id(), entries, run_meta: None });
         disk.flush_one();

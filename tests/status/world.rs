@@ -45,6 +45,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
         template: false,
         lock: None,
         can_snapshot: true,
+        pool: None,
         not_backed_up: Vec::new(),
         disk_bytes: 8 << 30,
         inside,
