@@ -34,6 +34,15 @@ pub enum HostPhase {
         /// The plan; made anew when the turn comes after a wait, since guests move.
         plan: Box<HostPlan>,
     },
+    /// Snapshots of earlier runs are being removed, one after the other.
+    Pruning {
+        /// The plan.
+        plan: Box<HostPlan>,
+        /// Which of the plan's old snapshots it is about.
+        nth: usize,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Its guests are being protected.
     Snapshotting {
         /// The plan.
@@ -95,6 +104,7 @@ impl HostPhase {
             Self::Pending => "pending",
             Self::Discovering { .. } => "discovering",
             Self::AwaitingTurn { .. } => "awaiting-turn",
+            Self::Pruning { .. } => "pruning",
             Self::Snapshotting { .. } => "snapshotting",
             Self::UpgradingGuests { .. } => "upgrading-guests",
             Self::UpgradingHost { .. } => "upgrading-host",
@@ -107,16 +117,19 @@ impl HostPhase {
     /// Returns the node's own attempt in flight.
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } => {
-                Some(*attempt)
-            }
+            Self::Discovering { attempt }
+            | Self::Pruning { attempt, .. }
+            | Self::UpgradingHost { attempt, .. }
+            | Self::Verifying { attempt, .. } => Some(*attempt),
             _ => None,
         }
     }
 
     fn with_attempt(mut self, new: Attempt) -> Self {
-        if let Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } =
-            &mut self
+        if let Self::Discovering { attempt }
+        | Self::Pruning { attempt, .. }
+        | Self::UpgradingHost { attempt, .. }
+        | Self::Verifying { attempt, .. } = &mut self
         {
             *attempt = new;
         }
@@ -127,6 +140,7 @@ impl HostPhase {
     pub fn plan(&self) -> Option<&HostPlan> {
         match self {
             Self::AwaitingTurn { plan }
+            | Self::Pruning { plan, .. }
             | Self::Snapshotting { plan }
             | Self::UpgradingGuests { plan }
             | Self::UpgradingHost { plan, .. }
@@ -221,7 +235,8 @@ impl HostState {
             HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
                 HostPhase::AwaitingTurn { plan } => {
                     self.turn.clone_from(&plan.cluster);
-                    self.phase = HostPhase::Snapshotting { plan };
+                    self.phase = self.prune(plan, 0);
+                    self.emit_own(&mut effects);
                 }
                 other => return Err(self.illegal(other, event)),
             },
@@ -285,7 +300,10 @@ impl HostState {
     pub fn is_parked(&self) -> bool {
         match &self.phase {
             HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Held { .. } | HostPhase::Done(_) => true,
-            HostPhase::Discovering { .. } | HostPhase::UpgradingHost { .. } | HostPhase::Verifying { .. } => false,
+            HostPhase::Discovering { .. }
+            | HostPhase::Pruning { .. }
+            | HostPhase::UpgradingHost { .. }
+            | HostPhase::Verifying { .. } => false,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
                 self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
@@ -396,6 +414,14 @@ impl HostState {
             (Ph::Discovering { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
                 Ph::Done(HostVerdict::Failed(f.clone()))
             }
+            (Ph::Pruning { plan, nth, attempt }, Outcome::Unknown(_)) if attempt.mode == Mode::Act => {
+                Ph::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Probe) }
+            }
+            // One that could not be removed is left: a later run finds it still there. Nothing else depends on it.
+            (Ph::Pruning { plan, nth, .. }, Outcome::Done(Detail::Pruned) | Outcome::AlreadyDone(Detail::Pruned))
+            | (Ph::Pruning { plan, nth, .. }, Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unknown(_)) => {
+                self.prune(plan, nth + 1)
+            }
             (
                 Ph::UpgradingHost { plan, .. },
                 Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
@@ -460,6 +486,16 @@ impl HostState {
     }
 
     fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if let HostPhase::Pruning { plan, nth, attempt } = &self.phase {
+            let (plan, nth, attempt) = (plan.clone(), *nth, *attempt);
+            self.phase = match found {
+                Probed::Running => HostPhase::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Attach) },
+                Probed::NotDone => HostPhase::Pruning { plan, nth, attempt: attempt.next_round() },
+                Probed::Ended(_) | Probed::Unclear(_) => self.prune(plan, nth + 1),
+            };
+            self.emit_own(effects);
+            return Ok(());
+        }
         let HostPhase::UpgradingHost { plan, attempt } = &self.phase else {
             return Err(Illegal::new("host", self.phase.name(), "probed"));
         };
@@ -579,11 +615,19 @@ impl HostState {
         Ok(())
     }
 
+    /// Goes on to the `nth` old snapshot, or to the guests where there is none left.
+    fn prune(&self, plan: Box<HostPlan>, nth: usize) -> HostPhase {
+        match nth < plan.prune.len() {
+            true => HostPhase::Pruning { plan, nth, attempt: self.rounds.first(Step::PruneSnapshot) },
+            false => HostPhase::Snapshotting { plan },
+        }
+    }
+
     fn after_guests(&self, plan: Box<HostPlan>) -> HostPhase {
         if plan.upgrade.manager.is_some() && !plan.upgrade.pending.is_empty() {
             return HostPhase::UpgradingHost { plan, attempt: self.rounds.first(Step::UpgradeHost) };
         }
-        if self.steps.iter().all(|record| record.step == Step::Discover) {
+        if self.steps.iter().all(|record| matches!(record.step, Step::Discover | Step::PruneSnapshot)) {
             return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
         }
         HostPhase::Verifying { plan, attempt: self.rounds.first(Step::Verify) }
@@ -638,6 +682,10 @@ impl HostState {
     fn emit_own(&mut self, effects: &mut Vec<Effect>) {
         let action = match &self.phase {
             HostPhase::Discovering { .. } => Action::Discover { policy: self.policy.clone() },
+            HostPhase::Pruning { plan, nth, .. } => match plan.prune.get(*nth) {
+                Some(old) => Action::PruneSnapshot { old: old.clone() },
+                None => return,
+            },
             HostPhase::UpgradingHost { plan, .. } => match plan.upgrade.manager {
                 Some(manager) => Action::UpgradeHost { manager },
                 None => return,

@@ -129,6 +129,17 @@ fn an_answer_lost_after_a_snapshot_was_begun() {
 }
 
 #[test]
+fn snapshots_of_an_earlier_run_are_removed() {
+    let scenario = scenario::old_snapshots();
+    let calm = calm(&scenario, &[("pve1", "verified"), ("pve1/101", "upgraded"), ("pve1/201", "skipped")]);
+    let deleted = |vmid: &str| calm.world.ledger.count(proxmaint_lab::ledger::Act::SnapshotDelete, vmid);
+    assert_eq!((deleted("101"), deleted("102"), deleted("201")), (1, 1, 1));
+    let left = |vmid| calm.world.guest_of("pve1", vmid).expect("the guest is there").snapshots.len();
+    assert_eq!((left(101), left(102), left(201)), (1, 1, 0), "a new one, one that could not be removed, none");
+    crash_everywhere(&scenario, &[("pve1", "verified")], once);
+}
+
+#[test]
 fn a_crash_that_is_noticed_hours_later() {
     let scenario = scenario::mixed_node();
     let calm = play(&scenario, &Plan::calm()).unwrap_or_else(|violation| panic!("{violation}"));

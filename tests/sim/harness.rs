@@ -281,6 +281,7 @@ impl<'a> Play<'a> {
             clock: Arc::new(self.theatre.clone()) as Arc<dyn Clock>,
             observers: vec![Arc::new(Watcher(self.theatre.clone()))],
             limits: LIMITS,
+            old_snapshots: Arc::new(self.scenario.old_snapshots()),
         }
     }
 

@@ -92,6 +92,7 @@ impl Prepared<'_> {
             LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
         };
         let store = Store::open(&dir, &lock).map_err(journal_failure)?;
+        let old_snapshots = state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?;
         let resume_within = self.manifest.defaults.resume_within;
         let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
         let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
@@ -115,6 +116,7 @@ impl Prepared<'_> {
             args: self.args,
             only: self.only(),
             manifest: &self.manifest.path,
+            old_snapshots: Arc::new(old_snapshots),
         };
         let exit = runtime.block_on(work.carry_out(plan, &present));
         // Writes what is left and reports a failure of the journal that nobody has been told of.

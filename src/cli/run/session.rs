@@ -14,7 +14,7 @@ use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
-use crate::cli::state::{self, Adoption};
+use crate::cli::state::{self, Adoption, OldSnapshots};
 use crate::engine::driver::{Engine, EngineError, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
@@ -47,6 +47,7 @@ pub(super) struct Work<'a> {
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
     pub(super) manifest: &'a Path,
+    pub(super) old_snapshots: Arc<OldSnapshots>,
 }
 
 impl Work<'_> {
@@ -88,6 +89,7 @@ impl Work<'_> {
             clock: Arc::new(SystemClock),
             observers,
             limits: Limits::default(),
+            old_snapshots: Arc::clone(&self.old_snapshots),
         }
     }
 

@@ -106,7 +106,7 @@ fn done(protection: Protection) -> Outcome {
 }
 
 /// Tells the driver of a task. That the driver is gone means that the run is being dropped: nothing is lost but a hint.
-async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
+pub(super) async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
     if cx.news.send(TaskNews { key: key.clone(), task: task.clone() }).await.is_err() {
         tracing::debug!(%key, "nobody is left to tell of a task");
     }
