@@ -159,10 +159,10 @@ fn honest(world: &World, run: &RunState) -> Result<(), String> {
             let machine = world.guest_id(host.as_str(), id.0).ok_or("a guest that is not there")?;
             let who = format!("{host}/{id}");
             match &guest.phase {
-                GuestPhase::Settled(GuestVerdict::Upgraded { .. }) => {
-                    if !world.pending(&machine).is_empty() || !world.is_up(&machine) {
-                        return Err(format!("{who} is said to be upgraded and to run"));
-                    }
+                GuestPhase::Settled(GuestVerdict::Upgraded { .. })
+                    if !world.pending(&machine).is_empty() || !world.is_up(&machine) =>
+                {
+                    return Err(format!("{who} is said to be upgraded and to run"));
                 }
                 // A guest that failed gets its new round when its host is over; a held one may keep the host from that.
                 GuestPhase::Settled(GuestVerdict::Failed { fault, .. })
