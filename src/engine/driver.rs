@@ -395,7 +395,10 @@ impl Driver<'_> {
     fn tidy_up(&mut self, pending: &Pending) {
         let key = match &pending.event {
             HostEvent::Ended { key, outcome: Outcome::Done(_) | Outcome::AlreadyDone(_) | Outcome::Failed(_) }
-            | HostEvent::Probed { key, found: Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_)) } => key,
+            | HostEvent::Probed {
+                key,
+                found: Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_) | Outcome::Failed(_)),
+            } => key,
             _ => return,
         };
         if !matches!(key.step, Step::UpgradeGuest | Step::UpgradeHost) {

@@ -329,6 +329,10 @@ impl GuestState {
                 let attempt = at.attempt()?.resumed(true);
                 at.with_attempt(attempt)
             }
+            // It waits for a place again, like those that have not begun.
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) if matches!(*at, Ph::Protecting { .. }) => {
+                Ph::Waiting
+            }
             (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => anew(*at)?,
             (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))

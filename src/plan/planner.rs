@@ -194,7 +194,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::ids::{BootId, ClusterId, GuestId, NodeName};
+    use crate::ids::{BootId, ClusterId, GuestId, NodeName, SnapshotName};
     use crate::inventory::{ClusterFacts, OsFacts, PackageChange, PackageManager, StorageFacts, Via};
     use crate::time::Timestamp;
 
@@ -345,5 +345,29 @@ mod tests {
         assert!(refusal(&|_| {}, None, &other).contains("says node pve9"));
         let removal = |f: &mut HostFacts| f.os.pending = vec![change("proxmox-ve", None)];
         assert!(refusal(&removal, None, &policy()).contains("would remove proxmox-ve"));
+    }
+
+    #[test]
+    fn only_what_the_journal_knows_is_removed_and_only_from_the_same_guest() {
+        let name = |text: &str| SnapshotName::new(text);
+        let old = |identity: &str, snapshot: &str| OldSnapshot {
+            guest: GuestAddr {
+                node: NodeName::new("elsewhere"),
+                kind: GuestKind::Ct,
+                id: GuestId(101),
+                identity: Some(identity.to_owned()),
+            },
+            name: name(snapshot),
+        };
+        let has = GuestFacts { own_snapshots: vec![name("pm-a-r1"), name("pm-b-r1")], ..guest(GuestKind::Ct) };
+        let known = [old("x", "pm-a-r1"), old("x", "pm-gone-r1"), old("another", "pm-b-r1")];
+        let found = prunable(&policy(), &facts(has.clone()), &known);
+        let names: Vec<&str> = found.iter().map(|old| old.name.as_str()).collect();
+        assert_eq!(names, ["pm-a-r1"]);
+        assert_eq!(found[0].guest.node, NodeName::new("pve1"), "it is removed where the guest is now");
+        let locked = GuestFacts { lock: Some("backup".to_owned()), ..has.clone() };
+        assert!(prunable(&policy(), &facts(locked), &known).is_empty());
+        let unmanaged = HostPolicy { unmanaged: BTreeSet::from([GuestId(101)]), ..policy() };
+        assert!(prunable(&unmanaged, &facts(has), &known).is_empty());
     }
 }

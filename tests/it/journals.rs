@@ -6,8 +6,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use proxmaint::ids::{HostId, RunId};
+use proxmaint::cli::state::expired_snapshots;
+use proxmaint::ids::{HostId, RunId, Step};
 use proxmaint::journal::record::{HostEntry, decode_host, decode_run, encode_event, encode_intent, encode_run};
 use proxmaint::journal::replay::replay;
 use proxmaint::journal::{LoadedRun, Seq, StoredEvent, StreamId};
@@ -82,4 +84,20 @@ fn a_record_that_does_not_fit_is_named() {
     all.insert(turn + 1, twice);
     let error = replay(&loaded(all)).unwrap_err();
     assert_eq!(error.to_string(), format!("record {seq} of the journal does not fit what was before it"));
+}
+
+#[test]
+fn snapshots_are_kept_for_a_day_after_their_guests_were_verified() {
+    let history = replay(&loaded(events("v1.ndjson"))).unwrap();
+    let host = &history.hosts[0];
+    let verified = host.steps.iter().rev().find(|step| step.step == Step::Verify).unwrap().ended.unwrap();
+    let names_after = |hours: u64| -> Vec<String> {
+        let now = verified.after(Duration::from_secs(hours * 3600 + 1));
+        let old = expired_snapshots(host, now);
+        old.iter().map(|old| format!("{} {}", old.guest.id, old.name)).collect()
+    };
+    assert!(names_after(23).is_empty());
+    let run = &history.id;
+    let expected = [(101, 1), (102, 1), (201, 1), (102, 2)].map(|(guest, round)| format!("{guest} pm-{run}-r{round}"));
+    assert_eq!(names_after(24), expected, "those of a round that failed first as well");
 }

@@ -229,7 +229,9 @@ impl Judge {
                 self.protected(world, entry, step)?;
             }
         }
-        if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key)) {
+        // A removal that failed may be tried again: its intent has a new round, and what is gone can't be removed twice.
+        let again = !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key));
+        if again && entry.act != Act::SnapshotDelete {
             return Err("an unsafe act was made twice under one key".to_owned());
         }
         Ok(())
