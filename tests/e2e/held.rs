@@ -35,7 +35,7 @@ fn half_configured() -> (Site, String) {
 /// As above, and the next run has looked at it and holds it.
 fn held() -> (Site, String) {
     let (site, run) = half_configured();
-    site.run(&["run"]).expect(4).says(&["101", "held", "half-configured", "resolve", "dpkg --configure -a"]);
+    site.run(&["run"]).expect(4).says(&["101", "held", "half configured", "resolve", "dpkg --configure -a"]);
     assert_eq!(site.run_name(), run);
     assert_eq!(site.count(Act::Upgrade, "101"), 1, "it was done again:\n{}", site.ledger_text());
     assert_eq!(site.done(Act::Upgrade, "102"), 1, "the other guest goes on:\n{}", site.ledger_text());
@@ -52,7 +52,7 @@ fn mend(site: &Site) {
 fn it_is_held_and_status_says_what_to_do() {
     let (site, run) = held();
     let command = format!("proxmaint resolve {run} edge1 101");
-    site.run(&["status"]).expect(0).says(&["held", &command, "half-configured"]);
+    site.run(&["status"]).expect(0).says(&["held", &command, "half configured"]);
     let view = site.status(&[]);
     let held = guest(&view, "edge1", 101);
     assert_eq!((held["state"].as_str(), view["result"].as_str()), (Some("held"), Some("held")), "{view:#}");

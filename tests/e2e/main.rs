@@ -7,8 +7,11 @@
 mod cluster;
 mod faults;
 mod held;
+mod identity;
 mod interrupt;
 mod kills;
+mod policy;
 mod run;
+mod secrets;
 mod state;
 mod support;
