@@ -11,10 +11,11 @@ fn cluster() -> WorldBuilder {
     let mut world = World::builder().cluster("lab", ["pve1", "pve2", "pve3"]);
     for (n, node) in ["pve1", "pve2", "pve3"].into_iter().enumerate() {
         let first = 100 + 10 * u32::try_from(n).expect("a small number");
-        world = world
-            .node(node, |node| node.pending(1))
-            .ct(node, first, |ct| ct.pending(1))
-            .ct(node, first + 1, |ct| ct.pending(1));
+        world =
+            world
+                .node(node, |node| node.pending(1))
+                .ct(node, first, |ct| ct.pending(1))
+                .ct(node, first + 1, |ct| ct.pending(1));
     }
     world
 }
@@ -67,7 +68,10 @@ fn hosts_that_stand_alone_do_not_wait_for_each_other() {
     site.await_begun(Act::Upgrade, "101");
     working.signal(Signal::INT);
     let ended = working.finish().expect(5).ended();
-    assert_eq!((&host(&ended, "edge1")["result"], &host(&ended, "edge2")["result"]), (&"unfinished".into(), &"succeeded".into()));
+    assert_eq!(
+        (&host(&ended, "edge1")["result"], &host(&ended, "edge2")["result"]),
+        (&"unfinished".into(), &"succeeded".into())
+    );
     assert_eq!(site.behind(&MachineId::guest("edge2", 101)), 0);
 }
 

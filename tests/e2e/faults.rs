@@ -7,11 +7,11 @@ use proxmaint_lab::world::{Storage, StorageState, World, WorldBuilder};
 use crate::support::{Site, guest};
 
 fn edge() -> WorldBuilder {
-    World::builder()
-        .standalone("edge1")
-        .node("edge1", |node| node.pending(1))
-        .ct("edge1", 101, |ct| ct.pending(2))
-        .vm("edge1", 201, |vm| vm.pending(1))
+    World::builder().standalone("edge1").node("edge1", |node| node.pending(1)).ct("edge1", 101, |ct| ct.pending(2)).vm(
+        "edge1",
+        201,
+        |vm| vm.pending(1),
+    )
 }
 
 #[test]
@@ -51,7 +51,9 @@ fn connections_are_cut_in_the_middle_of_commands() {
 #[test]
 fn reads_that_fail_for_a_moment_are_asked_again() {
     let mut world = edge();
-    for (path, nth) in [("/cluster/status", 1), ("/nodes/*/lxc/101/*", 3), ("/nodes/*/tasks/*", 2), ("/nodes/*/qemu/*", 2)] {
+    for (path, nth) in
+        [("/cluster/status", 1), ("/nodes/*/lxc/101/*", 3), ("/nodes/*/tasks/*", 2), ("/nodes/*/qemu/*", 2)]
+    {
         world = world.fault(Fault::request("GET", path, RequestFault::Status { code: 502, reason: None }).nth(nth));
     }
     let site = Site::new(world.build());
@@ -73,7 +75,8 @@ fn a_node_whose_api_is_gone_fails_and_is_not_touched() {
 
 #[test]
 fn a_snapshot_that_fails_is_replaced_by_a_backup() {
-    let full = Fault::task("vzsnapshot", 101, TaskFault::Fail { text: "zfs error: out of space".into(), leave_lock: false });
+    let full =
+        Fault::task("vzsnapshot", 101, TaskFault::Fail { text: "zfs error: out of space".into(), leave_lock: false });
     let site = Site::new(edge().fault(full).build());
     site.run(&["run"]).expect(0);
     site.assert_faults_struck();
@@ -97,7 +100,11 @@ fn a_guest_that_no_way_protects_is_blocked() {
         .standalone("edge1")
         .storage("edge1", nothing_fits)
         .ct("edge1", 101, |ct| ct.pending(1))
-        .fault(Fault::task("vzsnapshot", 101, TaskFault::Fail { text: "zfs error: out of space".into(), leave_lock: false }))
+        .fault(Fault::task(
+            "vzsnapshot",
+            101,
+            TaskFault::Fail { text: "zfs error: out of space".into(), leave_lock: false },
+        ))
         .build();
     let site = Site::new(world);
     site.run(&["run"]).expect(3).says(&["blocked", "out of space"]);

@@ -45,7 +45,9 @@ fn held() -> (Site, String) {
 
 /// What the operator does on the machine.
 fn mend(site: &Site) {
-    site.lab().with(|world, now| world.configure_packages(now, &id(), &Asker::root())).expect("packages are configured");
+    site.lab()
+        .with(|world, now| world.configure_packages(now, &id(), &Asker::root()))
+        .expect("packages are configured");
 }
 
 #[test]

@@ -21,18 +21,18 @@ fn killed_during(site: &Site, act: Act, machine: &str) {
     assert_eq!(in_doubt, true, "{view:#}");
     site.run(&["status"]).expect(0).says(&["in doubt", "proxmaint run"]);
     let resumed = site.run(&["run", "--output", "json"]).expect(0);
-    assert_eq!(resumed.events()[0]["resumed"], true, "{resumed}");
+    assert_eq!(resumed.documented()[0]["resumed"], true, "{resumed}");
     assert_eq!(site.run_name(), run, "another run was begun");
     assert_eq!(site.count(act, machine), 1, "{}", site.ledger_text());
     site.assert_clean();
 }
 
 fn edge() -> proxmaint_lab::world::WorldBuilder {
-    World::builder()
-        .standalone("edge1")
-        .node("edge1", |node| node.pending(1))
-        .ct("edge1", 101, |ct| ct.pending(2))
-        .vm("edge1", 201, |vm| vm.os(Os::Ubuntu2404).pending(1))
+    World::builder().standalone("edge1").node("edge1", |node| node.pending(1)).ct("edge1", 101, |ct| ct.pending(2)).vm(
+        "edge1",
+        201,
+        |vm| vm.os(Os::Ubuntu2404).pending(1),
+    )
 }
 
 #[test]
@@ -128,7 +128,8 @@ impl Random {
 /// Killed ten times at random moments: after so many lines of output, and then so many milliseconds.
 #[test]
 fn ten_times_at_random_moments() {
-    let durations = Durations { snapshot: 200, backup: 300, upgrade: 300, upgrade_per_package: 100, ..Durations::quick() };
+    let durations =
+        Durations { snapshot: 200, backup: 300, upgrade: 300, upgrade_per_package: 100, ..Durations::quick() };
     let world = World::builder()
         .durations(durations)
         .cluster("lab", ["pve1", "pve2"])

@@ -10,6 +10,7 @@ mod held;
 mod identity;
 mod interrupt;
 mod kills;
+mod output;
 mod policy;
 mod run;
 mod secrets;

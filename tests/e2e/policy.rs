@@ -65,7 +65,8 @@ fn keep_plan_goes_on_as_it_was_planned() {
 #[test]
 fn replan_takes_what_the_manifest_says_now() {
     let (site, run) = changed();
-    site.run(&["run", "--replan"]).expect(0);
+    let done = site.run(&["run", "--replan", "--output", "json"]).expect(0);
+    assert_eq!(done.ended()["result"], "clean");
     assert_eq!((site.run_name(), site.behind(&second())), (run, 1));
     assert_eq!(guest(&site.status(&[]), "edge2", 101)["state"], "skipped");
     assert_eq!(site.done(Act::Upgrade, "*"), 1, "{}", site.ledger_text());

@@ -148,9 +148,17 @@ fn assorted() -> World {
 #[test]
 fn a_dry_run_touches_nothing_and_says_what_would_be_done() {
     let site = Site::new(assorted());
-    site.run(&["run", "--dry-run", "--verbose"])
-        .expect(3)
-        .says(&["pct exec", "snapshot", "backup", "3d00h old", "a backup does not cover: mp0", "not running", "template", "storage has no snapshots", "over SSH to"]);
+    site.run(&["run", "--dry-run", "--verbose"]).expect(3).says(&[
+        "pct exec",
+        "snapshot",
+        "backup",
+        "3d00h old",
+        "a backup does not cover: mp0",
+        "not running",
+        "template",
+        "storage has no snapshots",
+        "over SSH to",
+    ]);
     site.assert_untouched();
     assert!(!site.state().join("journal").exists(), "a dry run keeps no journal");
 

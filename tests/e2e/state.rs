@@ -110,9 +110,17 @@ fn runs_are_found_again_offline() {
     site.run(&["status", "--all"]).expect(0).says(&[&first, &second]);
 
     // Packages that changed are a command away, with both versions.
-    site.run(&["status", &first, "--host", "edge1"]).expect(0).says(&["bash", "5.2.15-2+b7", "5.2.15-2+b8", "corosync"]);
+    site.run(&["status", &first, "--host", "edge1"]).expect(0).says(&[
+        "bash",
+        "5.2.15-2+b7",
+        "5.2.15-2+b8",
+        "corosync",
+    ]);
     let view = site.status(&[&first]);
-    assert_eq!((&view["v"], &view["result"], &view["standing"]["state"]), (&1.into(), &"clean".into(), &"finished".into()));
+    assert_eq!(
+        (&view["v"], &view["result"], &view["standing"]["state"]),
+        (&1.into(), &"clean".into(), &"finished".into())
+    );
     assert_eq!(guest(&view, "edge1", 101)["packages"].as_array().map(Vec::len), Some(3));
     assert_eq!(guest(&view, "edge1", 101)["kept"][0]["name"], format!("pm-{first}-r1"));
     assert_eq!(guest(&view, "edge1", 103)["state"], "skipped");
