@@ -52,6 +52,17 @@ pub struct StorageFacts {
     pub available: u64,
 }
 
+/// A storage that holds a guest's disks: snapshots grow there, and a full one breaks every guest on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolFacts {
+    /// Its name.
+    pub name: String,
+    /// Bytes that are free.
+    pub available: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// What was found inside a machine: a node or a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OsFacts {
@@ -117,6 +128,9 @@ pub struct GuestFacts {
     pub lock: Option<String>,
     /// Whether `feature?feature=snapshot` said that it can be snapshotted.
     pub can_snapshot: bool,
+    /// The fullest of the storages that hold its disks, where their sizes are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolFacts>,
     /// Volumes that a backup would leave out (mount points without `backup=1`, bind mounts).
     pub not_backed_up: Vec<String>,
     /// Size of its disks in bytes (`maxdisk`), to judge the room that a backup needs.

@@ -49,6 +49,8 @@
 //! Who may import whom, the order of writes, the table of probes and the reasons are in `ARCHITECTURE.md`; a test holds its
 //! table of imports against the code.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "unit tests run programs and read the clock"))]
+
 pub mod adapters;
 pub mod cli;
 pub mod engine;

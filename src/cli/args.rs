@@ -50,10 +50,12 @@ pub struct Places {
 impl Places {
     /// Returns the state directory: the one that was named, else `state` beside the manifest.
     pub fn state_dir(&self) -> PathBuf {
-        match &self.state_dir {
-            Some(dir) => dir.clone(),
-            None => self.config.parent().map_or_else(|| PathBuf::from("state"), |parent| parent.join("state")),
+        if let Some(dir) = &self.state_dir {
+            return dir.clone();
         }
+        // The manifest's canonical path is the identity of its state: a link to it leads to the same journal.
+        let config = self.config.canonicalize().unwrap_or_else(|_| self.config.clone());
+        config.parent().map_or_else(|| PathBuf::from("state"), |parent| parent.join("state"))
     }
 }
 
@@ -181,7 +183,7 @@ pub enum ManifestCommand {
     /// Show the manifest as it is understood, defaults filled in; no secrets
     Show(OutputArgs),
     /// Check the manifest, and name everything that is wrong with it
-    Check(OutputArgs),
+    Check,
 }
 
 /// What can be asked of the journal.

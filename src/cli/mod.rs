@@ -13,37 +13,33 @@ pub mod state;
 pub mod status;
 pub mod status_command;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
 use crate::manifest::Manifest;
-use crate::observe::style::Paint;
+use crate::observe::log::Redactor;
 use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
 use diagnostics::Failure;
 use exit_code::Exit;
 
 /// Does what the command line asks for.
 pub fn main(cli: Cli) -> ExitCode {
-    match dispatch(&cli) {
+    let redactor = Redactor::new();
+    match dispatch(&cli, &redactor) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            let text = failure.render(Paint::for_stream(&io::stderr()));
-            // A closed stderr leaves only the exit code to tell of the failure.
-            let _written = io::stderr().lock().write_all(text.as_bytes());
-            failure.exit.into()
-        }
+        Err(failure) => failure.print(&redactor),
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
     let places = &cli.places;
     match &cli.command {
         Command::Run(args) => {
             install_tls();
-            run::run(places, args)
+            run::run(places, args, redactor)
         }
         Command::Status(args) => status_command::status(places, args),
         Command::Resolve(args) => resolve::resolve(places, args),
@@ -100,7 +96,7 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
             };
             manifest::show(path, format, &env, &mut out, &mut err)
         }
-        ManifestCommand::Check(_) => manifest::check(path, &env, &mut out, &mut err),
+        ManifestCommand::Check => manifest::check(path, &env, &mut out, &mut err),
     };
     match code {
         Ok(0) => Ok(Exit::Clean),

@@ -1,6 +1,7 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::ids::{HostId, RunId};
@@ -108,33 +109,47 @@ pub enum Choice {
     Resume(Box<RunHistory>),
 }
 
+/// What the operator wants to work on.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// This run, by a unique beginning of its name.
+    pub resume: Option<&'a str>,
+    /// A new run, whatever is unfinished.
+    pub fresh: bool,
+    /// The manifest: runs of another one that shares the state directory are not gone on with.
+    pub manifest: &'a Path,
+}
+
+/// How many unfinished runs are looked at for one of this manifest: one a manifest, and few manifests share a directory.
+const MOST_OPEN: usize = 64;
+
 /// Chooses the run to work on.
 ///
 /// # Errors
 /// A journal that can't be read; a `resume` that names no run that can go on.
-pub fn choose(
-    store: &Store,
-    resume: Option<&str>,
-    fresh: bool,
-    resume_within: Duration,
-    now: Timestamp,
-) -> Result<Choice, StateError> {
+pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Timestamp) -> Result<Choice, StateError> {
     let runs = list(store)?;
-    if let Some(prefix) = resume {
+    if let Some(prefix) = wish.resume {
         let run = find(&runs, prefix)?;
         let history = load(store, &run)?;
         return if history.is_open() { Ok(Choice::Resume(Box::new(history))) } else { Err(StateError::Over(run)) };
     }
     let open = |listed: &&Listed| !listed.archived && listed.meta.as_ref().is_none_or(|meta| meta.open);
-    let Some(newest) = runs.iter().rev().find(open) else { return Ok(Choice::New { close: None }) };
-    let history = Box::new(load(store, &newest.run)?);
-    Ok(match (history.is_open(), fresh) {
-        (false, _) => Choice::New { close: None },
-        (true, true) => Choice::New { close: Some((history, CloseReason::Fresh)) },
-        (true, false) if now.since(history.touched_at) > resume_within => {
+    let mut unfinished = None;
+    for listed in runs.iter().rev().filter(open).take(MOST_OPEN) {
+        let history = load(store, &listed.run)?;
+        if history.is_open() && history.is_of(wish.manifest) {
+            unfinished = Some(Box::new(history));
+            break;
+        }
+    }
+    let Some(history) = unfinished else { return Ok(Choice::New { close: None }) };
+    Ok(match wish.fresh {
+        true => Choice::New { close: Some((history, CloseReason::Fresh)) },
+        false if now.since(history.touched_at) > resume_within => {
             Choice::New { close: Some((history, CloseReason::Expired)) }
         }
-        (true, false) => Choice::Resume(history),
+        false => Choice::Resume(history),
     })
 }
 
@@ -156,9 +171,11 @@ pub async fn open_run(
     journal: &SledJournal,
     run: &RunId,
     policy: &RunPolicy,
+    manifest: &Path,
     at: Timestamp,
 ) -> Result<(), JournalError> {
-    let body = encode_run(&RunRecord::Opened { policy: policy.clone() });
+    let manifest = Some(manifest.to_string_lossy().into_owned());
+    let body = encode_run(&RunRecord::Opened { policy: policy.clone(), manifest });
     let meta = RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None };
     let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
     let batch = Batch { run: run.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };

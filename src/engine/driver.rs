@@ -173,13 +173,13 @@ impl Driver<'_> {
         let resumed = self.session != Session::First;
         self.append_run(RunRecord::Session { pid: std::process::id() }, None).await?;
         self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
-        if resumed {
-            for (host, event) in self.run.resume_events() {
-                if self.session == Session::Settle && event == HostEvent::NewRound {
-                    continue;
-                }
-                self.commit(host, event).await?;
-            }
+        let events = match self.session {
+            Session::First => Vec::new(),
+            Session::Again => self.run.new_rounds(),
+            Session::Settle => self.run.looks(),
+        };
+        for (host, event) in events {
+            self.commit(host, event).await?;
         }
         self.hand_out_turns().await
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
-use crate::inventory::{OsFacts, PackageManager, Power, StorageFacts};
+use crate::inventory::{OsFacts, PackageManager, PoolFacts, Power, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -179,6 +179,8 @@ pub trait Pve: Send + Sync {
     async fn tasks_of(&self, guest: &GuestRef, since: Timestamp) -> Result<Vec<TaskListing>, Fault>;
     /// `GET /nodes/{node}/storage?content=backup&enabled=1`, active ones, most room first.
     async fn backup_storages(&self, node: &NodeName) -> Result<Vec<StorageFacts>, Fault>;
+    /// `GET /nodes/{node}/storage?enabled=1`: active storages of any content, with their sizes.
+    async fn pools(&self, node: &NodeName) -> Result<Vec<PoolFacts>, Fault>;
     /// `GET /nodes/{node}/storage/{storage}/content?content=backup&vmid=..`.
     async fn backups(&self, guest: &GuestRef, storage: &str) -> Result<Vec<BackupListing>, Fault>;
     /// `POST /nodes/{node}/vzdump` with mode `snapshot`, compress `zstd`, `remove=0`, notes and lock wait.

@@ -113,6 +113,10 @@ impl RunLock {
                     why: "is locked by a process that does not say who it is".to_owned(),
                 });
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a lock of another process gives no event; the wait is bounded"
+            )]
             std::thread::sleep(RETRY);
         }
     }

@@ -56,6 +56,9 @@ pub enum RunRecord {
     Opened {
         /// What the operator wants; frozen from here on.
         policy: RunPolicy,
+        /// The canonical path of the manifest that the run belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        manifest: Option<String>,
     },
     /// A process began to work on the run.
     Session {

@@ -1,5 +1,7 @@
 //! Folds what was journaled into the state that it left behind. Replaying acts on nothing: effects are dropped.
 
+use std::path::Path;
+
 use super::batch::{LoadedRun, LoadedStream, Seq, StoredEvent, StreamId};
 use super::record::{BodyError, CloseReason, HostEntry, RunRecord, decode_checkpoint, decode_host, decode_run};
 use crate::ids::{HostId, RunId};
@@ -20,6 +22,8 @@ pub struct RunHistory {
     pub touched_at: Timestamp,
     /// What the operator wants, as frozen or replanned.
     pub policy: RunPolicy,
+    /// The canonical path of the manifest that it belongs to.
+    pub manifest: Option<String>,
     /// The process of its last session.
     pub pid: Option<u32>,
     /// How its last session ended; `None` where one is at work or was killed.
@@ -45,6 +49,11 @@ impl RunHistory {
     /// Tells whether a later `run` may go on with it.
     pub fn is_open(&self) -> bool {
         self.closed.is_none() && !self.ended.is_some_and(|end| end.finished)
+    }
+
+    /// Tells whether it belongs to a manifest, by its canonical path.
+    pub fn is_of(&self, manifest: &Path) -> bool {
+        self.manifest.as_deref().is_none_or(|path| Path::new(path) == manifest)
     }
 
     /// Makes the state that the engine works on.
@@ -98,13 +107,14 @@ fn fold_run(loaded: &LoadedRun, events: &[StoredEvent]) -> Result<RunHistory, Re
     for event in events {
         let record = decode_run(&event.body).map_err(|source| ReplayError::Body { seq: event.seq, source })?;
         match (&mut history, record) {
-            (slot @ None, RunRecord::Opened { policy }) => {
+            (slot @ None, RunRecord::Opened { policy, manifest }) => {
                 *slot = Some(RunHistory {
                     id: loaded.run.clone(),
                     opened_at: event.at,
                     touched_at: event.at,
                     hosts: policy.hosts.iter().map(|host| HostState::new(loaded.run.clone(), host.clone())).collect(),
                     policy,
+                    manifest,
                     pid: None,
                     ended: None,
                     closed: None,
@@ -122,7 +132,7 @@ fn fold_run(loaded: &LoadedRun, events: &[StoredEvent]) -> Result<RunHistory, Re
 
 fn fold_run_record(history: &mut RunHistory, record: RunRecord) {
     match record {
-        RunRecord::Opened { policy } | RunRecord::Replanned { policy } => {
+        RunRecord::Opened { policy, .. } | RunRecord::Replanned { policy } => {
             let run = history.id.clone();
             let mut before = std::mem::take(&mut history.hosts);
             history.hosts = policy

@@ -108,6 +108,10 @@ impl Db {
                     if started.elapsed() >= UNLOCK_PATIENCE {
                         return Err(JournalError::io("lock", path, e));
                     }
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "a lock of another process gives no event; the wait is bounded"
+                    )]
                     std::thread::sleep(UNLOCK_RETRY);
                 }
                 Err(e) => return Err(failure("open the store", path, e)),

@@ -12,6 +12,8 @@ use crate::ids::{ClusterId, HostId, NodeName};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Grant {
+    /// The host, which an earlier session left unfinished, may be gone on with.
+    Resume(HostId),
     /// The host may be discovered.
     Begin(HostId),
     /// The host may be changed.
@@ -22,6 +24,8 @@ pub enum Grant {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     parallel: usize,
+    /// Hosts that an earlier session left unfinished: what was at work first, then what was held.
+    interrupted: VecDeque<HostId>,
     /// Hosts that have not begun, in the manifest's order.
     pending: VecDeque<HostId>,
     /// The same hosts, to queue none twice; one that is taken out here is passed over there.
@@ -43,9 +47,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Rebuilds the fleet from its hosts' states: for a new run as well as for one read back from the journal.
+    /// Rebuilds the fleet from its hosts' states: for a new run as well as for one read back from the journal. A host that
+    /// was begun takes up no place before it is gone on with, so that those that are held come back a few at a time as well.
     pub fn new<'a>(parallel: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
         let mut fleet = Self { parallel: usize::try_from(parallel.max(1)).unwrap_or(usize::MAX), ..Self::default() };
+        let mut held = Vec::new();
         for state in hosts {
             let host = state.host().clone();
             if let Some(identity) = &state.identity {
@@ -57,17 +63,18 @@ impl Fleet {
             }
             match &state.phase {
                 HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.queue(&host),
-                _ if state.is_parked() => {}
-                _ => {
-                    fleet.active.insert(host);
-                }
+                HostPhase::Done(_) => {}
+                _ if state.is_parked() => held.push(host),
+                _ => fleet.interrupted.push_back(host),
             }
         }
+        fleet.interrupted.extend(held);
         fleet
     }
 
     /// Takes hosts out of the queue; a turn that one of them holds stays with it.
     pub fn leave_out(&mut self, hosts: &BTreeSet<HostId>) {
+        self.interrupted.retain(|host| !hosts.contains(host));
         self.queued.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
     }
@@ -134,9 +141,15 @@ impl Fleet {
     pub fn grants(&mut self) -> Vec<Grant> {
         let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
         while self.active.len() < self.parallel {
-            let Some(host) = self.next_host() else { break };
+            let (host, grant): (HostId, fn(HostId) -> Grant) = match self.interrupted.pop_front() {
+                Some(host) => (host, Grant::Resume),
+                None => match self.next_host() {
+                    Some(host) => (host, Grant::Begin),
+                    None => break,
+                },
+            };
             self.active.insert(host.clone());
-            grants.push(Grant::Begin(host));
+            grants.push(grant(host));
         }
         grants
     }

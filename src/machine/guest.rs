@@ -13,10 +13,6 @@ use crate::ids::Step;
 use crate::inventory::PackageChange;
 use crate::plan::{Decision, GuestPlan, GuestUpgrade, ProtectBy, SkipReason};
 
-/// How many rounds a step gets before it is held for the operator: a step that vanishes three times has a cause that
-/// a fourth try does not mend.
-pub const MAX_ROUNDS: u32 = 3;
-
 /// One attempt at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -274,12 +270,28 @@ impl GuestState {
     /// An input that the phase has no transition for is [`Illegal`]; the state is then as it was.
     pub fn apply(&mut self, input: GuestInput) -> Result<(), Illegal> {
         let name = input.name();
+        let never_begun = self.never_begun(&input);
         let next = self.next(input).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
+        if let Some(attempt) = never_begun {
+            self.rounds.take_back(attempt);
+        }
         if let Some(attempt) = next.attempt() {
             self.rounds.note(attempt);
         }
         self.phase = next;
         Ok(())
+    }
+
+    /// Returns the upgrade that was decided on before an interruption and whose intent never became durable.
+    fn never_begun(&self, input: &GuestInput) -> Option<Attempt> {
+        match (&self.phase, input) {
+            (GuestPhase::Upgrading { attempt, .. }, GuestInput::Resume { intended: false })
+                if attempt.mode == Mode::Act =>
+            {
+                Some(*attempt)
+            }
+            _ => None,
+        }
     }
 
     /// The table: one line a legal pair.
@@ -304,6 +316,10 @@ impl GuestState {
                 }
                 self.probed(phase, found)?
             }
+            // Time has passed: its protection may be too old by now, which its host looks at before it lets it go on.
+            (Ph::Upgrading { protection, attempt }, In::Resume { intended: false }) if attempt.mode == Mode::Act => {
+                Ph::Protected { protection }
+            }
             (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. } | Ph::Checking { .. }), In::Resume { intended }) => {
                 let attempt = phase.attempt()?.resumed(intended);
                 phase.with_attempt(attempt)
@@ -313,10 +329,7 @@ impl GuestState {
                 let attempt = at.attempt()?.resumed(true);
                 at.with_attempt(attempt)
             }
-            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => {
-                let attempt = at.attempt()?.next_round();
-                at.with_attempt(attempt)
-            }
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => anew(*at)?,
             (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))
             | (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
@@ -378,11 +391,7 @@ impl GuestState {
         Some(match found {
             Probed::Ended(outcome) => self.ended(phase, outcome)?,
             Probed::Running => phase.with_attempt(attempt.in_mode(Mode::Attach)),
-            Probed::NotDone if attempt.round < MAX_ROUNDS => phase.with_attempt(attempt.next_round()),
-            Probed::NotDone => GuestPhase::Held {
-                at: Box::new(phase),
-                fault: Fault::permanent(format!("{} came to nothing {MAX_ROUNDS} times", attempt.step)),
-            },
+            Probed::NotDone => anew(phase)?,
             Probed::Unclear(fault) => GuestPhase::Held { at: Box::new(phase), fault },
         })
     }
@@ -402,6 +411,18 @@ impl GuestState {
             Ph::Waiting | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
         }
     }
+}
+
+/// Goes back to where a step can be begun anew, under its next round. An upgrade waits for its host's word again, since its
+/// protection may have become too old meanwhile.
+fn anew(phase: GuestPhase) -> Option<GuestPhase> {
+    Some(match phase {
+        GuestPhase::Upgrading { protection, .. } => GuestPhase::Protected { protection },
+        other => {
+            let attempt = other.attempt()?.next_round();
+            other.with_attempt(attempt)
+        }
+    })
 }
 
 /// Goes from "not known how it ended" to a look; what was unknown after attaching is held, since looking said "at work".

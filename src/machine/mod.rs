@@ -10,6 +10,7 @@ pub mod guest;
 pub mod host;
 pub mod outcome;
 pub mod run;
+pub mod step;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,17 @@ impl Rounds {
     /// Returns a fresh attempt at a step: the round after the last one.
     pub fn first(&self, step: Step) -> Attempt {
         Attempt { step, round: self.0.get(&step).copied().unwrap_or(0) + 1, mode: Mode::Act }
+    }
+
+    /// Takes back the latest round of a step, which was decided on and never begun.
+    pub fn take_back(&mut self, attempt: Attempt) {
+        match self.0.get_mut(&attempt.step) {
+            Some(round) if *round == attempt.round && *round > 1 => *round -= 1,
+            Some(round) if *round == attempt.round => {
+                self.0.remove(&attempt.step);
+            }
+            _ => {}
+        }
     }
 
     /// Notes that a round was begun.

@@ -96,6 +96,7 @@ impl RunState {
     /// Returns the turns that can be handed out now, as events of their hosts.
     pub fn grants(&mut self) -> Vec<(HostId, HostEvent)> {
         let event = |grant| match grant {
+            Grant::Resume(host) => (host, HostEvent::Resumed),
             Grant::Begin(host) => (host, HostEvent::Begun),
             Grant::Turn(host) => (host, HostEvent::TurnGiven),
         };
@@ -112,17 +113,26 @@ impl RunState {
         self.fleet.is_idle()
     }
 
-    /// Returns the events with which a run that was interrupted goes on: what was in flight is in doubt, and a host that
-    /// failed, or whose guest failed, gets a new round.
-    pub fn resume_events(&self) -> Vec<(HostId, HostEvent)> {
-        let event = |state: &HostState| match (&state.phase, state.result()) {
-            (HostPhase::Done(_), HostResult::Failed) => Some(HostEvent::NewRound),
-            (HostPhase::Done(_) | HostPhase::Pending | HostPhase::AwaitingTurn { .. }, _) => None,
-            _ => Some(HostEvent::Resumed),
+    /// Returns the events by which hosts that failed, or whose guest failed, get a new round when a run is gone on with.
+    /// Hosts that were interrupted or held are gone on with as places become free ([`Self::grants`]).
+    pub fn new_rounds(&self) -> Vec<(HostId, HostEvent)> {
+        let failed =
+            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.result() == HostResult::Failed;
+        self.events_where(failed, &HostEvent::NewRound)
+    }
+
+    /// Returns the events by which everything in doubt is looked at at once: for a run in which nothing is begun any more.
+    pub fn looks(&self) -> Vec<(HostId, HostEvent)> {
+        let begun = |state: &HostState| {
+            !matches!(state.phase, HostPhase::Done(_) | HostPhase::Pending | HostPhase::AwaitingTurn { .. })
         };
+        self.events_where(begun, &HostEvent::Resumed)
+    }
+
+    fn events_where(&self, wanted: impl Fn(&HostState) -> bool, event: &HostEvent) -> Vec<(HostId, HostEvent)> {
         self.hosts()
-            .filter(|state| !self.left_out.contains(state.host()))
-            .filter_map(|state| event(state).map(|event| (state.host().clone(), event)))
+            .filter(|state| !self.left_out.contains(state.host()) && wanted(state))
+            .map(|state| (state.host().clone(), event.clone()))
             .collect()
     }
 

@@ -4,7 +4,7 @@ use super::{
     Baseline, Decision, GuestAddr, GuestPlan, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, ProtectBy, SkipReason,
 };
 use crate::ids::{GuestKind, HostId};
-use crate::inventory::{GuestFacts, HostFacts, Inside, Power};
+use crate::inventory::{GuestFacts, HostFacts, Inside, PoolFacts, Power};
 
 /// Packages without which a node is no node any more: an upgrade that would remove one is never begun.
 const ESSENTIAL: [&str; 4] = ["proxmox-ve", "pve-manager", "proxmox-default-kernel", "pve-kernel"];
@@ -118,6 +118,14 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
 /// vzdump in mode `snapshot` of a CT whose storage has no snapshots silently becomes `suspend`, which freezes the CT:
 /// that is never done unasked, so such a CT can't be protected here.
 fn protection(facts: &HostFacts, guest: &GuestFacts) -> Result<Vec<ProtectBy>, String> {
+    if let Some(pool) = guest.pool.as_ref().filter(|pool| is_nearly_full(pool)) {
+        return Err(format!(
+            "can't be protected: storage {} is nearly full ({} of {} free), and a snapshot could fill it up",
+            pool.name,
+            human_bytes(pool.available),
+            human_bytes(pool.total)
+        ));
+    }
     let backup = backup_storage(facts, guest);
     match (guest.can_snapshot, guest.kind, backup) {
         (true, _, Ok(storage)) => Ok(vec![ProtectBy::Snapshot, ProtectBy::Backup { storage }]),
@@ -128,6 +136,12 @@ fn protection(facts: &HostFacts, guest: &GuestFacts) -> Result<Vec<ProtectBy>, S
             Err("can't be protected: its storage has no snapshots, and a backup would suspend the container".to_owned())
         }
     }
+}
+
+/// Tells whether a pool has less than a twentieth of its room left: an upgrade writes some hundred megabytes that a snapshot
+/// keeps twice, and a full pool breaks every guest on it.
+fn is_nearly_full(pool: &PoolFacts) -> bool {
+    pool.available < pool.total / 20
 }
 
 /// Picks the storage with the most room, if an archive as large as the guest's disk would fit.
@@ -150,4 +164,162 @@ fn backup_storage(facts: &HostFacts, guest: &GuestFacts) -> Result<String, Strin
 fn human_bytes(bytes: u64) -> String {
     let tenths = bytes / (1024 * 1024 * 1024 / 10);
     format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::ids::{BootId, ClusterId, GuestId, NodeName};
+    use crate::inventory::{ClusterFacts, OsFacts, PackageChange, PackageManager, StorageFacts, Via};
+    use crate::time::Timestamp;
+
+    const GIB: u64 = 1 << 30;
+
+    fn change(name: &str, new: Option<&str>) -> PackageChange {
+        PackageChange { name: name.to_owned(), old: Some("1".to_owned()), new: new.map(str::to_owned) }
+    }
+
+    fn os(pending: Vec<PackageChange>) -> OsFacts {
+        OsFacts {
+            id: "debian".to_owned(),
+            id_like: Vec::new(),
+            pretty_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            manager: Some(PackageManager::Apt),
+            pending,
+            held: Vec::new(),
+            lists_refreshed: None,
+            kernel: "6.8".to_owned(),
+            boot_id: BootId::new("boot"),
+            reboot_wanted: None,
+        }
+    }
+
+    fn guest(kind: GuestKind) -> GuestFacts {
+        GuestFacts {
+            id: GuestId(101),
+            kind,
+            name: "web".to_owned(),
+            identity: Some("x".to_owned()),
+            power: Power::Running,
+            template: false,
+            lock: None,
+            can_snapshot: true,
+            pool: None,
+            not_backed_up: Vec::new(),
+            disk_bytes: 8 * GIB,
+            inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
+        }
+    }
+
+    fn facts(guest: GuestFacts) -> HostFacts {
+        HostFacts {
+            node: NodeName::new("pve1"),
+            pve_version: "9.2".to_owned(),
+            ca: ClusterId::new("AA"),
+            cluster: None,
+            seen_at: Timestamp(0),
+            os: os(Vec::new()),
+            services_running: Vec::new(),
+            guests: vec![guest],
+            backup_storages: vec![StorageFacts { name: "local".to_owned(), available: 100 * GIB }],
+        }
+    }
+
+    fn policy() -> HostPolicy {
+        HostPolicy {
+            host: HostId::new("pve1"),
+            node: None,
+            max_parallel: 2,
+            unmanaged: BTreeSet::new(),
+            declared: BTreeSet::new(),
+            protect_max_age_ms: 3_600_000,
+        }
+    }
+
+    fn decision(guest: GuestFacts) -> Decision {
+        plan_host(&policy(), &facts(guest), None).guests.remove(0).decision
+    }
+
+    fn protection_of(decision: &Decision) -> Vec<String> {
+        match decision {
+            Decision::Upgrade(upgrade) => upgrade.protection.iter().map(ToString::to_string).collect(),
+            other => panic!("not upgraded: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_comes_before_a_backup() {
+        assert_eq!(protection_of(&decision(guest(GuestKind::Vm))), ["snapshot", "backup to local"]);
+    }
+
+    #[test]
+    fn a_vm_without_snapshots_is_backed_up_and_a_container_is_blocked() {
+        let without = |kind| GuestFacts { can_snapshot: false, ..guest(kind) };
+        assert_eq!(protection_of(&decision(without(GuestKind::Vm))), ["backup to local"]);
+        assert!(matches!(decision(without(GuestKind::Ct)), Decision::Block(why) if why.contains("suspend")));
+    }
+
+    #[test]
+    fn a_backup_needs_room_for_the_whole_disk() {
+        let vm = GuestFacts { can_snapshot: false, disk_bytes: 101 * GIB, ..guest(GuestKind::Vm) };
+        assert!(matches!(decision(vm), Decision::Block(why) if why.contains("100.0 GiB on local")), "no room");
+    }
+
+    #[test]
+    fn a_nearly_full_pool_is_not_filled_up_by_a_snapshot() {
+        let pool = |available| Some(PoolFacts { name: "thin".to_owned(), available, total: 100 * GIB });
+        let full = GuestFacts { pool: pool(4 * GIB), ..guest(GuestKind::Ct) };
+        assert!(
+            matches!(decision(full), Decision::Block(why) if why.contains("thin is nearly full (4.0 GiB of 100.0 GiB"))
+        );
+        let roomy = GuestFacts { pool: pool(5 * GIB), ..guest(GuestKind::Ct) };
+        assert!(matches!(decision(roomy), Decision::Upgrade(_)));
+    }
+
+    #[test]
+    fn a_guest_is_left_alone_for_the_first_reason_that_holds() {
+        let stopped = GuestFacts { power: Power::Stopped, inside: Inside::NotLooked, ..guest(GuestKind::Ct) };
+        assert_eq!(decision(stopped.clone()), Decision::Skip(SkipReason::Stopped));
+        assert_eq!(decision(GuestFacts { template: true, ..stopped }), Decision::Skip(SkipReason::Template));
+        let idle = Inside::Seen { via: Via::Pct, os: Box::new(os(Vec::new())) };
+        let idle = GuestFacts { inside: idle, lock: Some("backup".to_owned()), ..guest(GuestKind::Ct) };
+        assert_eq!(decision(idle), Decision::Skip(SkipReason::NothingPending), "a lock matters to nobody then");
+        let locked = GuestFacts { lock: Some("backup".to_owned()), ..guest(GuestKind::Ct) };
+        assert!(matches!(decision(locked), Decision::Block(why) if why.starts_with("locked (backup)")));
+    }
+
+    #[test]
+    fn no_way_in_is_a_block_only_where_the_guest_is_declared_managed() {
+        let closed = || GuestFacts { inside: Inside::NoWayIn("no address".to_owned()), ..guest(GuestKind::Vm) };
+        assert!(matches!(decision(closed()), Decision::Skip(SkipReason::NoWayIn(_))));
+        let declared = HostPolicy { declared: BTreeSet::from([GuestId(101)]), ..policy() };
+        let plan = plan_host(&declared, &facts(closed()), None);
+        assert!(matches!(&plan.guests[0].decision, Decision::Block(_)));
+        let unmanaged = HostPolicy { unmanaged: BTreeSet::from([GuestId(101)]), ..policy() };
+        let plan = plan_host(&unmanaged, &facts(closed()), None);
+        assert_eq!(plan.guests[0].decision, Decision::Skip(SkipReason::NotManaged));
+    }
+
+    #[test]
+    fn a_whole_host_is_refused_for_what_makes_every_change_dangerous() {
+        let cluster = |quorate, online| {
+            let nodes = BTreeMap::from([(NodeName::new("pve1"), true), (NodeName::new("pve2"), online)]);
+            Some(ClusterFacts { id: ClusterId::new("AA"), name: "lab".to_owned(), quorate, nodes })
+        };
+        let refusal = |change: &dyn Fn(&mut HostFacts), same: Option<&HostId>, policy: &HostPolicy| {
+            let mut facts = facts(guest(GuestKind::Ct));
+            change(&mut facts);
+            plan_host(policy, &facts, same).refusal.unwrap_or_default()
+        };
+        assert_eq!(refusal(&|f| f.cluster = cluster(true, true), None, &policy()), "");
+        assert!(refusal(&|f| f.cluster = cluster(false, true), None, &policy()).contains("no quorum"));
+        assert!(refusal(&|f| f.cluster = cluster(true, false), None, &policy()).contains("offline already: pve2"));
+        assert!(refusal(&|_| {}, Some(&HostId::new("twin")), &policy()).contains("same node (pve1) as the entry twin"));
+        let other = HostPolicy { node: Some(NodeName::new("pve9")), ..policy() };
+        assert!(refusal(&|_| {}, None, &other).contains("says node pve9"));
+        let removal = |f: &mut HostFacts| f.os.pending = vec![change("proxmox-ve", None)];
+        assert!(refusal(&removal, None, &policy()).contains("would remove proxmox-ve"));
+    }
 }

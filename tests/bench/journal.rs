@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench journal [-- EVENTS]`
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -59,9 +59,9 @@ fn no_acknowledged_record_is_lost_when_the_process_is_killed() {
 }
 
 #[test]
-#[ignore = "runs as a child of another test"]
 fn child_appends_until_it_is_killed() {
-    let dir = StateDir::create(&state_of_child()).expect("creates");
+    let Some(state) = state_of_child() else { return };
+    let dir = StateDir::create(&state).expect("creates");
     let lock = lock(&dir);
     let mut store = Store::open(&dir, &lock).expect("opens");
     store.set_segment_bytes(32 << 10);
@@ -212,9 +212,9 @@ fn a_full_disk_fails_the_batch_and_ends_the_journal() {
 }
 
 #[test]
-#[ignore = "runs as a child of another test"]
 fn child_fills_the_disk() {
-    let dir = StateDir::create(&state_of_child()).expect("creates");
+    let Some(state) = state_of_child() else { return };
+    let dir = StateDir::create(&state).expect("creates");
     let lock = lock(&dir);
     let journal = SledJournal::start(Store::open(&dir, &lock).expect("opens")).expect("starts");
     block_on(async {

@@ -1,5 +1,7 @@
 //! The manifest from the outside: files as an operator has them, and what `manifest show` and `manifest check` say.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 mod broken;
 mod openssh;
 mod show;

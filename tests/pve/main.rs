@@ -1,5 +1,7 @@
 //! The Proxmox VE API adapter: what it asks, how it reads answers and errors, and whom it trusts.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 mod canned;
 mod errors;
 mod fixtures;

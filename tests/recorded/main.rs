@@ -2,6 +2,8 @@
 //!
 //! The recordings and the official schema lie beside the project and are not part of it; where they are absent, each test says so.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 mod compare;
 mod lab;
 mod recordings;

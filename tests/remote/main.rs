@@ -2,6 +2,8 @@
 //! installed, with shims of the package managers first on PATH and every absolute path moved below a temporary
 //! directory.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 mod crashes;
 mod detached;
 mod inspect;

@@ -1,5 +1,7 @@
 //! The SSH adapter against a server of the tests' own: sessions, host keys, jump hosts, the keeper of connections.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 mod agent;
 mod host_keys;
 mod jump;

@@ -16,19 +16,23 @@ use crate::world::{OPENED, World, change, clustered, ct, facts, failed, guests, 
 
 fn plans() -> Vec<(HostId, Result<HostPlan, Fault>)> {
     let mut many = guests();
-    let mut vm = ct(111, "shop", Inside::Seen { via: Via::Ssh { address: "10.0.0.11".to_owned() }, os: os(pending()) });
+    let mut vm = ct(
+        111,
+        "shop",
+        Inside::Seen { via: Via::Ssh { address: "10.0.0.11".to_owned() }, os: Box::new(os(pending())) },
+    );
     vm.kind = proxmaint::ids::GuestKind::Vm;
     vm.can_snapshot = false;
     vm.not_backed_up = vec!["scsi1 (backup=0)".to_owned()];
     many.push(vm);
-    let mut locked = ct(112, "busy", Inside::Seen { via: Via::Pct, os: os(pending()) });
+    let mut locked = ct(112, "busy", Inside::Seen { via: Via::Pct, os: Box::new(os(pending())) });
     locked.lock = Some("backup".to_owned());
     many.push(locked);
     let mut first = facts("pve1", many);
     first.os.reboot_wanted = Some("kernel 6.17.2-1-pve is installed, 6.14.11-4-pve runs".to_owned());
     let mut refused = clustered("pve2", Vec::new());
     refused.cluster.as_mut().expect("a cluster").quorate = false;
-    let mut idle = facts("node9", vec![ct(103, "idle", Inside::Seen { via: Via::Pct, os: os(Vec::new()) })]);
+    let mut idle = facts("node9", vec![ct(103, "idle", Inside::Seen { via: Via::Pct, os: Box::new(os(Vec::new())) })]);
     idle.os.pending = Vec::new();
     idle.os.lists_refreshed = None;
     let unreachable = Fault::auth("GET /version: 401 Unauthorized").hint("check the token in PVE4_TOKEN");

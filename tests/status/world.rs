@@ -45,6 +45,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
         template: false,
         lock: None,
         can_snapshot: true,
+        pool: None,
         not_backed_up: Vec::new(),
         disk_bytes: 8 << 30,
         inside,
@@ -52,7 +53,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
 }
 
 pub fn seen(pending: Vec<PackageChange>) -> Inside {
-    Inside::Seen { via: Via::Pct, os: os(pending) }
+    Inside::Seen { via: Via::Pct, os: Box::new(os(pending)) }
 }
 
 pub fn pending() -> Vec<PackageChange> {
@@ -235,7 +236,7 @@ impl World {
     /// Goes on after an interruption.
     pub fn resume(&mut self) {
         self.open.clear();
-        for (host, event) in self.run.resume_events() {
+        for (host, event) in self.run.looks().into_iter().chain(self.run.new_rounds()) {
             self.event(&host, event);
         }
     }

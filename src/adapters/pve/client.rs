@@ -14,7 +14,7 @@ use crate::engine::port::{
     SnapshotListing, TaskListing, TaskState,
 };
 use crate::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
-use crate::inventory::{Power, StorageFacts};
+use crate::inventory::{PoolFacts, Power, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -262,6 +262,18 @@ impl<T: Transport> Pve for Client<T> {
         });
         storages.sort_by(|a, b| b.available.cmp(&a.available).then_with(|| a.name.cmp(&b.name)));
         Ok(storages)
+    }
+
+    async fn pools(&self, node: &NodeName) -> Result<Vec<PoolFacts>, Fault> {
+        let call = get(&["nodes", node.as_str(), "storage"])?.with("enabled", "1");
+        let list = self.list(&call).await?;
+        let active: Vec<&Value> =
+            list.iter().filter(|v| Fields::of(v).is_some_and(|f| f.flag("active").unwrap_or(false))).collect();
+        Ok(entries(&call, active, |entry| {
+            // One that does not tell its size can't be judged.
+            let (available, total) = (entry.number("avail")?, entry.number("total")?);
+            Some(PoolFacts { name: entry.non_empty("storage")?, available, total })
+        }))
     }
 
     async fn backups(&self, guest: &GuestRef, storage: &str) -> Result<Vec<BackupListing>, Fault> {

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
@@ -33,7 +34,7 @@ use session::Work;
 ///
 /// # Errors
 /// Whatever keeps it from working, with its exit code. What went wrong on hosts is no error but the exit code returned.
-pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
+pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit, Failure> {
     let manifest = match super::load_manifest(&places.config) {
         Ok(manifest) => manifest,
         Err(exit) => return Ok(exit),
@@ -47,7 +48,7 @@ pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
         Credentials::resolve(selected.iter().copied(), &|name| std::env::var_os(name)).map_err(|error| {
             Failure::new(Exit::Usage, error).hint("set the variables, then run again; nothing was touched")
         })?;
-    let redactor = redactor(&selected, &credentials);
+    register_secrets(redactor, &selected, &credentials);
     warn(&manifest, &selected);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -59,7 +60,9 @@ pub fn run(places: &Places, args: &RunArgs) -> Result<Exit, Failure> {
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
     if !planned.is_empty() {
         let policy = run_policy(planned.iter().copied(), args.parallel_hosts);
-        let preview = runtime.block_on(preview::look(hosts.clone(), &policy));
+        let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy))) else {
+            return Ok(interrupted_before_anything());
+        };
         let exit = preview.print(args, &SystemClock);
         if worked.is_empty() {
             return Ok(exit);
@@ -75,7 +78,7 @@ struct Prepared<'a> {
     selection: &'a Selection,
     worked: Vec<&'a HostEntry>,
     hosts: Arc<ManifestHosts>,
-    redactor: Redactor,
+    redactor: &'a Redactor,
     args: &'a RunArgs,
     places: &'a Places,
 }
@@ -90,8 +93,7 @@ impl Prepared<'_> {
         };
         let store = Store::open(&dir, &lock).map_err(journal_failure)?;
         let resume_within = self.manifest.defaults.resume_within;
-        let choice = state::choose(&store, self.args.resume.as_deref(), self.args.fresh, resume_within, now)
-            .map_err(state_failure)?;
+        let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
         let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
         let plan = self.decide(runtime, choice, &present)?;
         if plan.declined {
@@ -109,9 +111,10 @@ impl Prepared<'_> {
             dir: &dir,
             journal: Arc::clone(&journal),
             hosts: self.hosts.clone(),
-            redactor: &self.redactor,
+            redactor: self.redactor,
             args: self.args,
             only: self.only(),
+            manifest: &self.manifest.path,
         };
         let exit = runtime.block_on(work.carry_out(plan, &present));
         // Writes what is left and reports a failure of the journal that nobody has been told of.
@@ -120,6 +123,10 @@ impl Prepared<'_> {
             (Ok(_), Some(Err(error))) => Err(journal_failure(error)),
             (exit, _) => exit,
         }
+    }
+
+    fn wish(&self) -> state::Wish<'_> {
+        state::Wish { resume: self.args.resume.as_deref(), fresh: self.args.fresh, manifest: &self.manifest.path }
     }
 
     /// The hosts that this session works on; others may be in the run.
@@ -145,9 +152,13 @@ impl Prepared<'_> {
             Choice::New { close } => {
                 let mut decided = Decided { close, ..Decided::default() };
                 if may_ask && !self.args.yes {
-                    let preview = runtime.block_on(preview::look(self.hosts.clone(), present));
+                    let look = preview::look(self.hosts.clone(), present);
+                    let Some(preview) = runtime.block_on(unless_interrupted(look)) else {
+                        interrupted_before_anything();
+                        return Ok(Decided::declined());
+                    };
                     preview.print_plan(self.args.verbose, &SystemClock);
-                    decided.declined = !ask::confirm(&preview.question())?;
+                    decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)
             }
@@ -181,6 +192,24 @@ impl Prepared<'_> {
             hosts: history.hosts.iter().map(|state| state.policy.clone()).filter(|p| concerns(&p.host)).collect(),
         }
     }
+}
+
+/// Waits for something that may be dropped at any moment, unless the operator asks to stop.
+async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return Some(work.await);
+    };
+    tokio::select! {
+        done = work => Some(done),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    }
+}
+
+fn interrupted_before_anything() -> Exit {
+    eprintln!("interrupted before anything was changed");
+    Exit::Interrupted
 }
 
 /// What is to be worked on.
@@ -231,8 +260,7 @@ fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
 }
 
 /// Registers every secret, so that none can reach a log or an error's text.
-fn redactor(selected: &[&HostEntry], credentials: &Credentials) -> Redactor {
-    let redactor = Redactor::new();
+fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &Credentials) {
     for found in selected.iter().filter_map(|entry| credentials.host(&entry.id)) {
         let header = found.api.header();
         if let Some((_, secret)) = header.expose_secret().rsplit_once('=') {
@@ -242,7 +270,6 @@ fn redactor(selected: &[&HostEntry], credentials: &Credentials) -> Redactor {
             redactor.register(password);
         }
     }
-    redactor
 }
 
 /// Prints what is odd about the manifest, and what is not verified.

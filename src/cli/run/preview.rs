@@ -91,11 +91,6 @@ impl Preview {
         let _written = write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
     }
 
-    /// The question that the plan comes down to.
-    pub(super) fn question(&self) -> String {
-        format!("{} Begin?", PlanTotals::of(self.looked()).sentence())
-    }
-
     /// A host that can't be looked at, may not be touched, or has a guest that is blocked, is what a run would end with 3 for.
     fn exit(&self) -> Exit {
         let blocked = |plan: &HostPlan| {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Decided, journal_failure};
+use super::{Decided, interrupted_before_anything, journal_failure, unless_interrupted};
 use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
@@ -21,7 +22,7 @@ use crate::engine::port::{Clock, Hosts};
 use crate::ids::{HostId, RunId};
 use crate::journal::record::CloseReason;
 use crate::journal::replay::RunHistory;
-use crate::journal::{SledJournal, StateDir};
+use crate::journal::{JournalError, SledJournal, StateDir};
 use crate::machine::run::RunState;
 use crate::observe::json::JsonLines;
 use crate::observe::live::Live;
@@ -45,6 +46,7 @@ pub(super) struct Work<'a> {
     pub(super) args: &'a RunArgs,
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
+    pub(super) manifest: &'a Path,
 }
 
 impl Work<'_> {
@@ -55,7 +57,10 @@ impl Work<'_> {
         let _log = Log::open(self.dir.root(), &self.run, self.redactor, console)
             .map_err(|error| Failure::new(Exit::Config, error))?;
         if let Some((history, reason)) = decided.close {
-            self.settle(*history, reason).await?;
+            match unless_interrupted(self.settle(*history, reason)).await {
+                Some(settled) => settled?,
+                None => return Ok(interrupted_before_anything()),
+            }
         }
         let (run, session) = match decided.goes_on {
             Some(mut history) => {
@@ -67,7 +72,9 @@ impl Work<'_> {
             }
             None => {
                 let now = SystemClock.now();
-                state::open_run(&self.journal, &self.run, present, now).await.map_err(journal_failure)?;
+                state::open_run(&self.journal, &self.run, present, self.manifest, now)
+                    .await
+                    .map_err(journal_failure)?;
                 (RunState::open(self.run.clone(), present, now), Session::First)
             }
         };
@@ -122,8 +129,13 @@ impl Work<'_> {
             eprintln!("stopped at once; the journal is intact. `proxmaint run` goes on from there");
             return Ok(Exit::Interrupted);
         };
-        let (run, end) = ended.map_err(engine_failure)?;
-        Ok(self.report(&run, end, &watchers))
+        match ended {
+            Ok((run, end)) => Ok(self.report(&run, end, &watchers)),
+            Err(error) => {
+                watchers.close();
+                Err(engine_failure(error))
+            }
+        }
     }
 
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
@@ -239,6 +251,10 @@ async fn interrupted_twice(requests: mpsc::Sender<Request>) {
 
 fn engine_failure(error: EngineError) -> Failure {
     match error {
+        // What is durable is not lost: the next run goes on from there.
+        EngineError::Journal(error @ (JournalError::Io { .. } | JournalError::Poisoned { .. })) => {
+            Failure { exit: Exit::Interrupted, ..journal_failure(error) }
+        }
         EngineError::Journal(error) => journal_failure(error),
         error => Failure::new(Exit::Bug, error)
             .hint("this is a bug in proxmaint; the journal is intact, and `proxmaint status` shows how far it came"),

@@ -8,7 +8,7 @@ use super::Context;
 use crate::engine::port::{ClusterStatus, GuestConfig, GuestListing, GuestRef, Place};
 use crate::engine::wait::retried;
 use crate::ids::{ClusterId, GuestKind, NodeName};
-use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, Power, Via};
+use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, PoolFacts, Power, Via};
 use crate::machine::outcome::Fault;
 use crate::plan::HostPolicy;
 
@@ -26,12 +26,13 @@ pub async fn discover(cx: &Context, policy: &HostPolicy, refresh: bool) -> Resul
     let ca = ClusterId::new(retried(|| pve.ca_fingerprint(&node)).await?);
     let services = retried(|| pve.services(&node)).await?;
     let backup_storages = retried(|| pve.backup_storages(&node)).await?;
+    let pools = retried(|| pve.pools(&node)).await?;
     let listed = retried(|| pve.guests(&node)).await?;
     let os = inspect(cx, &Place::Node, refresh)
         .await
         .map_err(|fault| Fault { what: format!("the node's packages: {}", fault.what), ..fault })?;
     let mut guests: Vec<GuestFacts> = stream::iter(listed)
-        .map(|guest| look_at(cx, policy, &node, guest, refresh))
+        .map(|guest| look_at(cx, policy, &node, &pools, guest, refresh))
         .buffer_unordered(cx.limits.lookers)
         .collect::<Vec<Result<GuestFacts, Fault>>>()
         .await
@@ -86,6 +87,7 @@ async fn look_at(
     cx: &Context,
     policy: &HostPolicy,
     node: &NodeName,
+    pools: &[PoolFacts],
     guest: GuestListing,
     refresh: bool,
 ) -> Result<GuestFacts, Fault> {
@@ -108,6 +110,7 @@ async fn look_at(
         template: guest.template,
         lock: guest.lock.or_else(|| config.0.get("lock").cloned()),
         can_snapshot,
+        pool: fullest_pool(&config, pools),
         not_backed_up: not_backed_up(guest.kind, &config),
         disk_bytes: guest.disk_bytes,
         inside,
@@ -198,6 +201,25 @@ pub fn identity_of(kind: GuestKind, config: &GuestConfig) -> Option<String> {
             Some(macs.fold(volume, |all, mac| format!("{all} {mac}")))
         }
     }
+}
+
+/// Returns the fullest of the storages that hold a guest's disks: the part before the colon of each volume.
+fn fullest_pool(config: &GuestConfig, pools: &[PoolFacts]) -> Option<PoolFacts> {
+    let holds = |pool: &&PoolFacts| {
+        config.0.iter().any(|(key, value)| {
+            let disk = ["rootfs", "mp", "scsi", "virtio", "sata", "ide", "efidisk", "tpmstate"]
+                .iter()
+                .any(|kind| key.strip_prefix(kind).is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())));
+            let cdrom = value.split(',').any(|part| part.trim() == "media=cdrom");
+            disk && !cdrom && value.split_once(':').is_some_and(|(storage, _)| storage == pool.name)
+        })
+    };
+    // Compared by the free share, without division: a/b < c/d where a*d < c*b.
+    let fuller = |a: &&PoolFacts, b: &&PoolFacts| {
+        let share = |x: &PoolFacts, y: &PoolFacts| u128::from(x.available) * u128::from(y.total);
+        share(a, b).cmp(&share(b, a))
+    };
+    pools.iter().filter(|pool| pool.total > 0).filter(holds).min_by(fuller).cloned()
 }
 
 /// Names the volumes that a backup would leave out: for a CT mount points that are not marked (bind mounts always), for

@@ -1,5 +1,7 @@
 //! The lab as a program: serves a fleet until it is told to stop, and asks a running one.
 
+#![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

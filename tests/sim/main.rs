@@ -1,0 +1,27 @@
+//! The deterministic simulation: the real engine, machine, journal logic and API client on the lab's world, in virtual time.
+//!
+//! | file | job |
+//! |---|---|
+//! | `scenario` | the named worlds |
+//! | `stage` | what outlives a crash: world, detached jobs, disk, judge |
+//! | `gate` | crash points |
+//! | `disk`, `journal` | the journal in memory, with a durable and a volatile part |
+//! | `transport`, `remote` | the engine's ports on the world |
+//! | `judge` | the invariants |
+//! | `harness` | plays a scenario: crash, replay, resume, to the end |
+//! | `picture` | what is left, to be compared |
+//! | `crash_matrix`, `seeds`, `planted` | the tests |
+
+mod crash_matrix;
+mod disk;
+mod gate;
+mod harness;
+mod journal;
+mod judge;
+mod picture;
+mod planted;
+mod remote;
+mod scenario;
+mod seeds;
+mod stage;
+mod transport;

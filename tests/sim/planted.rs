@@ -1,0 +1,214 @@
+//! Planted bugs: each is something that a later change could really do wrong, and each must be caught, by an invariant or by
+//! the comparison with the run without a crash. They are planted in wrappers of the ports and of the journal, never in the
+//! program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
+use proxmaint::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use proxmaint::inventory::{OsFacts, PackageManager};
+use proxmaint::machine::outcome::Fault;
+use serde_json::json;
+
+use crate::harness::{Plan, Rig, play, play_with};
+use crate::journal::Acknowledges;
+use crate::picture::Difference;
+use crate::scenario::{self, Scenario};
+
+/// Crashes a scenario at each point with something planted; returns what was caught first.
+fn caught(scenario: &Scenario, rig: &dyn Rig) -> String {
+    let calm = play(scenario, &Plan::calm()).unwrap_or_else(|violation| panic!("{violation}"));
+    for point in 1..=calm.points.iter().sum() {
+        match play_with(scenario, &Plan::crashes([point]), rig) {
+            Err(violation) => return violation.what,
+            Ok(ended) if ended.picture != calm.picture => {
+                return Difference(&calm.picture, &ended.picture).to_string();
+            }
+            Ok(_) => {}
+        }
+    }
+    panic!("{}: the planted bug was not caught at any of the points", scenario.name);
+}
+
+fn small() -> Scenario {
+    scenario::answer_lost()
+}
+
+/// The journal acknowledges what is not durable: effects are released too early, and a crash takes their intents.
+struct EarlyAcknowledgement;
+
+impl Rig for EarlyAcknowledgement {
+    fn acknowledges(&self) -> Acknowledges {
+        Acknowledges::AtOnce
+    }
+}
+
+#[test]
+fn a_journal_that_acknowledges_too_early_is_caught() {
+    let what = caught(&scenario::mixed_node(), &EarlyAcknowledgement);
+    assert!(what.contains("acted on before its intent was durable"), "{what}");
+}
+
+/// The disk says that it flushed, and loses the newest records in a power cut.
+struct LyingDisk;
+
+impl Rig for LyingDisk {
+    fn forgets(&self) -> usize {
+        2
+    }
+}
+
+#[test]
+fn a_disk_that_loses_what_it_flushed_is_caught() {
+    let what = caught(&small(), &LyingDisk);
+    assert!(what.contains("what was durable is not there any more"), "{what}");
+}
+
+/// After a crash the first look at a guest's snapshots shows none.
+struct BlindProbe;
+
+struct Blind {
+    inner: Arc<dyn Transport>,
+    looked: AtomicBool,
+}
+
+#[async_trait]
+impl Transport for Blind {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        let answer = self.inner.call(call).await?;
+        let list = call.method == Method::Get && call.path.ends_with("/snapshot");
+        if list && !self.looked.swap(true, Ordering::Relaxed) {
+            return Ok(Answer { body: json!({ "data": [] }), ..answer });
+        }
+        Ok(answer)
+    }
+}
+
+impl Rig for BlindProbe {
+    fn transport(&self, incarnation: usize, honest: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        match incarnation {
+            0 => honest,
+            _ => Arc::new(Blind { inner: honest, looked: AtomicBool::new(false) }),
+        }
+    }
+}
+
+#[test]
+fn a_probe_that_sees_nothing_is_caught() {
+    let what = caught(&scenario::mixed_node(), &BlindProbe);
+    assert!(what.contains("with the crash only: snapshot"), "{what}");
+}
+
+/// After a crash a job that is at work, or has ended, is said not to be there.
+struct ForgetfulJobs;
+
+struct Forgetful(Arc<dyn Remote>);
+
+#[async_trait]
+impl Remote for Forgetful {
+    async fn identity(&self, place: &Place) -> Result<Identity, Fault> {
+        self.0.identity(place).await
+    }
+
+    async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
+        self.0.inspect(place, refresh).await
+    }
+
+    async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
+        self.0.start_job(place, job).await
+    }
+
+    async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault> {
+        match self.0.job(place, name).await? {
+            JobState::Running { .. } | JobState::Finished { .. } if name.ends_with("-r1") => Ok(JobState::Absent),
+            other => Ok(other),
+        }
+    }
+
+    async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
+        self.0.collect_job(place, name).await
+    }
+
+    async fn packages_consistent(&self, _: &Place, _: PackageManager) -> Result<Result<(), String>, Fault> {
+        Ok(Ok(()))
+    }
+}
+
+impl Rig for ForgetfulJobs {
+    fn remote(&self, incarnation: usize, honest: Arc<dyn Remote>) -> Arc<dyn Remote> {
+        match incarnation {
+            0 => honest,
+            _ => Arc::new(Forgetful(honest)),
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_denied_is_caught() {
+    let what = caught(&scenario::long_upgrade(), &ForgetfulJobs);
+    assert!(what.contains("with the crash") || what.contains("upgraded again"), "{what}");
+}
+
+/// Snapshots are said to be there, and nobody makes them.
+struct Phantoms;
+
+struct Phantom(Arc<dyn Transport>);
+
+const PHANTOM: &str = "UPID:pve1:00000AFC:00079C8C:6B036C95:vzsnapshot:101:root@pam!lab:";
+
+#[async_trait]
+impl Transport for Phantom {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        let ok = |data| Answer { status: 200, reason: "OK".to_owned(), body: json!({ "data": data }) };
+        let path = call.segments().join("/");
+        Ok(match call.method {
+            Method::Post if path.ends_with("/snapshot") => ok(json!(PHANTOM)),
+            Method::Get if path.contains(PHANTOM) => ok(json!({ "status": "stopped", "exitstatus": "OK" })),
+            Method::Get if path.ends_with("/snapshot") => {
+                ok(json!([{ "name": format!("pm-{}-r1", scenario::run_id()), "snaptime": 1_795_385_200 }]))
+            }
+            _ => self.0.call(call).await?,
+        })
+    }
+}
+
+impl Rig for Phantoms {
+    fn transport(&self, _: usize, honest: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(Phantom(honest))
+    }
+}
+
+#[test]
+fn a_snapshot_that_nobody_made_is_caught() {
+    let what = caught(&scenario::mixed_node(), &Phantoms);
+    assert!(what.contains("upgraded without a protection"), "{what}");
+}
+
+/// A client that sends a change again when its answer was lost.
+struct Resending;
+
+struct Resend(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for Resend {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        match self.0.call(call).await {
+            Err(TransportFault::Lost(_)) => self.0.call(call).await,
+            answer => answer,
+        }
+    }
+}
+
+impl Rig for Resending {
+    fn transport(&self, _: usize, honest: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(Resend(honest))
+    }
+}
+
+#[test]
+fn a_change_that_is_sent_again_is_caught() {
+    let what = caught(&small(), &Resending);
+    assert!(what.contains("made twice under one key"), "{what}");
+}

@@ -1,0 +1,257 @@
+//! Commands on the world's machines: the engine's port for everything that goes over SSH.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use proxmaint::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use proxmaint::ids::BootId;
+use proxmaint::inventory::{OsFacts, PackageChange, PackageManager};
+use proxmaint::machine::outcome::{Fault, FaultClass};
+use proxmaint::time::Timestamp;
+use proxmaint_lab::faults::CommandFault;
+use proxmaint_lab::ledger::Act;
+use proxmaint_lab::world::{Asker, Kind, Machine, MachineId, Manager, PackageError, Time, World};
+
+use crate::gate::{Gate, Point};
+use crate::scenario::Kill;
+use crate::stage::{JobLook, Stage, Theatre};
+
+/// How long a command is on its way, and its answer.
+const TRAVEL_MS: u64 = 10;
+
+/// How often, and how long after each other, a refresh tries to get the package manager's lock.
+const LOCK_TRIES: u32 = 12;
+const LOCK_PAUSE_MS: u64 = 5_000;
+
+/// Whether a command changes something: what a cut connection means follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    Reads,
+    Changes,
+}
+
+/// Carries commands to a node, its containers and its VMs.
+pub struct SimRemote {
+    theatre: Theatre,
+    gate: Arc<Gate>,
+    node: String,
+    kills: Vec<Kill>,
+}
+
+impl SimRemote {
+    /// Makes the way of one incarnation to a node.
+    pub fn new(theatre: Theatre, gate: Arc<Gate>, node: &str, kills: &[Kill]) -> Self {
+        Self { theatre, gate, node: node.to_owned(), kills: kills.to_vec() }
+    }
+
+    /// Runs a command: finds the machine, lets the act happen, and lets the connection be cut where a fault says so.
+    async fn command<T>(
+        &self,
+        place: &Place,
+        line: &str,
+        nature: Nature,
+        act: impl FnOnce(&mut Stage, Time, &MachineId) -> Result<T, Fault> + Send,
+    ) -> Result<T, Fault>
+    where
+        T: Send,
+    {
+        self.gate.sleep(TRAVEL_MS).await;
+        let fault = self.theatre.on(|stage, _| {
+            let login = login(&stage.world, &self.node, place)?;
+            Ok::<_, Fault>(stage.world.faults.command(&login, line))
+        })?;
+        match fault {
+            Some(CommandFault::CutBefore) => {
+                return Err(Fault::transient(format!("{line}: connection cut before it began")));
+            }
+            Some(CommandFault::Late { ms }) => self.gate.sleep(ms).await,
+            Some(CommandFault::Cut { .. } | CommandFault::CutAtEnd) | None => {}
+        }
+        if nature == Nature::Changes {
+            self.gate.point(Point::BeforeAct).await;
+        }
+        let result = self.theatre.on(|stage, now| {
+            let machine = target(&stage.world, &self.node, place)?;
+            act(stage, now, &machine)
+        });
+        if nature == Nature::Changes {
+            self.gate.point(Point::AfterAct).await;
+        }
+        if let Some(CommandFault::Cut { .. } | CommandFault::CutAtEnd) = fault {
+            self.gate.sleep(TRAVEL_MS).await;
+            let class = match nature {
+                Nature::Reads => FaultClass::Transient,
+                Nature::Changes => FaultClass::Ambiguous,
+            };
+            return Err(Fault::new(class, format!("{line}: connection cut")));
+        }
+        self.gate.sleep(TRAVEL_MS).await;
+        result
+    }
+
+    /// Refreshes the package lists, waiting for the lock as long as the real script does.
+    async fn refresh(&self, place: &Place) -> Result<(), Fault> {
+        for _ in 0..LOCK_TRIES {
+            let begun = self
+                .command(place, "refresh", Nature::Reads, |stage, now, machine| {
+                    match stage.world.refresh_lists(now, machine, &Asker::ssh("root")) {
+                        Ok(ready) => Ok(Some(ready)),
+                        Err(PackageError::Locked(_)) => Ok(None),
+                        Err(error) => Err(Fault::permanent(format!("refreshing package lists: {error}"))),
+                    }
+                })
+                .await?;
+            match begun {
+                Some(ready) => {
+                    self.gate.sleep(ready.saturating_sub(self.theatre.now())).await;
+                    return Ok(());
+                }
+                None => self.gate.sleep(LOCK_PAUSE_MS).await,
+            }
+        }
+        Err(Fault::permanent("refreshing package lists: something else holds the package manager's lock"))
+    }
+}
+
+/// Returns the machine that is logged in to.
+fn login(world: &World, node: &str, place: &Place) -> Result<MachineId, Fault> {
+    match place {
+        Place::Node | Place::Ct(_) => {
+            let id = MachineId::node(node);
+            if world.is_up(&id) { Ok(id) } else { Err(Fault::transient(format!("{node}: no route to host"))) }
+        }
+        Place::Vm(..) => target(world, node, place),
+    }
+}
+
+/// Returns the machine that a command runs on.
+fn target(world: &World, node: &str, place: &Place) -> Result<MachineId, Fault> {
+    match place {
+        Place::Node => Ok(MachineId::node(node)),
+        Place::Ct(vmid) => {
+            let id = world.guest_id(node, vmid.0).filter(|id| world.node_of(id).as_deref() == Some(node));
+            let id = id.ok_or_else(|| Fault::permanent(format!("CT {vmid}: there is no such container on {node}")))?;
+            match world.is_up(&id) {
+                true => Ok(id),
+                false => Err(Fault::permanent(format!("CT {vmid}: the container is not running"))),
+            }
+        }
+        Place::Vm(vmid, address) => {
+            let answers = |id: &MachineId| {
+                let guest = world.guest(id)?;
+                let reached = guest.kind == Kind::Vm
+                    && world.is_up(id)
+                    && !guest.reach.ssh_users.is_empty()
+                    && guest.addresses.contains(address);
+                reached.then(|| id.clone())
+            };
+            let found = world.machines().iter().find_map(answers);
+            found.ok_or_else(|| Fault::transient(format!("VM {vmid} at {address}: no route to host")))
+        }
+    }
+}
+
+fn found<'a>(stage: &'a Stage, machine: &MachineId) -> Result<&'a Machine, Fault> {
+    stage.world.machine(machine).ok_or_else(|| Fault::permanent(format!("{machine} is not there")))
+}
+
+#[async_trait]
+impl Remote for SimRemote {
+    async fn identity(&self, place: &Place) -> Result<Identity, Fault> {
+        let in_ct = matches!(place, Place::Ct(_));
+        self.command(place, "identity", Nature::Reads, |stage, _, id| {
+            let machine = found(stage, id)?;
+            Ok(Identity {
+                hostname: machine.hostname.clone(),
+                boot_id: BootId::new(machine.boot_id.clone()),
+                product_uuid: machine.product_uuid.as_ref().filter(|_| !in_ct).map(|uuid| uuid.to_lowercase()),
+            })
+        })
+        .await
+    }
+
+    async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
+        if refresh {
+            self.refresh(place).await?;
+        }
+        self.command(place, "inspect", Nature::Reads, |stage, _, id| {
+            let epoch = stage.world.epoch_ms;
+            Ok(facts(found(stage, id)?, epoch, matches!(id, MachineId::Node(_))))
+        })
+        .await
+    }
+
+    async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
+        let line = format!("start {}", job.name);
+        let begun = self
+            .command(place, &line, Nature::Changes, |stage, now, machine| {
+                let (begun, number) = stage.jobs.start(&mut stage.world, now, machine, &job.name);
+                let first = stage.world.ledger.count(Act::Upgrade, &machine.short()) == 1;
+                if let (true, Some(number)) = (first, number) {
+                    for kill in self.kills.iter().filter(|kill| machine.is_called(kill.machine)) {
+                        self.theatre.kill_later(machine.clone(), number, kill.after);
+                    }
+                }
+                Ok(begun)
+            })
+            .await?;
+        Ok(if begun { JobStart::Started } else { JobStart::AlreadyThere })
+    }
+
+    async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault> {
+        let look = self
+            .command(place, &format!("look {name}"), Nature::Reads, |stage, _, id| {
+                Ok(stage.jobs.look(&stage.world, id, name))
+            })
+            .await?;
+        Ok(match look {
+            JobLook::Absent => JobState::Absent,
+            JobLook::Running => JobState::Running { log_bytes: 0 },
+            JobLook::Finished(exit) => JobState::Finished { exit, log_tail: Vec::new() },
+            JobLook::Lost => JobState::Lost { log_tail: Vec::new() },
+        })
+    }
+
+    async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
+        self.command(place, &format!("collect {name}"), Nature::Reads, |stage, _, id| {
+            stage.jobs.collect(id, name);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn packages_consistent(&self, place: &Place, _: PackageManager) -> Result<Result<(), String>, Fault> {
+        self.command(place, "audit", Nature::Reads, |stage, _, id| {
+            let packages = &found(stage, id)?.packages;
+            Ok(match (&packages.lock, packages.half_configured.first()) {
+                (Some(holder), _) => Err(format!("its lock is held by {holder:?}")),
+                (None, Some(name)) => Err(format!("{name} is half-configured")),
+                (None, None) => Ok(()),
+            })
+        })
+        .await
+    }
+}
+
+/// Reads a machine as the real script does.
+fn facts(machine: &Machine, epoch_ms: i64, node: bool) -> OsFacts {
+    let packages = &machine.packages;
+    let pending = packages.pending().into_iter();
+    let new_kernel = node && machine.kernel_running != machine.kernel_installed;
+    OsFacts {
+        id: machine.os.id().to_owned(),
+        id_like: Vec::new(),
+        pretty_name: machine.os.pretty_name().to_owned(),
+        manager: Some(match machine.os.manager() {
+            Manager::Apt => PackageManager::Apt,
+            Manager::Apk => PackageManager::Apk,
+        }),
+        pending: pending.map(|c| PackageChange { name: c.name, old: c.old, new: Some(c.new) }).collect(),
+        held: packages.held.iter().cloned().collect(),
+        lists_refreshed: packages.lists_refreshed.map(|ms| Timestamp(epoch_ms + ms)),
+        kernel: machine.kernel_running.clone(),
+        boot_id: BootId::new(machine.boot_id.clone()),
+        reboot_wanted: (new_kernel || !machine.reboot_required.is_empty())
+            .then(|| format!("kernel {} is installed", machine.kernel_installed)),
+    }
+}
