@@ -183,11 +183,6 @@ impl Working {
         Lines(self.stdout.clone())
     }
 
-    /// How many lines there are on standard output so far.
-    pub fn count(&self) -> u64 {
-        self.stdout.0.0.lock().expect("no reader panics").lines.len() as u64
-    }
-
     fn so_far(&self) -> String {
         format!("proxmaint {}\n--- stdout\n{}--- stderr\n{}---", self.args, self.stdout.text(), self.stderr.text())
     }
