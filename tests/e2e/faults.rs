@@ -4,7 +4,21 @@ use proxmaint_lab::faults::{CommandFault, Fault, RequestFault, TaskFault};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::{Storage, StorageState, World, WorldBuilder};
 
-use crate::support::{Site, guest};
+use crate::support::{Site, guest, side_by_side};
+
+/// Each with a fault of its own.
+#[test]
+fn one_fault_each() {
+    side_by_side(&[
+        ("the_answer_to_a_snapshot_is_lost_after_it_was_taken", the_answer_to_a_snapshot_is_lost_after_it_was_taken),
+        ("connections_are_cut_in_the_middle_of_commands", connections_are_cut_in_the_middle_of_commands),
+        ("reads_that_fail_for_a_moment_are_asked_again", reads_that_fail_for_a_moment_are_asked_again),
+        ("a_node_whose_api_is_gone_fails_and_is_not_touched", a_node_whose_api_is_gone_fails_and_is_not_touched),
+        ("a_snapshot_that_fails_is_replaced_by_a_backup", a_snapshot_that_fails_is_replaced_by_a_backup),
+        ("a_guest_that_no_way_protects_is_blocked", a_guest_that_no_way_protects_is_blocked),
+        ("a_snapshot_whose_worker_died_is_looked_for", a_snapshot_whose_worker_died_is_looked_for),
+    ]);
+}
 
 fn edge() -> WorldBuilder {
     World::builder().standalone("edge1").node("edge1", |node| node.pending(1)).ct("edge1", 101, |ct| ct.pending(2)).vm(
@@ -14,7 +28,6 @@ fn edge() -> WorldBuilder {
     )
 }
 
-#[test]
 fn the_answer_to_a_snapshot_is_lost_after_it_was_taken() {
     let lost = Fault::request("POST", "/nodes/*/101/snapshot", RequestFault::Lost);
     let site = Site::new(edge().fault(lost).build());
@@ -29,7 +42,6 @@ fn the_answer_to_a_snapshot_is_lost_after_it_was_taken() {
     site.assert_clean();
 }
 
-#[test]
 fn connections_are_cut_in_the_middle_of_commands() {
     let mut world = edge();
     for n in [2, 5, 9, 13, 17] {
@@ -48,7 +60,6 @@ fn connections_are_cut_in_the_middle_of_commands() {
     assert!(cuts >= 4, "only {cuts} connections were cut");
 }
 
-#[test]
 fn reads_that_fail_for_a_moment_are_asked_again() {
     let mut world = edge();
     for (path, nth) in
@@ -62,7 +73,6 @@ fn reads_that_fail_for_a_moment_are_asked_again() {
     site.assert_clean();
 }
 
-#[test]
 fn a_node_whose_api_is_gone_fails_and_is_not_touched() {
     let down = Fault::request("*", "*", RequestFault::Refuse).times(0);
     let site = Site::new(World::builder().standalone("edge1").ct("edge1", 101, |ct| ct.pending(1)).fault(down).build());
@@ -73,7 +83,6 @@ fn a_node_whose_api_is_gone_fails_and_is_not_touched() {
     site.assert_clean();
 }
 
-#[test]
 fn a_snapshot_that_fails_is_replaced_by_a_backup() {
     let full =
         Fault::task("vzsnapshot", 101, TaskFault::Fail { text: "zfs error: out of space".into(), leave_lock: false });
@@ -85,7 +94,6 @@ fn a_snapshot_that_fails_is_replaced_by_a_backup() {
     assert_eq!(guest(&site.status(&[]), "edge1", 101)["kept"][0]["kind"], "backup");
 }
 
-#[test]
 fn a_guest_that_no_way_protects_is_blocked() {
     let nothing_fits = Storage {
         name: "local".into(),
@@ -112,7 +120,6 @@ fn a_guest_that_no_way_protects_is_blocked() {
     assert_eq!(guest(&site.status(&[]), "edge1", 101)["state"], "blocked");
 }
 
-#[test]
 fn a_snapshot_whose_worker_died_is_looked_for() {
     let died = Fault::task("vzsnapshot", 101, TaskFault::DoneButVanished);
     let site = Site::new(edge().fault(died).build());

@@ -5,7 +5,22 @@ use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::{Durations, World};
 use rustix::process::Signal;
 
-use crate::support::{Site, guest};
+use crate::support::{Site, guest, side_by_side};
+
+/// Each signal at a moment of its own.
+#[test]
+fn signals() {
+    side_by_side(&[
+        ("ctrl_c_leaves_a_hung_upgrade_at_work", ctrl_c_leaves_a_hung_upgrade_at_work),
+        ("sigterm_leaves_a_hung_upgrade_at_work", sigterm_leaves_a_hung_upgrade_at_work),
+        ("an_upgrade_that_was_left_at_work_is_attached_to", an_upgrade_that_was_left_at_work_is_attached_to),
+        ("a_snapshot_that_is_being_made_is_waited_for", a_snapshot_that_is_being_made_is_waited_for),
+        (
+            "the_second_signal_ends_it_at_once_and_the_journal_is_intact",
+            the_second_signal_ends_it_at_once_and_the_journal_is_intact,
+        ),
+    ]);
+}
 
 /// One container to upgrade, and one that has to wait for it.
 fn two() -> World {
@@ -37,17 +52,14 @@ fn hung_upgrade(signal: Signal) {
     site.run(&["journal", "verify"]).expect(0);
 }
 
-#[test]
 fn ctrl_c_leaves_a_hung_upgrade_at_work() {
     hung_upgrade(Signal::INT);
 }
 
-#[test]
 fn sigterm_leaves_a_hung_upgrade_at_work() {
     hung_upgrade(Signal::TERM);
 }
 
-#[test]
 fn an_upgrade_that_was_left_at_work_is_attached_to() {
     let site = Site::new(two());
     one_at_a_time(&site);
@@ -71,7 +83,6 @@ fn slow_snapshots() -> World {
     World::builder().durations(durations).standalone("edge1").ct("edge1", 101, |ct| ct.pending(1)).build()
 }
 
-#[test]
 fn a_snapshot_that_is_being_made_is_waited_for() {
     let site = Site::new(slow_snapshots());
     let working = site.start(&["run"]);
@@ -85,7 +96,6 @@ fn a_snapshot_that_is_being_made_is_waited_for() {
     site.assert_clean();
 }
 
-#[test]
 fn the_second_signal_ends_it_at_once_and_the_journal_is_intact() {
     let site = Site::new(slow_snapshots());
     let working = site.start(&["run", "--output", "json"]);

@@ -7,8 +7,12 @@
 mod cluster;
 mod faults;
 mod held;
+mod identity;
 mod interrupt;
 mod kills;
+mod output;
+mod policy;
 mod run;
+mod secrets;
 mod state;
 mod support;

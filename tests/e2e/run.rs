@@ -160,7 +160,7 @@ fn a_dry_run_touches_nothing_and_says_what_would_be_done() {
         "over SSH to",
     ]);
     site.assert_untouched();
-    assert!(!site.state().exists(), "a dry run keeps no journal");
+    assert!(!site.state().join("journal").exists(), "a dry run keeps no journal");
 
     let json = site.run(&["run", "--dry-run", "--output", "json"]).expect(3);
     let lines = json.events();

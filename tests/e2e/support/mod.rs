@@ -213,6 +213,20 @@ impl Drop for Site {
     }
 }
 
+/// Runs cases at the same time, each in a thread of its name: they wait far more than they work, and the test runner has
+/// only as many threads as there are cores.
+#[track_caller]
+pub fn side_by_side(cases: &[(&str, fn())]) {
+    let failed: Vec<&str> = std::thread::scope(|scope| {
+        let start = |(name, case): &(&str, fn())| {
+            std::thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, *case).expect("a thread")
+        };
+        let started: Vec<_> = cases.iter().map(|case| (case.0, start(case))).collect();
+        started.into_iter().filter_map(|(name, case)| case.join().is_err().then_some(name)).collect()
+    });
+    assert!(failed.is_empty(), "of {} cases these failed (see above): {}", cases.len(), failed.join(", "));
+}
+
 /// Looks again and again until something is so; false where that takes too long.
 pub fn until(mut is: impl FnMut() -> bool) -> bool {
     let began = Instant::now();

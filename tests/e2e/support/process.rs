@@ -1,6 +1,7 @@
 //! The program at work: its output as it comes, signals, and how it ended.
 
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -53,10 +54,26 @@ impl Done {
         self.stdout.lines().map(parse).collect()
     }
 
+    /// The events of `run --output json`, each of which the format's documentation must name.
+    #[track_caller]
+    pub fn documented(&self) -> Vec<Value> {
+        let source =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/observe/json.rs")).expect("the source");
+        let names: Vec<&str> =
+            source.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next()).collect();
+        assert!(names.len() > 10, "{names:?}");
+        let events = self.events();
+        for event in &events {
+            assert_eq!(event["v"], 1, "{event}");
+            assert!(event["event"].as_str().is_some_and(|name| names.contains(&name)), "not documented: {event}");
+        }
+        events
+    }
+
     /// The last event, which is `run-ended` where a run came to its end.
     #[track_caller]
     pub fn ended(&self) -> Value {
-        let last = self.events().pop().unwrap_or_else(|| panic!("no events:\n{self}"));
+        let last = self.documented().pop().unwrap_or_else(|| panic!("no events:\n{self}"));
         assert_eq!(last["event"], "run-ended", "{self}");
         last
     }
@@ -161,23 +178,9 @@ impl Working {
         }
     }
 
-    /// Waits for a line on standard error.
-    #[track_caller]
-    pub fn says(&self, words: &str) -> String {
-        match self.stderr.line(|line| line.contains(words)) {
-            Some(line) => line,
-            None => panic!("{words:?} was never said\n{}", self.so_far()),
-        }
-    }
-
     /// What is on standard output so far, to be looked at again and again.
     pub fn lines(&self) -> Lines {
         Lines(self.stdout.clone())
-    }
-
-    /// How many lines there are on standard output so far.
-    pub fn count(&self) -> u64 {
-        self.stdout.0.0.lock().expect("no reader panics").lines.len() as u64
     }
 
     fn so_far(&self) -> String {
