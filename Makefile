@@ -32,8 +32,9 @@ unit:
 	@set -o pipefail; $(CARGO) test --workspace --locked 2>&1 | tee $(LOG)
 	@awk '/^not run: /{n++; print} END{print n+0 " checks not run"}' $(LOG)
 
-bench: ## Measures the journal, ratios side by side in one run
+bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal
+	$(CARGO) bench --bench scale
 
 deny: ## Checks licences, bans and sources of all dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install cargo-deny)"; exit 1; }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -26,7 +26,8 @@ pub struct ManifestHosts {
 struct Host {
     entry: HostEntry,
     credentials: HostCredentials,
-    ports: OnceLock<Result<Arc<HostPorts>, Fault>>,
+    /// What is connected; `None` before it is needed, and after it was let go.
+    ports: Mutex<Option<Result<Arc<HostPorts>, Fault>>>,
 }
 
 impl ManifestHosts {
@@ -38,7 +39,7 @@ impl ManifestHosts {
     ) -> Self {
         let host = |entry: &HostEntry| {
             let credentials = credentials.host(&entry.id)?.clone();
-            Some((entry.id.clone(), Host { entry: entry.clone(), credentials, ports: OnceLock::new() }))
+            Some((entry.id.clone(), Host { entry: entry.clone(), credentials, ports: Mutex::default() }))
         };
         Self { hosts: entries.into_iter().filter_map(host).collect(), known_hosts }
     }
@@ -50,7 +51,17 @@ impl Hosts for ManifestHosts {
             return Err(Fault::permanent(format!("{host} is not among the hosts of the manifest any more"))
                 .hint("put it back, or leave it out with `proxmaint resolve RUN HOST --skip`"));
         };
-        host.ports.get_or_init(|| connect(host, &self.known_hosts)).clone()
+        let mut ports = host.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.get_or_insert_with(|| connect(host, &self.known_hosts)).clone()
+    }
+
+    fn release(&self, host: &HostId) {
+        let Some(host) = self.hosts.get(host) else { return };
+        // Whoever still works with them keeps them open; the connections end with the last one.
+        let mut ports = host.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*ports, Some(Ok(_))) {
+            *ports = None;
+        }
     }
 }
 

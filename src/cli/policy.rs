@@ -1,6 +1,6 @@
 //! Takes the policy out of the manifest: what the operator wants, apart from how hosts are reached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::ids::{GuestId, HostId};
 use crate::manifest::{HostEntry, Manifest};
@@ -72,9 +72,10 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
 /// Lists, in words, where the manifest's present policy differs from the one that a run was opened with. Hosts that are new
 /// are no difference: they simply join the run.
 pub fn differences(frozen: &RunPolicy, present: &RunPolicy) -> Vec<String> {
+    let present: HashMap<&HostId, &HostPolicy> = present.hosts.iter().map(|new| (&new.host, new)).collect();
     let mut out = Vec::new();
     for old in &frozen.hosts {
-        match present.hosts.iter().find(|new| new.host == old.host) {
+        match present.get(&old.host) {
             Some(new) => out.extend(old.differences(new)),
             None => out.push(format!("{}: is not in the manifest any more", old.host)),
         }

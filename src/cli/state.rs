@@ -1,17 +1,20 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::ids::{HostId, RunId, Step};
-use crate::journal::record::{CloseReason, RunMeta, RunRecord, decode_meta, encode_event, encode_meta, encode_run};
+use crate::journal::record::{
+    CloseReason, RunMeta, RunRecord, Tally, decode_meta, encode_event, encode_meta, encode_run,
+};
 use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
 use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
 use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
+use crate::machine::run::RunState;
 use crate::plan::{OldSnapshot, RunPolicy};
 use crate::time::Timestamp;
 
@@ -158,8 +161,9 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
 /// How long a snapshot is kept after its guest's upgrade was verified: long enough for people to notice what checks do not.
 pub const KEEP_SNAPSHOTS: Duration = Duration::from_secs(24 * 3600);
 
-/// How many runs back snapshots are looked for: two months of nightly runs.
-const MOST_RUNS: usize = 60;
+/// How many of the runs that are old enough are looked at for snapshots: the last one that reached a host is among them unless
+/// the host was out of reach five times running, and each costs as much as reading a run back.
+const MOST_RUNS: usize = 5;
 
 /// Snapshots by the host on which they were taken.
 pub type OldSnapshots = BTreeMap<HostId, Vec<OldSnapshot>>;
@@ -170,7 +174,10 @@ pub type OldSnapshots = BTreeMap<HostId, Vec<OldSnapshot>>;
 /// A journal that can't be read.
 pub fn old_snapshots(store: &Store, manifest: &Path, now: Timestamp) -> Result<OldSnapshots, StateError> {
     let mut found = OldSnapshots::new();
-    for listed in list(store)?.iter().rev().filter(|listed| !listed.archived).take(MOST_RUNS) {
+    let old_enough = |listed: &&Listed| {
+        !listed.archived && listed.meta.as_ref().is_some_and(|meta| now.since(meta.touched_at) > KEEP_SNAPSHOTS)
+    };
+    for listed in list(store)?.iter().rev().filter(old_enough).take(MOST_RUNS) {
         let history = load(store, &listed.run)?;
         if history.is_of(manifest) {
             history.hosts.iter().for_each(|state| {
@@ -202,13 +209,14 @@ pub fn expired_snapshots(state: &HostState, now: Timestamp) -> Vec<OldSnapshot> 
         .collect()
 }
 
-fn meta_of(history: &RunHistory, open: bool, at: Timestamp) -> Vec<u8> {
+fn meta_of(history: &RunHistory, open: bool, at: Timestamp, tally: Option<Tally>) -> Vec<u8> {
     encode_meta(&RunMeta {
         opened_at: history.opened_at,
         touched_at: at,
         hosts: history.policy.hosts.len(),
         open,
         result: history.ended.map(|end| end.result),
+        tally,
     })
 }
 
@@ -225,25 +233,28 @@ pub async fn open_run(
 ) -> Result<(), JournalError> {
     let manifest = Some(manifest.to_string_lossy().into_owned());
     let body = encode_run(&RunRecord::Opened { policy: policy.clone(), manifest });
-    let meta = RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None };
+    let meta =
+        RunMeta { opened_at: at, touched_at: at, hosts: policy.hosts.len(), open: true, result: None, tally: None };
     let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
     let batch = Batch { run: run.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };
     journal.append(batch).await.map(|_| ())
 }
 
-/// Closes a run for good.
+/// Closes a run for good; `settled` is how its hosts stand.
 ///
 /// # Errors
 /// It can't be written.
 pub async fn close_run(
     journal: &SledJournal,
     history: &RunHistory,
+    settled: &RunState,
     reason: CloseReason,
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let body = encode_run(&RunRecord::Closed { reason });
     let entry = Entry { stream: StreamId::Run, at, body, checkpoint: None };
-    let run_meta = Some(meta_of(history, false, at));
+    let tally = Tally { closed: Some(reason), ..Tally::of(settled.parallel_hosts, settled.hosts()) };
+    let run_meta = Some(meta_of(history, false, at, Some(tally)));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }
 
@@ -275,8 +286,10 @@ pub async fn adopt(
         history.hosts.retain(|state| !(removed.contains(state.host()) && nothing_begun(state)));
     }
     let mut changed = history.hosts.len() != before;
+    let places: HashMap<HostId, usize> =
+        history.hosts.iter().enumerate().map(|(place, state)| (state.host().clone(), place)).collect();
     for policy in &present.hosts {
-        let Some(state) = history.hosts.iter_mut().find(|state| *state.host() == policy.host) else {
+        let Some(state) = places.get(&policy.host).and_then(|place| history.hosts.get_mut(*place)) else {
             history.hosts.push(HostState::new(history.id.clone(), policy.clone()));
             changed = true;
             continue;
@@ -298,7 +311,7 @@ pub async fn adopt(
     history.policy.hosts = history.hosts.iter().map(|state| state.policy.clone()).collect();
     let body = encode_run(&RunRecord::Replanned { policy: history.policy.clone() });
     entries.insert(0, Entry { stream: StreamId::Run, at, body, checkpoint: None });
-    let run_meta = Some(meta_of(history, true, at));
+    let run_meta = Some(meta_of(history, true, at, None));
     journal.append(Batch { run: history.id.clone(), entries, run_meta }).await.map(|_| ())
 }
 
@@ -319,6 +332,6 @@ pub async fn record_resolution(
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
-    let run_meta = Some(meta_of(history, true, at));
+    let run_meta = Some(meta_of(history, true, at, None));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }

@@ -3,7 +3,6 @@
 //! While a run is at work it has the store, so what the run itself does not tell (other runs, events) is read from the
 //! journal's segments, which need no lock.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -18,7 +17,7 @@ use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::journal::record::{CloseReason, HostEntry, decode_host};
 use crate::journal::replay::RunHistory;
-use crate::journal::{EventFilter, LoadedRun, OpenRead, StateDir, Store, StreamId, events};
+use crate::journal::{EventFilter, LoadedRun, OpenRead, StateDir, Store, StreamId, events, runs_in_segments};
 use crate::machine::run::RunResult;
 use crate::observe::live::{LiveError, ask_status};
 use crate::observe::project::RunHeader;
@@ -82,9 +81,10 @@ fn stored(dir: &StateDir, store: &Store, args: &StatusArgs) -> Result<String, Fa
     if args.all {
         let lines = listed
             .iter()
-            .map(|run| match run.archived {
-                true => from_segments(dir, &run.run).map(|history| line(&history, None)),
-                false => state::load(store, &run.run).map_err(state_failure).map(|history| line(&history, None)),
+            .map(|run| match (tallied(run), run.archived) {
+                (Some(line), _) => Ok(line),
+                (None, true) => from_segments(dir, &run.run).map(|history| line(&history, None)),
+                (None, false) => state::load(store, &run.run).map_err(state_failure).map(|h| line(&h, None)),
             })
             .collect::<Result<Vec<RunLine>, Failure>>()?;
         return Ok(list(&lines, args));
@@ -166,15 +166,10 @@ pub fn find_run(state_dir: &Path, prefix: &str) -> Result<RunId, Failure> {
     state::find(&runs, prefix).map_err(state_failure)
 }
 
-/// Lists the runs that the segments know, oldest first.
+/// Lists the runs that the segments know, oldest first: by the names of the segments, whatever is in them.
 fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
-    let filter = EventFilter { stream: Some(StreamId::Run), ..EventFilter::default() };
-    let mut found: BTreeMap<RunId, Listed> = BTreeMap::new();
-    for event in events(dir, filter).map_err(journal_failure)? {
-        let run = event.map_err(journal_failure)?.run;
-        found.entry(run.clone()).or_insert(Listed { run, meta: None, archived: false });
-    }
-    Ok(found.into_values().collect())
+    let runs = runs_in_segments(dir).map_err(journal_failure)?;
+    Ok(runs.into_iter().map(|run| Listed { run, meta: None, archived: false }).collect())
 }
 
 /// Folds a run from the journal's segments.
@@ -214,6 +209,20 @@ fn waits_for(history: &RunHistory, state: &crate::machine::host::HostState) -> O
     let cluster = plan.cluster.as_ref()?;
     let holder = history.hosts.iter().find(|other| other.turn.as_ref() == Some(cluster))?;
     (holder.host() != state.host()).then(|| holder.host().clone())
+}
+
+/// Makes a run's line from what the list of runs says of it; `None` where it has to be read.
+fn tallied(listed: &Listed) -> Option<RunLine> {
+    let meta = listed.meta.as_ref()?;
+    let tally = meta.tally.as_ref()?;
+    let standing = match (meta.open, tally.closed) {
+        (_, Some(CloseReason::Expired)) => Standing::Expired,
+        (true, _) => Standing::Interrupted,
+        (false, _) => Standing::Finished,
+    };
+    let (run, opened_at, parallel_hosts) = (listed.run.clone(), meta.opened_at, tally.parallel_hosts);
+    let counts = HostCounts::of(&tally.results);
+    Some(RunLine { header: RunHeader { run, opened_at, parallel_hosts, standing }, result: counts.result(), counts })
 }
 
 fn line(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunLine {

@@ -23,12 +23,13 @@ use super::port::{Clock, Hosts};
 use crate::ids::{HostId, Step};
 use crate::journal::JournalError;
 use crate::journal::record::{
-    RunMeta, RunRecord, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
+    RunMeta, RunRecord, Tally, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
 };
 use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
+use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
 use crate::plan::{HostPlan, OldSnapshot, plan_host, prunable};
@@ -266,6 +267,7 @@ impl Driver<'_> {
             hosts: self.run.order.len(),
             open: !self.run.is_finished(),
             result: end.map(|end| end.result),
+            tally: end.map(|_| Tally::of(self.run.parallel_hosts, self.run.hosts())),
         };
         let entry = Entry { stream: StreamId::Run, at, body: encode_run(&record), checkpoint: None };
         let batch = Batch { run: self.run.id.clone(), entries: vec![entry], run_meta: Some(encode_meta(&meta)) };
@@ -332,6 +334,9 @@ impl Driver<'_> {
             self.tell(&Seen::Host { seq: committed.first.0, at: pending.at, event: &pending.event, state });
         }
         self.tidy_up(&pending);
+        if self.run.host(&pending.host).is_some_and(HostState::is_parked) {
+            self.engine.hosts.release(&pending.host);
+        }
         if self.draining.is_cancelled() {
             // Their intents are durable and they were not begun: the next run looks, and finds nothing.
             return;

@@ -2,7 +2,7 @@
 //!
 //! What is beyond the watermark is left out: it is not acknowledged, and its last line may be half-written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -125,6 +125,16 @@ impl Iterator for Frames {
             }
         }
     }
+}
+
+/// Lists the runs that have acknowledged events, archived ones included, in order of their names. Needs no lock, and reads
+/// no event.
+///
+/// # Errors
+/// As [`events`].
+pub fn runs_in_segments(dir: &StateDir) -> Result<BTreeSet<RunId>> {
+    let Frames { end, names, .. } = Frames::new(dir, EventFilter::default())?;
+    Ok(names.filter(|name| name.first <= end).map(|name| name.run).collect())
 }
 
 /// Lists all segments, archived ones included, each once.

@@ -81,7 +81,7 @@ pub use dir::StateDir;
 pub use error::JournalError;
 pub use export::export;
 pub use frame::FormatVersion;
-pub use history::{EventFilter, Events, events};
+pub use history::{EventFilter, Events, events, runs_in_segments};
 pub use lock::{LockAttempt, LockHolder, Purpose, RunLock};
 pub use recover::{Lost, RecoverReport, recover};
 pub use store::{OpenRead, Store};

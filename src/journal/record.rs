@@ -4,13 +4,19 @@
 //! Facts, plans and outcomes are embedded as the plain data that they are; `fixtures/journals` pins their written form,
 //! so that a change which an old journal would not survive fails a test.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::Resolution;
-use crate::machine::host::HostState;
+use crate::machine::host::{HostResult, HostState};
 use crate::machine::outcome::{Outcome, Probed};
 use crate::machine::run::RunResult;
 use crate::plan::{HostPlan, HostPolicy, RunPolicy};
@@ -28,7 +34,7 @@ struct Versioned<T> {
     body: T,
 }
 
-/// Just the version, read before the rest is looked at.
+/// Just the version, for a body whose rest is not understood.
 #[derive(Deserialize)]
 struct VersionOnly {
     v: u16,
@@ -248,13 +254,43 @@ pub struct RunMeta {
     pub open: bool,
     /// How it stood when its last session ended; `None` while one works, or after one was killed.
     pub result: Option<RunResult>,
+    /// How its hosts stood when its last session ended; `None` while one works, after one was killed, and where something
+    /// happened since: then the run itself has to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
+}
+
+/// How the hosts of a run stood when it was last worked on: what the list of runs says without reading them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// How many hosts were worked on at a time.
+    pub parallel_hosts: u32,
+    /// Why the run was closed unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<CloseReason>,
+    /// How many hosts came out how.
+    pub results: BTreeMap<HostResult, usize>,
+}
+
+impl Tally {
+    /// Counts the hosts of a run.
+    pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
+        let mut results = BTreeMap::new();
+        hosts.for_each(|state| *results.entry(state.result()).or_default() += 1);
+        Self { parallel_hosts, closed: None, results }
+    }
 }
 
 /// The folded state of a host, as it is kept beside the events.
 #[derive(Debug, Serialize, Deserialize)]
-struct CheckpointBody {
-    state: HostState,
+struct CheckpointBody<S> {
+    state: S,
 }
+
+/// The first byte of a compressed checkpoint (raw DEFLATE follows); a plain one begins with its brace.
+const PACKED: u8 = 1;
+/// The most that a checkpoint is unpacked to: as much as a value may have in the journal.
+const MAX_UNPACKED_BYTES: usize = super::batch::MAX_VALUE_BYTES;
 
 fn encode<T: Serialize>(body: T) -> Vec<u8> {
     serde_json::to_vec(&Versioned { v: BODY_VERSION, body })
@@ -262,11 +298,16 @@ fn encode<T: Serialize>(body: T) -> Vec<u8> {
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BodyError> {
-    let VersionOnly { v } = serde_json::from_slice(bytes)?;
-    if v > BODY_VERSION {
-        return Err(BodyError::Newer { found: v });
+    // The version alone is looked for only where the whole can't be read: reading everything twice is what costs.
+    let newer = |v: u16| BodyError::Newer { found: v };
+    match serde_json::from_slice::<Versioned<T>>(bytes) {
+        Ok(read) if read.v <= BODY_VERSION => Ok(read.body),
+        Ok(read) => Err(newer(read.v)),
+        Err(error) => match serde_json::from_slice::<VersionOnly>(bytes) {
+            Ok(VersionOnly { v }) if v > BODY_VERSION => Err(newer(v)),
+            Ok(_) | Err(_) => Err(error.into()),
+        },
     }
-    Ok(serde_json::from_slice::<Versioned<T>>(bytes)?.body)
 }
 
 /// Writes a record of the run.
@@ -300,17 +341,37 @@ pub fn decode_host(bytes: &[u8]) -> Result<HostRecord, BodyError> {
     decode(bytes)
 }
 
-/// Writes a host's checkpoint.
+/// Writes a host's checkpoint, compressed: of all that a run writes, the plans in its checkpoints are the most, and a
+/// fraction of it when the store does not have to carry them as text.
 pub fn encode_checkpoint(state: &HostState) -> Vec<u8> {
-    encode(CheckpointBody { state: state.clone() })
+    let text = encode(CheckpointBody { state });
+    let mut packed = vec![PACKED];
+    let mut writer = DeflateEncoder::new(&mut packed, Compression::fast());
+    let written = writer.write_all(&text).and_then(|()| writer.try_finish());
+    drop(writer);
+    match written {
+        Ok(()) => packed,
+        // A vector takes whatever is written to it; the text itself is a checkpoint as well.
+        Err(_) => text,
+    }
 }
 
-/// Reads a host's checkpoint.
+/// Reads a host's checkpoint, compressed or not.
 ///
 /// # Errors
 /// A body of a newer version, or of none.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<HostState, BodyError> {
-    decode::<CheckpointBody>(bytes).map(|body| body.state)
+    let mut text = Vec::new();
+    let text = match bytes.split_first() {
+        Some((&PACKED, packed)) => {
+            let most = u64::try_from(MAX_UNPACKED_BYTES).unwrap_or(u64::MAX);
+            let read = DeflateDecoder::new(packed).take(most).read_to_end(&mut text);
+            read.map_err(serde_json::Error::io)?;
+            &text
+        }
+        Some(_) | None => bytes,
+    };
+    decode::<CheckpointBody<HostState>>(text).map(|body| body.state)
 }
 
 /// Writes what the list of runs shows.
@@ -328,7 +389,7 @@ pub fn decode_meta(bytes: &[u8]) -> Result<RunMeta, BodyError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::ids::{GuestKind, NodeName};
@@ -357,7 +418,12 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_read_back_as_it_was() {
-        assert_eq!(decode_checkpoint(&encode_checkpoint(&state())).unwrap(), state());
+        let packed = encode_checkpoint(&state());
+        assert_eq!(decode_checkpoint(&packed).unwrap(), state());
+        let plain = encode(CheckpointBody { state: state() });
+        assert_eq!(decode_checkpoint(&plain).unwrap(), state(), "one that was never compressed");
+        assert!(packed.len() < plain.len());
+        assert!(decode_checkpoint(&packed[..packed.len() / 2]).is_err(), "half of one");
     }
 
     #[test]

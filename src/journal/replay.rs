@@ -1,5 +1,6 @@
 //! Folds what was journaled into the state that it left behind. Replaying acts on nothing: effects are dropped.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::batch::{LoadedRun, LoadedStream, Seq, StoredEvent, StreamId};
@@ -8,7 +9,7 @@ use crate::ids::{HostId, RunId};
 use crate::machine::Illegal;
 use crate::machine::host::HostState;
 use crate::machine::run::{RunResult, RunState};
-use crate::plan::RunPolicy;
+use crate::plan::{HostPolicy, RunPolicy};
 use crate::time::Timestamp;
 
 /// A run as its journal tells it.
@@ -93,11 +94,15 @@ pub enum ReplayError {
 pub fn replay(loaded: &LoadedRun) -> Result<RunHistory, ReplayError> {
     let own = loaded.streams.iter().find(|stream| stream.stream == StreamId::Run);
     let mut history = fold_run(loaded, own.map_or(&[], |stream| stream.tail.as_slice()))?;
-    for stream in &loaded.streams {
-        let StreamId::Host(host) = &stream.stream else { continue };
-        let Some(place) = history.hosts.iter_mut().find(|state| state.host() == host) else { continue };
-        *place = fold_host(&loaded.run, host, place.clone(), stream)?;
-        history.touched_at = history.touched_at.max(place.touched.unwrap_or(history.touched_at));
+    let streams = loaded.streams.iter().filter_map(|stream| match &stream.stream {
+        StreamId::Host(host) => Some((host, stream)),
+        StreamId::Run => None,
+    });
+    let streams: HashMap<&HostId, &LoadedStream> = streams.collect();
+    for state in &mut history.hosts {
+        let Some(stream) = streams.get(state.host()) else { continue };
+        fold_host(&loaded.run, state, stream)?;
+        history.touched_at = history.touched_at.max(state.touched.unwrap_or(history.touched_at));
     }
     Ok(history)
 }
@@ -134,16 +139,14 @@ fn fold_run_record(history: &mut RunHistory, record: RunRecord) {
     match record {
         RunRecord::Opened { policy, .. } | RunRecord::Replanned { policy } => {
             let run = history.id.clone();
-            let mut before = std::mem::take(&mut history.hosts);
-            history.hosts = policy
-                .hosts
-                .iter()
-                .map(|host| match before.iter().position(|state| *state.host() == host.host) {
-                    // A host's own stream says when its policy changed, so that its earlier events are folded under the earlier one.
-                    Some(index) => before.swap_remove(index),
-                    None => HostState::new(run.clone(), host.clone()),
-                })
-                .collect();
+            let before = std::mem::take(&mut history.hosts);
+            let mut before: HashMap<HostId, HostState> =
+                before.into_iter().map(|state| (state.host().clone(), state)).collect();
+            // A host's own stream says when its policy changed, so that its earlier events are folded under the earlier one.
+            let kept_or_new = |host: &HostPolicy| {
+                before.remove(&host.host).unwrap_or_else(|| HostState::new(run.clone(), host.clone()))
+            };
+            history.hosts = policy.hosts.iter().map(kept_or_new).collect();
             history.policy = policy;
         }
         RunRecord::Session { pid } => {
@@ -157,16 +160,15 @@ fn fold_run_record(history: &mut RunHistory, record: RunRecord) {
     }
 }
 
-fn fold_host(run: &RunId, host: &HostId, empty: HostState, stream: &LoadedStream) -> Result<HostState, ReplayError> {
-    let mut state = match &stream.checkpoint {
-        Some(checkpoint) => {
-            decode_checkpoint(&checkpoint.bytes).map_err(|source| ReplayError::Body { seq: checkpoint.seq, source })?
-        }
-        None => empty,
-    };
+fn fold_host(run: &RunId, state: &mut HostState, stream: &LoadedStream) -> Result<(), ReplayError> {
+    if let Some(checkpoint) = &stream.checkpoint {
+        let unreadable = |source| ReplayError::Body { seq: checkpoint.seq, source };
+        *state = decode_checkpoint(&checkpoint.bytes).map_err(unreadable)?;
+    }
+    let host = state.host().clone();
     for event in &stream.tail {
         let record = decode_host(&event.body).map_err(|source| ReplayError::Body { seq: event.seq, source })?;
-        match record.into_entry(run, host) {
+        match record.into_entry(run, &host) {
             HostEntry::Event(event_) => {
                 // What follows was intended by records of its own, or was never begun.
                 let _effects =
@@ -175,5 +177,5 @@ fn fold_host(run: &RunId, host: &HostId, empty: HostState, stream: &LoadedStream
             HostEntry::Intent { key, mode } => state.intended(&key, mode, event.at),
         }
     }
-    Ok(state)
+    Ok(())
 }

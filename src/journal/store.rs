@@ -228,9 +228,11 @@ impl Store {
         self.segments.sync()?;
         changes.put_run(run, self.last, false, active.meta.as_deref());
         changes.put_last(self.last, self.chain);
+        let bytes = changes.bytes();
         self.db.apply(changes)?;
         self.db.sync()?;
         self.watermark.write(&Watermark { seq: self.last, chain: self.chain, place: self.place.clone() })?;
+        self.db.wrote(bytes)?;
         self.active = Some(active);
         Ok(committed)
     }

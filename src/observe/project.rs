@@ -1,5 +1,6 @@
 //! Makes a [`RunView`] from the states of a run's hosts: the one place where states become what is shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::view::{
@@ -86,8 +87,23 @@ impl RunView {
 impl HostCounts {
     /// Counts a host of a run that is, or is not, being worked on.
     pub fn add(&mut self, state: &HostState, running: bool) {
-        self.total += 1;
-        let slot = match state.result() {
+        self.put(state.result(), 1);
+        if running && !state.is_parked() {
+            self.active += 1;
+        }
+    }
+
+    /// Makes the counts of a run that is not being worked on.
+    pub fn of(results: &BTreeMap<HostResult, usize>) -> Self {
+        let mut counts = Self::default();
+        for (result, count) in results {
+            counts.put(*result, *count);
+        }
+        counts
+    }
+
+    fn put(&mut self, result: HostResult, count: usize) {
+        let slot = match result {
             HostResult::NothingToDo => &mut self.nothing_to_do,
             HostResult::Succeeded => &mut self.succeeded,
             HostResult::Skipped => &mut self.skipped,
@@ -96,10 +112,8 @@ impl HostCounts {
             HostResult::Held => &mut self.held,
             HostResult::Unfinished => &mut self.unfinished,
         };
-        *slot += 1;
-        if running && !state.is_parked() {
-            self.active += 1;
-        }
+        *slot += count;
+        self.total += count;
     }
 
     /// Returns how the run stands as a whole.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,6 +51,7 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
         })?;
     register_secrets(redactor, &selected, &credentials);
     warn(&manifest, &selected);
+    allow_many_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -73,6 +75,15 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     prepared.work(&runtime)
 }
 
+/// Lets this process have as many descriptors as it may: the usual 1,024 are for programs that use select(), which this
+/// one doesn't, and a host at work with 20 guests takes up to 25 (the API, the node, a connection for each VM).
+fn allow_many_connections() {
+    let allowed = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed }) {
+        tracing::debug!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
 /// Everything that is settled before the state directory is touched.
 struct Prepared<'a> {
     manifest: &'a Manifest,
@@ -93,9 +104,13 @@ impl Prepared<'_> {
             LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
         };
         let store = Store::open(&dir, &lock).map_err(journal_failure)?;
-        let old_snapshots = state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?;
         let resume_within = self.manifest.defaults.resume_within;
         let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
+        // A run that goes on acts at once: what is old is left to the next new one.
+        let old_snapshots = match &choice {
+            Choice::New { .. } => state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?,
+            Choice::Resume(_) => OldSnapshots::new(),
+        };
         let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
         let plan = self.decide(runtime, choice, &present, &old_snapshots)?;
         if plan.declined {

@@ -104,8 +104,8 @@ impl Work<'_> {
         let mut run = RunState::restore(history.id.clone(), self.args.parallel_hosts, history.opened_at, hosts);
         run.restrict_to(&self.only);
         let (_requests, waiting) = mpsc::channel(1);
-        self.engine(Vec::new()).run(run, Session::Settle, waiting).await.map_err(engine_failure)?;
-        state::close_run(&self.journal, &history, reason, SystemClock.now()).await.map_err(journal_failure)
+        let (settled, _) = self.engine(Vec::new()).run(run, Session::Settle, waiting).await.map_err(engine_failure)?;
+        state::close_run(&self.journal, &history, &settled, reason, SystemClock.now()).await.map_err(journal_failure)
     }
 
     async fn work(self, mut run: RunState, session: Session, watchers: Watchers) -> Result<Exit, Failure> {
