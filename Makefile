@@ -3,6 +3,8 @@
 .PHONY: help demo test fmt lint unit check-tools bench deny clean
 
 CARGO ?= cargo
+SHELL := /bin/bash
+LOG = $${CARGO_TARGET_DIR:-target}/test.log
 
 help: ## Lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +27,10 @@ fmt:
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# What a check could not do here it says in a line `not run: ..`; the lines are counted and shown again at the end.
 unit:
-	$(CARGO) test --workspace --locked
+	@set -o pipefail; $(CARGO) test --workspace --locked 2>&1 | tee $(LOG)
+	@awk '/^not run: /{n++; print} END{print n+0 " checks not run"}' $(LOG)
 
 bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal

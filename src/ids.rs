@@ -165,6 +165,8 @@ pub enum Step {
     Discover,
     /// Takes a snapshot of a guest.
     Snapshot,
+    /// Deletes a snapshot that an earlier run made and that is no longer needed.
+    PruneSnapshot,
     /// Backs a guest up with vzdump.
     Backup,
     /// Upgrades a guest's packages.
@@ -182,6 +184,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Discover => "discover",
             Self::Snapshot => "snapshot",
+            Self::PruneSnapshot => "prune-snapshot",
             Self::Backup => "backup",
             Self::UpgradeGuest => "upgrade-guest",
             Self::CheckGuest => "check-guest",
@@ -205,6 +208,9 @@ pub struct StepKey {
 }
 
 impl StepKey {
+    /// What the names of this tool's snapshots begin with.
+    pub const SNAPSHOT_PREFIX: &'static str = "pm-";
+
     /// Returns the name under which a snapshot of this step exists: `pm-<run>-r<round>`, 27 characters and a few digits.
     pub fn snapshot_name(&self) -> SnapshotName {
         SnapshotName::new(format!("pm-{}-r{}", self.run, self.round))

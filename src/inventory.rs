@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName};
+use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::time::Timestamp;
 
 /// Everything that discovery found out about one host.
@@ -131,6 +131,9 @@ pub struct GuestFacts {
     /// The fullest of the storages that hold its disks, where their sizes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolFacts>,
+    /// Its snapshots that bear this tool's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_snapshots: Vec<SnapshotName>,
     /// Volumes that a backup would leave out (mount points without `backup=1`, bind mounts).
     pub not_backed_up: Vec<String>,
     /// Size of its disks in bytes (`maxdisk`), to judge the room that a backup needs.

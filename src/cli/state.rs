@@ -1,19 +1,21 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::ids::{HostId, RunId};
+use crate::ids::{HostId, RunId, Step};
 use crate::journal::record::{
     CloseReason, RunMeta, RunRecord, Tally, decode_meta, encode_event, encode_meta, encode_run,
 };
 use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
+use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
-use crate::machine::host::{HostPhase, HostState};
+use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
+use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
 use crate::machine::run::RunState;
-use crate::plan::RunPolicy;
+use crate::plan::{OldSnapshot, RunPolicy};
 use crate::time::Timestamp;
 
 /// Why a run can't be named or read.
@@ -154,6 +156,57 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
         }
         false => Choice::Resume(history),
     })
+}
+
+/// How long a snapshot is kept after its guest's upgrade was verified: long enough for people to notice what checks do not.
+pub const KEEP_SNAPSHOTS: Duration = Duration::from_secs(24 * 3600);
+
+/// How many of the runs that are old enough are looked at for snapshots: the last one that reached a host is among them unless
+/// the host was out of reach five times running, and each costs as much as reading a run back.
+const MOST_RUNS: usize = 5;
+
+/// Snapshots by the host on which they were taken.
+pub type OldSnapshots = BTreeMap<HostId, Vec<OldSnapshot>>;
+
+/// Finds the snapshots of earlier runs of a manifest that are no longer needed.
+///
+/// # Errors
+/// A journal that can't be read.
+pub fn old_snapshots(store: &Store, manifest: &Path, now: Timestamp) -> Result<OldSnapshots, StateError> {
+    let mut found = OldSnapshots::new();
+    let old_enough = |listed: &&Listed| {
+        !listed.archived && listed.meta.as_ref().is_some_and(|meta| now.since(meta.touched_at) > KEEP_SNAPSHOTS)
+    };
+    for listed in list(store)?.iter().rev().filter(old_enough).take(MOST_RUNS) {
+        let history = load(store, &listed.run)?;
+        if history.is_of(manifest) {
+            history.hosts.iter().for_each(|state| {
+                found.entry(state.host().clone()).or_default().extend(expired_snapshots(state, now));
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Lists the snapshots that a host's run took of guests whose upgrade was verified long enough ago. A guest that failed, or
+/// a host that was not verified, keeps them: they are what it can be brought back from.
+pub fn expired_snapshots(state: &HostState, now: Timestamp) -> Vec<OldSnapshot> {
+    let verified = state.steps.iter().rev().find(|record| record.step == Step::Verify).and_then(|record| record.ended);
+    let due = matches!(state.phase, HostPhase::Done(HostVerdict::Verified(_)))
+        && verified.is_some_and(|at| now.since(at) > KEEP_SNAPSHOTS);
+    if !due {
+        return Vec::new();
+    }
+    let taken = state.steps.iter().filter(|record| record.step == Step::Snapshot && record.state == StepState::Done);
+    taken
+        .filter_map(|record| {
+            let guest = state.guests.get(&record.guest?)?;
+            let upgraded = matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Upgraded { .. }));
+            let attempt = Attempt { step: record.step, round: record.round, mode: Mode::Act };
+            let name = state.key(record.guest, attempt).snapshot_name();
+            upgraded.then(|| OldSnapshot { guest: guest.plan.guest.clone(), name })
+        })
+        .collect()
 }
 
 fn meta_of(history: &RunHistory, open: bool, at: Timestamp, tally: Option<Tally>) -> Vec<u8> {

@@ -164,6 +164,7 @@ fn host_state(host: &HostView, running: bool) -> String {
         HostStanding::Pending => "not begun",
         HostStanding::Discovering => "looking for updates",
         HostStanding::AwaitingTurn => "waiting for its turn",
+        HostStanding::Pruning => "removing old snapshots",
         HostStanding::Snapshotting => "protecting guests",
         HostStanding::UpgradingGuests => "upgrading guests",
         HostStanding::UpgradingHost => "upgrading the node",

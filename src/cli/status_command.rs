@@ -3,7 +3,6 @@
 //! While a run is at work it has the store, so what the run itself does not tell (other runs, events) is read from the
 //! journal's segments, which need no lock.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -18,9 +17,7 @@ use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::journal::record::{CloseReason, HostEntry, decode_host};
 use crate::journal::replay::RunHistory;
-use crate::journal::{
-    EventFilter, LoadedRun, LoadedStream, OpenRead, Seq, StateDir, Store, StreamId, events, runs_in_segments,
-};
+use crate::journal::{EventFilter, LoadedRun, OpenRead, StateDir, Store, StreamId, events, runs_in_segments};
 use crate::machine::run::RunResult;
 use crate::observe::live::{LiveError, ask_status};
 use crate::observe::project::RunHeader;
@@ -177,22 +174,10 @@ fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
 
 /// Folds a run from the journal's segments.
 fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
-    let mut streams: BTreeMap<StreamId, LoadedStream> = BTreeMap::new();
-    let mut last = Seq(0);
     let filter = EventFilter { run: Some(run.clone()), ..EventFilter::default() };
-    for event in events(dir, filter).map_err(journal_failure)? {
-        let event = event.map_err(journal_failure)?;
-        last = event.seq;
-        let stream = streams.entry(event.stream.clone()).or_insert_with(|| LoadedStream {
-            stream: event.stream.clone(),
-            checkpoint: None,
-            tail: Vec::new(),
-            last,
-        });
-        stream.last = event.seq;
-        stream.tail.push(event);
-    }
-    let loaded = LoadedRun { run: run.clone(), last, streams: streams.into_values().collect() };
+    let found =
+        events(dir, filter).map_err(journal_failure)?.collect::<Result<Vec<_>, _>>().map_err(journal_failure)?;
+    let loaded = LoadedRun::from_events(run.clone(), found);
     crate::journal::replay::replay(&loaded)
         .map_err(|source| state_failure(StateError::Replay { run: run.clone(), source }))
 }

@@ -5,7 +5,7 @@
 //! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
 //! the journal's writer makes them durable in groups.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::machine::event::HostEvent;
 use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
-use crate::plan::plan_host;
+use crate::plan::{HostPlan, OldSnapshot, plan_host, prunable};
 use crate::time::Timestamp;
 
 /// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
@@ -54,6 +54,8 @@ pub struct Engine {
     pub observers: Vec<Arc<dyn Observer>>,
     /// The bounds of waits.
     pub limits: Limits,
+    /// Snapshots of earlier runs that are no longer needed, by host: what is still there of them is removed.
+    pub old_snapshots: Arc<BTreeMap<HostId, Vec<OldSnapshot>>>,
 }
 
 /// What a session is about.
@@ -378,7 +380,9 @@ impl Driver<'_> {
             Report::Ended(Outcome::Done(Detail::Discovered(facts))) => {
                 let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
-                let plan = plan_host(&state.policy, &facts, same_node.as_ref());
+                let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
+                let prune = prunable(&state.policy, &facts, old);
+                let plan = HostPlan { prune, ..plan_host(&state.policy, &facts, same_node.as_ref()) };
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
             }
             Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },
@@ -396,7 +400,10 @@ impl Driver<'_> {
     fn tidy_up(&mut self, pending: &Pending) {
         let key = match &pending.event {
             HostEvent::Ended { key, outcome: Outcome::Done(_) | Outcome::AlreadyDone(_) | Outcome::Failed(_) }
-            | HostEvent::Probed { key, found: Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_)) } => key,
+            | HostEvent::Probed {
+                key,
+                found: Probed::Ended(Outcome::Done(_) | Outcome::AlreadyDone(_) | Outcome::Failed(_)),
+            } => key,
             _ => return,
         };
         if !matches!(key.step, Step::UpgradeGuest | Step::UpgradeHost) {

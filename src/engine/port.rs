@@ -71,7 +71,7 @@ pub struct GuestListing {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GuestConfig(pub BTreeMap<String, String>);
 
-/// One snapshot of a guest, `current` left out.
+/// One complete snapshot of a guest: `current` is left out, and so is one that is being made or was never finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotListing {
     /// Its name.

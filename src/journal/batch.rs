@@ -1,5 +1,6 @@
 //! The vocabulary between the journal and those who use it: batches that go in, acknowledgements and events that come out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -214,6 +215,26 @@ pub struct LoadedRun {
     pub last: Seq,
     /// Its streams in order of their text form.
     pub streams: Vec<LoadedStream>,
+}
+
+impl LoadedRun {
+    /// Sorts a run's events, in order of their numbers, into its streams: a run as it is without checkpoints.
+    pub fn from_events(run: RunId, events: impl IntoIterator<Item = StoredEvent>) -> Self {
+        let mut last = Seq::default();
+        let mut streams: BTreeMap<StreamId, LoadedStream> = BTreeMap::new();
+        for event in events {
+            last = event.seq;
+            let stream = streams.entry(event.stream.clone()).or_insert_with(|| LoadedStream {
+                stream: event.stream.clone(),
+                checkpoint: None,
+                tail: Vec::new(),
+                last,
+            });
+            stream.last = event.seq;
+            stream.tail.push(event);
+        }
+        Self { run, last, streams: streams.into_values().collect() }
+    }
 }
 
 /// A line of the list of runs.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Step, StepKey};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Protection;
-use crate::plan::{Baseline, GuestAddr, HostPolicy};
+use crate::plan::{Baseline, GuestAddr, HostPolicy, OldSnapshot};
 
 /// One thing to do: performed only after the intent to do it is durable in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,11 @@ pub enum Action {
         /// Where to.
         storage: String,
     },
+    /// Deletes a snapshot of an earlier run.
+    PruneSnapshot {
+        /// The snapshot and its guest.
+        old: OldSnapshot,
+    },
     /// Upgrades a guest's packages in a detached job named by the key.
     UpgradeGuest {
         /// The guest.
@@ -103,6 +108,7 @@ impl Action {
             Self::Discover { .. } => Step::Discover,
             Self::Snapshot { .. } => Step::Snapshot,
             Self::Backup { .. } => Step::Backup,
+            Self::PruneSnapshot { .. } => Step::PruneSnapshot,
             Self::UpgradeGuest { .. } => Step::UpgradeGuest,
             Self::CheckGuest { .. } => Step::CheckGuest,
             Self::UpgradeHost { .. } => Step::UpgradeHost,
@@ -115,6 +121,6 @@ impl Action {
 pub fn replay(step: Step) -> Replay {
     match step {
         Step::Discover | Step::CheckGuest | Step::Verify => Replay::Safe,
-        Step::Snapshot | Step::Backup | Step::UpgradeGuest | Step::UpgradeHost => Replay::Probe,
+        Step::Snapshot | Step::Backup | Step::PruneSnapshot | Step::UpgradeGuest | Step::UpgradeHost => Replay::Probe,
     }
 }

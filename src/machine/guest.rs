@@ -13,10 +13,6 @@ use crate::ids::Step;
 use crate::inventory::PackageChange;
 use crate::plan::{Decision, GuestPlan, GuestUpgrade, ProtectBy, SkipReason};
 
-/// How many rounds a step gets before it is held for the operator: a step that vanishes three times has a cause that
-/// a fourth try does not mend.
-pub const MAX_ROUNDS: u32 = 3;
-
 /// One attempt at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -333,6 +329,10 @@ impl GuestState {
                 let attempt = at.attempt()?.resumed(true);
                 at.with_attempt(attempt)
             }
+            // It waits for a place again, like those that have not begun.
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) if matches!(*at, Ph::Protecting { .. }) => {
+                Ph::Waiting
+            }
             (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => anew(*at)?,
             (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))
@@ -395,11 +395,7 @@ impl GuestState {
         Some(match found {
             Probed::Ended(outcome) => self.ended(phase, outcome)?,
             Probed::Running => phase.with_attempt(attempt.in_mode(Mode::Attach)),
-            Probed::NotDone if attempt.round < MAX_ROUNDS => anew(phase)?,
-            Probed::NotDone => GuestPhase::Held {
-                at: Box::new(phase),
-                fault: Fault::permanent(format!("{} came to nothing {MAX_ROUNDS} times", attempt.step)),
-            },
+            Probed::NotDone => anew(phase)?,
             Probed::Unclear(fault) => GuestPhase::Held { at: Box::new(phase), fault },
         })
     }

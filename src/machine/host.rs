@@ -1,17 +1,22 @@
 //! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
-use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, MAX_ROUNDS, Resolution};
+use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, VerifyReport};
+pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
 use crate::plan::{HostPlan, HostPolicy, SkipReason};
 use crate::time::Timestamp;
+
+/// How many rounds of a step in a row may leave nothing behind before it is held for the operator: a step that vanishes
+/// three times has a cause that a fourth try does not mend.
+pub const MAX_VAIN_ROUNDS: usize = 3;
 
 /// Where a host stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +33,15 @@ pub enum HostPhase {
     AwaitingTurn {
         /// The plan; made anew when the turn comes after a wait, since guests move.
         plan: Box<HostPlan>,
+    },
+    /// Snapshots of earlier runs are being removed, one after the other.
+    Pruning {
+        /// The plan.
+        plan: Box<HostPlan>,
+        /// Which of the plan's old snapshots it is about.
+        nth: usize,
+        /// The attempt.
+        attempt: Attempt,
     },
     /// Its guests are being protected.
     Snapshotting {
@@ -90,6 +104,7 @@ impl HostPhase {
             Self::Pending => "pending",
             Self::Discovering { .. } => "discovering",
             Self::AwaitingTurn { .. } => "awaiting-turn",
+            Self::Pruning { .. } => "pruning",
             Self::Snapshotting { .. } => "snapshotting",
             Self::UpgradingGuests { .. } => "upgrading-guests",
             Self::UpgradingHost { .. } => "upgrading-host",
@@ -102,16 +117,19 @@ impl HostPhase {
     /// Returns the node's own attempt in flight.
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } => {
-                Some(*attempt)
-            }
+            Self::Discovering { attempt }
+            | Self::Pruning { attempt, .. }
+            | Self::UpgradingHost { attempt, .. }
+            | Self::Verifying { attempt, .. } => Some(*attempt),
             _ => None,
         }
     }
 
     fn with_attempt(mut self, new: Attempt) -> Self {
-        if let Self::Discovering { attempt } | Self::UpgradingHost { attempt, .. } | Self::Verifying { attempt, .. } =
-            &mut self
+        if let Self::Discovering { attempt }
+        | Self::Pruning { attempt, .. }
+        | Self::UpgradingHost { attempt, .. }
+        | Self::Verifying { attempt, .. } = &mut self
         {
             *attempt = new;
         }
@@ -122,6 +140,7 @@ impl HostPhase {
     pub fn plan(&self) -> Option<&HostPlan> {
         match self {
             Self::AwaitingTurn { plan }
+            | Self::Pruning { plan, .. }
             | Self::Snapshotting { plan }
             | Self::UpgradingGuests { plan }
             | Self::UpgradingHost { plan, .. }
@@ -130,55 +149,6 @@ impl HostPhase {
             Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,
         }
     }
-}
-
-/// What is known of one attempt at one step, for status and for resuming.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// The guest, or `None` for the node's own step.
-    pub guest: Option<GuestId>,
-    /// The step.
-    pub step: Step,
-    /// The round.
-    pub round: u32,
-    /// How it stands.
-    pub state: StepState,
-    /// When it was first released to be done.
-    pub began: Option<Timestamp>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// The node's task that does it, once known.
-    pub task: Option<Upid>,
-    /// What went wrong, where something did.
-    pub note: Option<String>,
-}
-
-impl StepRecord {
-    fn is_of(&self, key: &StepKey) -> bool {
-        self.guest == key.target.guest() && self.step == key.step && self.round == key.round
-    }
-}
-
-/// How a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepState {
-    /// It follows from what happened, and no intent to do it is in the journal: it was not begun.
-    Planned,
-    /// The intent is durable: it is being done, or was when the run was interrupted.
-    Working,
-    /// It can't be told yet how it ended; it is being looked at.
-    InDoubt,
-    /// It ended well.
-    Done,
-    /// It was looked at and not begun.
-    Refused,
-    /// It failed.
-    Failed,
-    /// A look showed that it left nothing behind.
-    NotDone,
-    /// The operator decides.
-    Held,
 }
 
 /// A host within a run.
@@ -192,6 +162,9 @@ pub struct HostState {
     pub phase: HostPhase,
     /// Its guests, once known.
     pub guests: BTreeMap<GuestId, GuestState>,
+    /// Guests that were held when the run was gone on with: each is looked at again as soon as there is a place for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub returning: BTreeSet<GuestId>,
     /// The last round of each of the node's own steps.
     pub rounds: Rounds,
     /// Every attempt so far, oldest first.
@@ -234,6 +207,7 @@ impl HostState {
             policy,
             phase: HostPhase::Pending,
             guests: BTreeMap::new(),
+            returning: BTreeSet::new(),
             rounds: Rounds::default(),
             steps: Vec::new(),
             turn: None,
@@ -261,7 +235,8 @@ impl HostState {
             HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
                 HostPhase::AwaitingTurn { plan } => {
                     self.turn.clone_from(&plan.cluster);
-                    self.phase = HostPhase::Snapshotting { plan };
+                    self.phase = self.prune(plan, 0);
+                    self.emit_own(&mut effects);
                 }
                 other => return Err(self.illegal(other, event)),
             },
@@ -325,9 +300,12 @@ impl HostState {
     pub fn is_parked(&self) -> bool {
         match &self.phase {
             HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Held { .. } | HostPhase::Done(_) => true,
-            HostPhase::Discovering { .. } | HostPhase::UpgradingHost { .. } | HostPhase::Verifying { .. } => false,
+            HostPhase::Discovering { .. }
+            | HostPhase::Pruning { .. }
+            | HostPhase::UpgradingHost { .. }
+            | HostPhase::Verifying { .. } => false,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
-                self.guests.values().all(|guest| guest.phase.is_over())
+                self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
         }
     }
@@ -436,6 +414,14 @@ impl HostState {
             (Ph::Discovering { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
                 Ph::Done(HostVerdict::Failed(f.clone()))
             }
+            (Ph::Pruning { plan, nth, attempt }, Outcome::Unknown(_)) if attempt.mode == Mode::Act => {
+                Ph::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Probe) }
+            }
+            // One that could not be removed is left: a later run finds it still there. Nothing else depends on it.
+            (Ph::Pruning { plan, nth, .. }, Outcome::Done(Detail::Pruned) | Outcome::AlreadyDone(Detail::Pruned))
+            | (Ph::Pruning { plan, nth, .. }, Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unknown(_)) => {
+                self.prune(plan, nth + 1)
+            }
             (
                 Ph::UpgradingHost { plan, .. },
                 Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
@@ -483,11 +469,33 @@ impl HostState {
         if !matches!(found, Probed::Running) {
             self.close(key, state, note, at);
         }
-        let Some(guest) = key.target.guest() else { return self.own_probed(found, effects) };
-        self.guest_input(guest, GuestInput::Probed(found.clone()), effects)
+        let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
+        let found = match in_vain {
+            true => Probed::Unclear(Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step))),
+            false => found.clone(),
+        };
+        let Some(guest) = key.target.guest() else { return self.own_probed(&found, effects) };
+        self.guest_input(guest, GuestInput::Probed(found), effects)
+    }
+
+    /// Counts the latest rounds of a step that left nothing behind; one that failed was not in vain in this sense.
+    fn rounds_in_vain(&self, key: &StepKey) -> usize {
+        let same = |record: &&StepRecord| record.guest == key.target.guest() && record.step == key.step;
+        let vain = |record: &&StepRecord| record.state == StepState::NotDone;
+        self.steps.iter().rev().filter(same).take_while(vain).count()
     }
 
     fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if let HostPhase::Pruning { plan, nth, attempt } = &self.phase {
+            let (plan, nth, attempt) = (plan.clone(), *nth, *attempt);
+            self.phase = match found {
+                Probed::Running => HostPhase::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Attach) },
+                Probed::NotDone => HostPhase::Pruning { plan, nth, attempt: attempt.next_round() },
+                Probed::Ended(_) | Probed::Unclear(_) => self.prune(plan, nth + 1),
+            };
+            self.emit_own(effects);
+            return Ok(());
+        }
         let HostPhase::UpgradingHost { plan, attempt } = &self.phase else {
             return Err(Illegal::new("host", self.phase.name(), "probed"));
         };
@@ -499,11 +507,7 @@ impl HostState {
         self.phase = match found {
             Probed::Ended(outcome) => return self.own_ended(outcome, "probed", effects),
             Probed::Running => back.with_attempt(attempt.in_mode(Mode::Attach)),
-            Probed::NotDone if attempt.round < MAX_ROUNDS => back.with_attempt(attempt.next_round()),
-            Probed::NotDone => HostPhase::Held {
-                at: Box::new(back),
-                fault: Fault::permanent(format!("{} came to nothing {MAX_ROUNDS} times", attempt.step)),
-            },
+            Probed::NotDone => back.with_attempt(attempt.next_round()),
             Probed::Unclear(fault) => HostPhase::Held { at: Box::new(back), fault: fault.clone() },
         };
         self.emit_own(effects);
@@ -521,9 +525,13 @@ impl HostState {
             self.phase = phase.with_attempt(attempt.resumed(self.was_intended(None, attempt)));
             self.emit_own(effects);
         }
-        let at_work = matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. });
-        let guests: Vec<GuestId> = if at_work { self.guests.keys().copied().collect() } else { Vec::new() };
-        for guest in guests {
+        if !matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+            return Ok(());
+        }
+        let held = |(id, guest): (&GuestId, &GuestState)| matches!(guest.phase, GuestPhase::Held { .. }).then_some(*id);
+        self.returning = self.guests.iter().filter_map(held).collect();
+        let others: Vec<GuestId> = self.guests.keys().filter(|id| !self.returning.contains(id)).copied().collect();
+        for guest in others {
             let intended = self
                 .guests
                 .get(&guest)
@@ -541,6 +549,7 @@ impl HostState {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Illegal> {
         if let Some(guest) = guest {
+            self.returning.remove(&guest);
             return self.guest_input(guest, GuestInput::Resolve(resolution), effects);
         }
         let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
@@ -575,6 +584,9 @@ impl HostState {
 
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+            self.bring_back(effects)?;
+        }
         if matches!(self.phase, HostPhase::Snapshotting { .. }) {
             self.hand_out(effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
             let protecting = |g: &GuestState| matches!(g.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
@@ -603,14 +615,38 @@ impl HostState {
         Ok(())
     }
 
+    /// Goes on to the `nth` old snapshot, or to the guests where there is none left.
+    fn prune(&self, plan: Box<HostPlan>, nth: usize) -> HostPhase {
+        match nth < plan.prune.len() {
+            true => HostPhase::Pruning { plan, nth, attempt: self.rounds.first(Step::PruneSnapshot) },
+            false => HostPhase::Snapshotting { plan },
+        }
+    }
+
     fn after_guests(&self, plan: Box<HostPlan>) -> HostPhase {
         if plan.upgrade.manager.is_some() && !plan.upgrade.pending.is_empty() {
             return HostPhase::UpgradingHost { plan, attempt: self.rounds.first(Step::UpgradeHost) };
         }
-        if self.steps.iter().all(|record| record.step == Step::Discover) {
+        if self.steps.iter().all(|record| matches!(record.step, Step::Discover | Step::PruneSnapshot)) {
             return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
         }
         HostPhase::Verifying { plan, attempt: self.rounds.first(Step::Verify) }
+    }
+
+    /// Returns how many more guests may be worked on.
+    fn free_places(&self) -> usize {
+        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
+        usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working)
+    }
+
+    /// Looks again at guests that were held while places are free.
+    fn bring_back(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        while self.free_places() > 0
+            && let Some(guest) = self.returning.pop_first()
+        {
+            self.guest_input(guest, GuestInput::Resume { intended: true }, effects)?;
+        }
+        Ok(())
     }
 
     /// Gives inputs to guests in order of vmid while places are free.
@@ -619,8 +655,7 @@ impl HostState {
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestPhase) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
-        let free = usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working);
+        let free = self.free_places();
         let next: Vec<(GuestId, GuestInput)> = self
             .guests
             .iter()
@@ -647,6 +682,10 @@ impl HostState {
     fn emit_own(&mut self, effects: &mut Vec<Effect>) {
         let action = match &self.phase {
             HostPhase::Discovering { .. } => Action::Discover { policy: self.policy.clone() },
+            HostPhase::Pruning { plan, nth, .. } => match plan.prune.get(*nth) {
+                Some(old) => Action::PruneSnapshot { old: old.clone() },
+                None => return,
+            },
             HostPhase::UpgradingHost { plan, .. } => match plan.upgrade.manager {
                 Some(manager) => Action::UpgradeHost { manager },
                 None => return,

@@ -10,6 +10,7 @@ pub mod guest;
 pub mod host;
 pub mod outcome;
 pub mod run;
+pub mod step;
 
 use std::collections::BTreeMap;
 

@@ -107,6 +107,8 @@ pub enum Detail {
     Discovered(Box<HostFacts>),
     /// A protection that exists now.
     Protected(Protection),
+    /// The snapshot is gone.
+    Pruned,
     /// The package manager ended well.
     Upgraded,
     /// A guest was checked after its upgrade.

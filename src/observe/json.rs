@@ -378,7 +378,7 @@ fn of_fault(fault: &Fault) -> Findings<'_> {
 fn findings(detail: &Detail) -> Findings<'_> {
     let none = Findings::default();
     match detail {
-        Detail::Discovered(_) | Detail::Upgraded => none,
+        Detail::Discovered(_) | Detail::Upgraded | Detail::Pruned => none,
         Detail::Protected(Protection::Snapshot { name, .. }) => {
             Findings { protection: Some(Protected { kind: KeptKind::Snapshot, name: name.as_str() }), ..none }
         }

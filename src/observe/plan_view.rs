@@ -10,6 +10,7 @@
 //! | `refused` | why nothing at all may be done there |
 //! | `facts_at` | when it was looked at |
 //! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted` |
+//! | `prune` | snapshots of earlier runs that would be removed: `guest`, `name`; left out where there are none |
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `skip`, `block`), `reason` |
 //! | `guests[].upgrade` | for those that are upgraded: `via` (`pct` or `ssh`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order), `not_covered[]` |
 //! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
@@ -27,7 +28,7 @@ use super::words::{self, count, list, some};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
-use crate::plan::{Decision, GuestPlan, GuestUpgrade, HostPlan, ProtectBy};
+use crate::plan::{Decision, GuestPlan, GuestUpgrade, HostPlan, OldSnapshot, ProtectBy};
 use crate::time::Timestamp;
 
 /// Package lists older than this are remarked upon: the plan may miss what has come since.
@@ -173,6 +174,10 @@ impl Writer<'_> {
         for guest in &plan.guests {
             self.guest(guest);
         }
+        for old in &plan.prune {
+            let label = words::guest(old.guest.kind, old.guest.id, "");
+            self.line(2, &format!("{label}: remove the snapshot {} of an earlier run", clean(old.name.as_str())));
+        }
         self.node(plan);
     }
 
@@ -268,6 +273,9 @@ struct PlanLine<'a> {
     #[serde(with = "when::option")]
     facts_at: Option<Timestamp>,
     node_upgrade: Option<NodeLine<'a>>,
+    /// Snapshots of earlier runs that would be removed.
+    #[serde(skip_serializing_if = "<[OldSnapshot]>::is_empty")]
+    prune: &'a [OldSnapshot],
     guests: Vec<GuestLine<'a>>,
 }
 
@@ -315,6 +323,7 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
             node: Some(&plan.node),
             refused: plan.refusal.as_deref(),
             facts_at: Some(plan.facts_at),
+            prune: &plan.prune,
             node_upgrade: Some(NodeLine {
                 packages: &plan.upgrade.pending,
                 lists_refreshed: plan.upgrade.lists_refreshed,

@@ -186,6 +186,7 @@ pub fn host_standing(phase: &HostPhase) -> HostStanding {
         HostPhase::Pending => HostStanding::Pending,
         HostPhase::Discovering { .. } => HostStanding::Discovering,
         HostPhase::AwaitingTurn { .. } => HostStanding::AwaitingTurn,
+        HostPhase::Pruning { .. } => HostStanding::Pruning,
         HostPhase::Snapshotting { .. } => HostStanding::Snapshotting,
         HostPhase::UpgradingGuests { .. } => HostStanding::UpgradingGuests,
         HostPhase::UpgradingHost { .. } => HostStanding::UpgradingHost,

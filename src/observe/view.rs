@@ -167,6 +167,8 @@ pub enum HostStanding {
     Discovering,
     /// Planned; another node of its cluster comes first.
     AwaitingTurn,
+    /// Snapshots of earlier runs are being removed.
+    Pruning,
     /// Guests are being protected.
     Snapshotting,
     /// Guests are being upgraded.

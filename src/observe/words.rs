@@ -64,6 +64,7 @@ pub fn step(step: Step) -> &'static str {
     match step {
         Step::Discover => "looking for pending updates",
         Step::Snapshot => "snapshot",
+        Step::PruneSnapshot => "removal of an old snapshot",
         Step::Backup => "backup",
         Step::UpgradeGuest => "upgrade",
         Step::CheckGuest => "check after the upgrade",
@@ -194,7 +195,7 @@ fn detail_words(detail: &Detail) -> String {
         None => String::new(),
     };
     match detail {
-        Detail::Discovered(_) | Detail::Upgraded => String::new(),
+        Detail::Discovered(_) | Detail::Upgraded | Detail::Pruned => String::new(),
         Detail::Protected(protection) => format!(": {}", clean(&protection.to_string())),
         Detail::Checked(report) => {
             format!(": {} changed{}", count(report.changes.len(), "package"), reboot(&report.reboot_wanted))

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName};
+use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, SnapshotName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::time::Timestamp;
 
-pub use planner::plan_host;
+pub use planner::{plan_host, prunable};
 
 /// What the operator wants for the whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,10 +97,22 @@ pub struct HostPlan {
     pub facts_at: Timestamp,
     /// Every guest with what is to happen to it, in order of vmid.
     pub guests: Vec<GuestPlan>,
+    /// Snapshots of earlier runs that are no longer needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prune: Vec<OldSnapshot>,
     /// The node's own upgrade.
     pub upgrade: HostUpgrade,
     /// What must be as it was when the work is over.
     pub baseline: Baseline,
+}
+
+/// A snapshot that an earlier run made, known by the journal's word and by nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldSnapshot {
+    /// Its guest, as it was then.
+    pub guest: GuestAddr,
+    /// Its name.
+    pub name: SnapshotName,
 }
 
 /// The node's own upgrade.

@@ -1,7 +1,8 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
 use super::{
-    Baseline, Decision, GuestAddr, GuestPlan, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, ProtectBy, SkipReason,
+    Baseline, Decision, GuestAddr, GuestPlan, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, OldSnapshot, ProtectBy,
+    SkipReason,
 };
 use crate::ids::{GuestKind, HostId};
 use crate::inventory::{GuestFacts, HostFacts, Inside, PoolFacts, Power};
@@ -18,6 +19,7 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
         refusal: refusal(policy, facts, same_node),
         facts_at: facts.seen_at,
         guests: facts.guests.iter().map(|guest| plan_guest(policy, facts, guest)).collect(),
+        prune: Vec::new(),
         upgrade: HostUpgrade {
             manager: facts.os.manager,
             pending: facts.os.pending.clone(),
@@ -35,6 +37,27 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
             boot_id: facts.os.boot_id.clone(),
         },
     }
+}
+
+/// Picks those of the old snapshots that are there still, on the very guest that they were made of. A guest that is not
+/// managed, or that something else works on, keeps what it has.
+pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> Vec<OldSnapshot> {
+    let still_there = |old: &&OldSnapshot| {
+        facts.guests.iter().any(|guest| {
+            guest.id == old.guest.id
+                && guest.kind == old.guest.kind
+                && guest.identity.is_some()
+                && guest.identity == old.guest.identity
+                && guest.lock.is_none()
+                && !policy.unmanaged.contains(&guest.id)
+                && guest.own_snapshots.contains(&old.name)
+        })
+    };
+    let here = |old: &OldSnapshot| OldSnapshot {
+        guest: GuestAddr { node: facts.node.clone(), ..old.guest.clone() },
+        name: old.name.clone(),
+    };
+    old.iter().filter(still_there).map(here).collect()
 }
 
 /// Finds out why a whole host may not be touched.
@@ -171,7 +194,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::ids::{BootId, ClusterId, GuestId, NodeName};
+    use crate::ids::{BootId, ClusterId, GuestId, NodeName, SnapshotName};
     use crate::inventory::{ClusterFacts, OsFacts, PackageChange, PackageManager, StorageFacts, Via};
     use crate::time::Timestamp;
 
@@ -207,6 +230,7 @@ mod tests {
             lock: None,
             can_snapshot: true,
             pool: None,
+            own_snapshots: Vec::new(),
             not_backed_up: Vec::new(),
             disk_bytes: 8 * GIB,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
@@ -321,5 +345,29 @@ mod tests {
         assert!(refusal(&|_| {}, None, &other).contains("says node pve9"));
         let removal = |f: &mut HostFacts| f.os.pending = vec![change("proxmox-ve", None)];
         assert!(refusal(&removal, None, &policy()).contains("would remove proxmox-ve"));
+    }
+
+    #[test]
+    fn only_what_the_journal_knows_is_removed_and_only_from_the_same_guest() {
+        let name = |text: &str| SnapshotName::new(text);
+        let old = |identity: &str, snapshot: &str| OldSnapshot {
+            guest: GuestAddr {
+                node: NodeName::new("elsewhere"),
+                kind: GuestKind::Ct,
+                id: GuestId(101),
+                identity: Some(identity.to_owned()),
+            },
+            name: name(snapshot),
+        };
+        let has = GuestFacts { own_snapshots: vec![name("pm-a-r1"), name("pm-b-r1")], ..guest(GuestKind::Ct) };
+        let known = [old("x", "pm-a-r1"), old("x", "pm-gone-r1"), old("another", "pm-b-r1")];
+        let found = prunable(&policy(), &facts(has.clone()), &known);
+        let names: Vec<&str> = found.iter().map(|old| old.name.as_str()).collect();
+        assert_eq!(names, ["pm-a-r1"]);
+        assert_eq!(found[0].guest.node, NodeName::new("pve1"), "it is removed where the guest is now");
+        let locked = GuestFacts { lock: Some("backup".to_owned()), ..has.clone() };
+        assert!(prunable(&policy(), &facts(locked), &known).is_empty());
+        let unmanaged = HostPolicy { unmanaged: BTreeSet::from([GuestId(101)]), ..policy() };
+        assert!(prunable(&unmanaged, &facts(has), &known).is_empty());
     }
 }

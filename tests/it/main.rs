@@ -3,4 +3,5 @@
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
 mod architecture;
+mod journals;
 mod tables;

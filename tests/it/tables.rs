@@ -180,6 +180,7 @@ fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
         refusal: None,
         facts_at: NOW,
         guests,
+        prune: vec![],
         upgrade: HostUpgrade {
             manager: Some(PackageManager::Apt),
             pending: if pending { vec![change()] } else { vec![] },

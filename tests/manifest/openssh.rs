@@ -1,6 +1,7 @@
 //! The arguments of `ssh` against OpenSSH itself, where it is installed: `ssh -G` prints what it made of them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -26,7 +27,8 @@ fn is_installed() -> bool {
 #[test]
 fn arguments_mean_what_openssh_takes_them_for() {
     if !is_installed() {
-        println!("not run: there is no ssh on this machine to compare with");
+        writeln!(std::io::stderr(), "not run: there is no ssh on this machine to compare with")
+            .expect("stderr is open");
         return;
     }
     // Files that exist: OpenSSH leaves others out of what it prints for -i.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -51,12 +52,13 @@ const COUNT: usize = 218;
 
 /// Says that no recording was compared.
 pub fn not_run() {
-    println!("not run: {COUNT} recordings (../shared absent)");
+    writeln!(std::io::stderr(), "not run: {COUNT} recordings (../shared absent)").expect("stderr is open");
 }
 
 /// Says that nothing was held against the official schema.
 pub fn schema_not_run(what: &str) {
-    println!("not run: {what} against the official schema (../shared absent)");
+    writeln!(std::io::stderr(), "not run: {what} against the official schema (../shared absent)")
+        .expect("stderr is open");
 }
 
 /// Reads all recordings of the API, by name; `None` where they are not there.

@@ -1,6 +1,7 @@
 //! Detached jobs, with nothing going wrong but what a test makes go wrong.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use futures_util::future::join_all;
@@ -207,7 +208,8 @@ async fn an_unsafe_directory_is_refused() {
             fs::create_dir_all(world.path(part)).expect("a directory");
             match std::os::unix::fs::chown(world.path(part), Some(65534), None) {
                 Ok(()) => refused(&world, "belongs to uid 65534").await,
-                Err(error) => println!("not run: a base directory of another user ({error})"),
+                Err(error) => writeln!(std::io::stderr(), "not run: a base directory of another user ({error})")
+                    .expect("stderr is open"),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What is found out about a machine and its packages.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use proxmaint::engine::port::{Place, Remote};
@@ -229,7 +230,8 @@ async fn what_a_real_node_said_is_understood() {
     let read = |name: &str| fs::read_to_string(recordings.join(name)).ok().map(|text| recorded(&text));
     let all = ["os-release-host.txt", "apt-simulate.txt", "pct-exec-stopped.txt", "pct-exec-unknown.txt"].map(read);
     let [Some(release), Some(simulated), Some(stopped), Some(unknown)] = all else {
-        println!("not run: the recordings of a real node are not beside the project");
+        writeln!(std::io::stderr(), "not run: the recordings of a real node's commands (../shared absent)")
+            .expect("stderr is open");
         return;
     };
     let world = World::new(&shells()[0]);

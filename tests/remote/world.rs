@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,7 +52,10 @@ pub fn shells() -> Vec<Shell> {
         .find(|path| path.is_file());
     match busybox {
         Some(path) => shells.push(Shell { command: format!("{} sh", path.display()), busybox: Some(path) }),
-        None => println!("not run with busybox sh: busybox is not installed"),
+        None => {
+            writeln!(std::io::stderr(), "not run: the detached protocol with busybox sh (busybox is not installed)")
+                .expect("stderr is open")
+        }
     }
     shells
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Finished, Plan, play};
+use crate::harness::{Finished, NEVER, Plan, play};
 use crate::picture::Difference;
 use crate::scenario::{self, Scenario};
 
@@ -19,13 +19,23 @@ fn calm(scenario: &Scenario, verdicts: &[(&str, &str)]) -> Finished {
     calm
 }
 
+/// Returns the crashes that hit each point of each session of a calm run.
+fn every_point(calm: &Finished) -> impl Iterator<Item = Vec<u64>> {
+    let sessions = calm.points.iter().enumerate();
+    sessions.flat_map(|(session, points)| {
+        (1..=*points).map(move |point| {
+            let mut crashes = vec![NEVER; session];
+            crashes.push(point);
+            crashes
+        })
+    })
+}
+
 /// Crashes a scenario at each point of its calm run; `further` says where the incarnations after that crash.
 fn crash_everywhere(scenario: &Scenario, verdicts: &[(&str, &str)], further: impl Fn(u64) -> Vec<u64>) {
     let calm = calm(scenario, verdicts);
-    let points: u64 = calm.points.iter().sum();
-    for point in 1..=points {
-        let mut crashes = vec![point];
-        crashes.extend(further(point));
+    for mut crashes in every_point(&calm) {
+        crashes.extend(further(crashes.last().copied().unwrap_or_default()));
         let plan = Plan::crashes(crashes);
         let ended = play(scenario, &plan).unwrap_or_else(|violation| panic!("{violation}"));
         assert!(
@@ -90,6 +100,13 @@ fn an_upgrade_that_fails_gets_a_new_round() {
 }
 
 #[test]
+fn an_upgrade_that_fails_twice_may_be_interrupted_the_third_time() {
+    let scenario = scenario::node_fails_twice();
+    calm(&Scenario { sessions: 2, ..scenario.clone() }, &[("pve1", "failed")]);
+    crash_everywhere(&scenario, &[("pve1", "verified")], once);
+}
+
+#[test]
 fn an_upgrade_that_outlives_crash_after_crash() {
     crash_everywhere(&scenario::long_upgrade(), &[("pve1/101", "upgraded")], again_and_again);
 }
@@ -112,11 +129,22 @@ fn an_answer_lost_after_a_snapshot_was_begun() {
 }
 
 #[test]
+fn snapshots_of_an_earlier_run_are_removed() {
+    let scenario = scenario::old_snapshots();
+    let calm = calm(&scenario, &[("pve1", "verified"), ("pve1/101", "upgraded"), ("pve1/201", "skipped")]);
+    let deleted = |vmid: &str| calm.world.ledger.count(proxmaint_lab::ledger::Act::SnapshotDelete, vmid);
+    assert_eq!((deleted("101"), deleted("102"), deleted("201")), (1, 1, 1));
+    let left = |vmid| calm.world.guest_of("pve1", vmid).expect("the guest is there").snapshots.len();
+    assert_eq!((left(101), left(102), left(201)), (1, 1, 0), "a new one, one that could not be removed, none");
+    crash_everywhere(&scenario, &[("pve1", "verified")], once);
+}
+
+#[test]
 fn a_crash_that_is_noticed_hours_later() {
     let scenario = scenario::mixed_node();
     let calm = play(&scenario, &Plan::calm()).unwrap_or_else(|violation| panic!("{violation}"));
-    for point in 1..=calm.points.iter().sum() {
-        let plan = Plan { downtime: Duration::from_secs(3 * 3600), ..Plan::crashes([point]) };
+    for crashes in every_point(&calm) {
+        let plan = Plan { downtime: Duration::from_secs(3 * 3600), ..Plan::crashes(crashes) };
         let ended = play(&scenario, &plan).unwrap_or_else(|violation| panic!("{violation}"));
         let (before, after) = (calm.picture.clone().without_protections(), ended.picture.without_protections());
         assert!(before == after, "crashed at {:?}:\n{}", ended.crashed, Difference(&before, &after));

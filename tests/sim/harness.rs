@@ -18,6 +18,7 @@ use proxmaint::journal::{Batch, Entry, StreamId};
 use proxmaint::machine::host::HostState;
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunState;
+use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use tokio::sync::mpsc;
 
@@ -48,10 +49,13 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(30),
 };
 
+/// No crash point has this number.
+pub const NEVER: u64 = 0;
+
 /// When and how proxmaint is made to crash.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The crash point of each incarnation; later ones end by themselves.
+    /// The crash point of each incarnation, or [`NEVER`]; later ones end by themselves.
     pub crashes: Vec<u64>,
     /// How long it stays down after a crash.
     pub downtime: Duration,
@@ -127,6 +131,8 @@ pub struct Finished {
     pub picture: Picture,
     /// The world itself.
     pub world: World,
+    /// The run.
+    pub run: RunState,
     /// Points that each incarnation passed.
     pub points: Vec<u64>,
     /// Where the incarnations crashed.
@@ -276,6 +282,7 @@ impl<'a> Play<'a> {
             clock: Arc::new(self.theatre.clone()) as Arc<dyn Clock>,
             observers: vec![Arc::new(Watcher(self.theatre.clone()))],
             limits: LIMITS,
+            old_snapshots: Arc::new(self.scenario.old_snapshots()),
         }
     }
 
@@ -296,12 +303,14 @@ impl<'a> Play<'a> {
 
     fn finish(self, run: RunState) -> Result<Finished, Violation> {
         let world = self.theatre.on(|stage, _| stage.world.clone());
-        if let Some(entry) = world.ledger.repeated().first() {
+        // A removal that failed may be tried again: what is gone can't be removed twice.
+        let repeated = world.ledger.repeated();
+        if let Some(entry) = repeated.iter().find(|entry| entry.act != Act::SnapshotDelete) {
             return Err(self.violation(format!("an act was made twice: {entry}")));
         }
         let picture = Picture::of(&world, &run);
         let Self { points, crashed, .. } = self;
-        Ok(Finished { picture, world, points, crashed })
+        Ok(Finished { picture, world, run, points, crashed })
     }
 
     fn violation(&self, what: impl Into<String>) -> Violation {

@@ -51,7 +51,8 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         Step::Snapshot => Some((Act::SnapshotCreate, key.snapshot_name().to_string())),
         Step::Backup => Some((Act::Backup, key.backup_note())),
         Step::UpgradeGuest | Step::UpgradeHost => Some((Act::Upgrade, key.job_name())),
-        Step::Discover | Step::CheckGuest | Step::Verify => None,
+        // What it removes bears the name of another run's step: see `Judge::pruned`.
+        Step::PruneSnapshot | Step::Discover | Step::CheckGuest | Step::Verify => None,
     }
 }
 
@@ -137,8 +138,14 @@ impl Judge {
 
     /// An intent to do something became durable.
     fn intent(&mut self, host: &HostId, key: StepKey) -> Result<(), String> {
-        let Some((act, name)) = trace(&key) else { return Ok(()) };
-        if let Some(twice) = self.intents.insert((act, machine(&key), name), key.clone()) {
+        let seen = match key.step {
+            Step::PruneSnapshot => Some(self.pruned(host)?),
+            _ => trace(&key).map(|(act, name)| (act, machine(&key), name)),
+        };
+        let Some(seen) = seen else { return Ok(()) };
+        // A removal may be tried again under a next round: what is gone can't be removed twice.
+        if let Some(twice) = self.intents.insert(seen, key.clone()).filter(|before| before.step != Step::PruneSnapshot)
+        {
             return Err(format!("a second intent to act under the key {twice}"));
         }
         let state = &self.shadow[host];
@@ -153,6 +160,15 @@ impl Judge {
         Ok(())
     }
 
+    /// Returns what the world will see of the removal that a host is at.
+    fn pruned(&self, host: &HostId) -> Result<(Act, String, String), String> {
+        let HostPhase::Pruning { plan, nth, .. } = &self.shadow[host].phase else {
+            return Err(format!("{host} intends to remove a snapshot and is not at that"));
+        };
+        let old = plan.prune.get(*nth).ok_or("an old snapshot that the plan does not have")?;
+        Ok((Act::SnapshotDelete, old.guest.id.to_string(), old.name.to_string()))
+    }
+
     fn hosts_within_bounds(&self, changed: &HostId) -> Result<(), String> {
         let active: Vec<&HostId> =
             self.shadow.iter().filter(|(_, state)| !state.is_parked()).map(|(host, _)| host).collect();
@@ -161,7 +177,8 @@ impl Judge {
         }
         let changing = |state: &HostState| {
             let phase = match &state.phase {
-                HostPhase::Snapshotting { .. }
+                HostPhase::Pruning { .. }
+                | HostPhase::Snapshotting { .. }
                 | HostPhase::UpgradingGuests { .. }
                 | HostPhase::UpgradingHost { .. }
                 | HostPhase::Verifying { .. }
@@ -200,7 +217,7 @@ impl Judge {
         }
         match entry.act {
             Act::RefreshLists => return Ok(()),
-            Act::SnapshotCreate | Act::Backup | Act::Upgrade => {}
+            Act::SnapshotCreate | Act::Backup | Act::Upgrade | Act::SnapshotDelete => {}
             other => return Err(format!("an act that no step makes: {other:?}")),
         }
         let key = entry.key.clone().ok_or("an unsafe act without a key")?;
@@ -212,7 +229,9 @@ impl Judge {
                 self.protected(world, entry, step)?;
             }
         }
-        if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key)) {
+        // A removal that failed may be tried again: its intent has a new round, and what is gone can't be removed twice.
+        let again = !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key));
+        if again && entry.act != Act::SnapshotDelete {
             return Err("an unsafe act was made twice under one key".to_owned());
         }
         Ok(())

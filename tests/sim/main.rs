@@ -22,5 +22,6 @@ mod picture;
 mod planted;
 mod remote;
 mod scenario;
+mod seeds;
 mod stage;
 mod transport;

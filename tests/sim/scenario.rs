@@ -1,11 +1,14 @@
 //! Named scenarios: each a world, what the operator wants of it, and what goes wrong.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxmaint::ids::{HostId, RunId};
-use proxmaint::plan::{HostPolicy, RunPolicy};
+use proxmaint::engine::perform::identity_of;
+use proxmaint::engine::port::GuestConfig;
+use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
+use proxmaint::plan::{GuestAddr, HostPolicy, OldSnapshot, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{Durations, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Asker, Durations, Os, World, WorldBuilder};
 
 /// A scenario.
 #[derive(Clone)]
@@ -22,6 +25,8 @@ pub struct Scenario {
     pub sessions: u32,
     /// Jobs that are killed.
     pub kills: Vec<Kill>,
+    /// Guests that have a snapshot of an earlier run, which is no longer needed.
+    pub old: Vec<(&'static str, u32)>,
 }
 
 /// The first upgrade of a machine is killed.
@@ -33,6 +38,9 @@ pub struct Kill {
     pub after: Duration,
 }
 
+/// The name of each old snapshot.
+const OLD_SNAPSHOT: &str = "pm-20261102-010000-efgh-r1";
+
 /// The name of every simulated run.
 pub fn run_id() -> RunId {
     RunId::new("20261122-220640-abcd")
@@ -42,7 +50,7 @@ impl Scenario {
     /// Makes a scenario in which nothing is at work in parallel, and `run` is called once.
     pub fn new(name: &'static str, world: WorldBuilder) -> Self {
         let world = world.durations(Durations::real()).build();
-        Self { name, world, parallel_hosts: 1, max_parallel: 1, sessions: 1, kills: Vec::new() }
+        Self { name, world, parallel_hosts: 1, max_parallel: 1, sessions: 1, kills: Vec::new(), old: Vec::new() }
     }
 
     /// Sets how many hosts, and how many guests of each, are worked on at a time.
@@ -64,6 +72,38 @@ impl Scenario {
     pub fn kill(mut self, machine: &'static str, after: Duration) -> Self {
         self.kills.push(Kill { machine, after });
         self
+    }
+
+    /// Gives a guest a snapshot of an earlier run.
+    #[must_use]
+    pub fn old_snapshot(mut self, node: &'static str, vmid: u32) -> Self {
+        let id = self.world.guest_id(node, vmid).expect("the guest is there");
+        self.world.create_snapshot(0, &id, OLD_SNAPSHOT, "earlier", &Asker::root()).expect("it is begun");
+        self.world.settle();
+        // Whoever took it, it was not in this simulation.
+        self.world.ledger = Default::default();
+        self.old.push((node, vmid));
+        self
+    }
+
+    /// Returns what the journal knows of earlier runs' snapshots, and of one that is gone already.
+    pub fn old_snapshots(&self) -> BTreeMap<HostId, Vec<OldSnapshot>> {
+        let mut all: BTreeMap<HostId, Vec<OldSnapshot>> = BTreeMap::new();
+        for (node, vmid) in &self.old {
+            let guest = self.world.guest_of(node, *vmid).expect("the guest is there");
+            let kind = if guest.config.contains_key("rootfs") { GuestKind::Ct } else { GuestKind::Vm };
+            let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let config = guest.config.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+            let guest = GuestAddr {
+                node: NodeName::new(*node),
+                kind,
+                id: GuestId(*vmid),
+                identity: identity_of(kind, &GuestConfig(config)),
+            };
+            let old = |name: &str| OldSnapshot { guest: guest.clone(), name: SnapshotName::new(name) };
+            all.entry(HostId::new(*node)).or_default().extend([old(OLD_SNAPSHOT), old("pm-20261101-000000-gone-r1")]);
+        }
+        all
     }
 
     /// Returns what the operator wants: every node, each under its own name.
@@ -141,6 +181,15 @@ pub fn upgrade_fails_once() -> Scenario {
     Scenario::new("an upgrade that fails once", world).parallel(1, 2).sessions(2)
 }
 
+/// A node whose upgrade fails twice.
+pub fn node_fails_twice() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(2))
+        .fault(Fault::upgrade("pve1", UpgradeFault::Exit { code: 100 }).times(2));
+    Scenario::new("a node that fails twice", world).sessions(3)
+}
+
 /// An upgrade that takes longer than several crashes.
 pub fn long_upgrade() -> Scenario {
     let world = World::builder()
@@ -184,4 +233,17 @@ pub fn answer_lost() -> Scenario {
         .fault(Fault::request("POST", "/nodes/*/lxc/101/snapshot", RequestFault::Lost))
         .fault(Fault::request("POST", "/nodes/*/qemu/201/snapshot", RequestFault::Lost));
     Scenario::new("a lost answer", world).parallel(1, 2)
+}
+
+/// Guests with snapshots of an earlier run, one of which can't be removed.
+pub fn old_snapshots() -> Scenario {
+    let busy = TaskFault::Fail { text: "can't delete snapshot: dataset is busy".to_owned(), leave_lock: false };
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct)
+        .vm("pve1", 201, |vm| vm)
+        .fault(Fault::task("vzdelsnapshot", 102, busy).times(0));
+    let scenario = Scenario::new("old snapshots", world).parallel(1, 2);
+    scenario.old_snapshot("pve1", 101).old_snapshot("pve1", 102).old_snapshot("pve1", 201)
 }

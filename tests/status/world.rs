@@ -46,6 +46,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
         lock: None,
         can_snapshot: true,
         pool: None,
+        own_snapshots: Vec::new(),
         not_backed_up: Vec::new(),
         disk_bytes: 8 << 30,
         inside,

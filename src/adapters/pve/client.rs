@@ -169,7 +169,9 @@ impl<T: Transport> Pve for Client<T> {
     async fn snapshots(&self, guest: &GuestRef) -> Result<Vec<SnapshotListing>, Fault> {
         let call = guest_call(Method::Get, guest, &["snapshot"])?;
         let list = self.list(&call).await?;
-        let mut snapshots = entries(&call, &list, |entry| {
+        // It is listed as soon as it is begun. One whose worker died stays so for good, and nothing can be brought back from it.
+        let unfinished = |entry: &&Value| Fields::of(entry).is_some_and(|e| e.non_empty("snapstate").is_some());
+        let mut snapshots = entries(&call, list.iter().filter(|entry| !unfinished(entry)), |entry| {
             Some(SnapshotListing {
                 name: SnapshotName::new(entry.non_empty("name")?),
                 taken: entry.seconds("snaptime").map(Timestamp::from_secs),

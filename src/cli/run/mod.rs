@@ -17,12 +17,12 @@ use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::policy::{Selection, differences, run_policy};
-use super::state::{self, Choice, StateError};
+use super::state::{self, Choice, OldSnapshots, StateError};
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::journal::replay::RunHistory;
-use crate::journal::{JournalError, LockAttempt, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::journal::{JournalError, LockAttempt, OpenRead, Purpose, RunLock, SledJournal, StateDir, Store};
 use crate::manifest::{ApiTrust, Credentials, HostEntry, Manifest};
 use crate::observe::log::Redactor;
 use crate::observe::style::Paint;
@@ -62,7 +62,8 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
     if !planned.is_empty() {
         let policy = run_policy(planned.iter().copied(), args.parallel_hosts);
-        let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy))) else {
+        let old = known_snapshots(places, &manifest)?;
+        let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old))) else {
             return Ok(interrupted_before_anything());
         };
         let exit = preview.print(args, &SystemClock);
@@ -105,8 +106,13 @@ impl Prepared<'_> {
         let store = Store::open(&dir, &lock).map_err(journal_failure)?;
         let resume_within = self.manifest.defaults.resume_within;
         let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
+        // A run that goes on acts at once: what is old is left to the next new one.
+        let old_snapshots = match &choice {
+            Choice::New { .. } => state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?,
+            Choice::Resume(_) => OldSnapshots::new(),
+        };
         let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
-        let plan = self.decide(runtime, choice, &present)?;
+        let plan = self.decide(runtime, choice, &present, &old_snapshots)?;
         if plan.declined {
             eprintln!("nothing was changed");
             return Ok(Exit::Clean);
@@ -126,6 +132,7 @@ impl Prepared<'_> {
             args: self.args,
             only: self.only(),
             manifest: &self.manifest.path,
+            old_snapshots: Arc::new(old_snapshots),
         };
         let exit = runtime.block_on(work.carry_out(plan, &present));
         // Writes what is left and reports a failure of the journal that nobody has been told of.
@@ -157,19 +164,20 @@ impl Prepared<'_> {
         runtime: &tokio::runtime::Runtime,
         choice: Choice,
         present: &RunPolicy,
+        old: &OldSnapshots,
     ) -> Result<Decided, Failure> {
         let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && self.args.output == Output::Human;
         match choice {
             Choice::New { close } => {
                 let mut decided = Decided { close, ..Decided::default() };
                 if may_ask && !self.args.yes {
-                    let look = preview::look(self.hosts.clone(), present);
+                    let look = preview::look(self.hosts.clone(), present, old);
                     let Some(preview) = runtime.block_on(unless_interrupted(look)) else {
                         interrupted_before_anything();
                         return Ok(Decided::declined());
                     };
                     preview.print_plan(self.args.verbose, &SystemClock);
-                    decided.declined = !ask::confirm(&preview.question())?;
+                    decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)
             }
@@ -202,6 +210,19 @@ impl Prepared<'_> {
             parallel_hosts: self.args.parallel_hosts,
             hosts: history.hosts.iter().map(|state| state.policy.clone()).filter(|p| concerns(&p.host)).collect(),
         }
+    }
+}
+
+/// Reads which snapshots of earlier runs are no longer needed, for a dry run: it changes nothing, and does without where
+/// there is no journal or another run has it.
+fn known_snapshots(places: &Places, manifest: &Manifest) -> Result<OldSnapshots, Failure> {
+    let now = SystemClock.now();
+    let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
+        return Ok(OldSnapshots::new());
+    };
+    match Store::open_read(&dir, now).map_err(journal_failure)? {
+        OpenRead::Open(store) => state::old_snapshots(&store, &manifest.path, now).map_err(state_failure),
+        OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(OldSnapshots::new()),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::exit_code::Exit;
+use crate::cli::state::OldSnapshots;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, discover};
 use crate::engine::port::{Clock, Hosts};
@@ -19,7 +20,7 @@ use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
 use crate::observe::plan_view::{self, Looked, PlanTotals};
 use crate::observe::style::Paint;
-use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host};
+use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host, prunable};
 
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
@@ -30,14 +31,16 @@ pub(super) struct Preview {
 }
 
 /// Looks at all hosts of a policy.
-pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy) -> Preview {
+pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldSnapshots) -> Preview {
     let looked: Vec<Result<HostFacts, Fault>> =
         stream::iter(&policy.hosts).map(|policy| look_at(&*hosts, policy)).buffered(LOOKERS).collect().await;
     let mut fleet = Fleet::default();
     let plan = |(policy, facts): (&HostPolicy, Result<HostFacts, Fault>)| {
         let plan = facts.map(|facts| {
             let same_node = fleet.claim(&facts.ca, &facts.node, &policy.host);
-            plan_host(policy, &facts, same_node.as_ref())
+            let old = old.get(&policy.host).map_or(&[][..], Vec::as_slice);
+            let prune = prunable(policy, &facts, old);
+            HostPlan { prune, ..plan_host(policy, &facts, same_node.as_ref()) }
         });
         (policy.host.clone(), plan)
     };
@@ -89,11 +92,6 @@ impl Preview {
         let paint = Paint::for_stream(&io::stderr());
         // A closed stderr is found out when the question is asked.
         let _written = write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
-    }
-
-    /// The question that the plan comes down to.
-    pub(super) fn question(&self) -> String {
-        format!("{} Begin?", PlanTotals::of(self.looked()).sentence())
     }
 
     /// A host that can't be looked at, may not be touched, or has a guest that is blocked, is what a run would end with 3 for.

@@ -14,7 +14,7 @@ use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
-use crate::cli::state::{self, Adoption};
+use crate::cli::state::{self, Adoption, OldSnapshots};
 use crate::engine::driver::{Engine, EngineError, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
@@ -22,7 +22,7 @@ use crate::engine::port::{Clock, Hosts};
 use crate::ids::{HostId, RunId};
 use crate::journal::record::CloseReason;
 use crate::journal::replay::RunHistory;
-use crate::journal::{SledJournal, StateDir};
+use crate::journal::{JournalError, SledJournal, StateDir};
 use crate::machine::run::RunState;
 use crate::observe::json::JsonLines;
 use crate::observe::live::Live;
@@ -47,6 +47,7 @@ pub(super) struct Work<'a> {
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
     pub(super) manifest: &'a Path,
+    pub(super) old_snapshots: Arc<OldSnapshots>,
 }
 
 impl Work<'_> {
@@ -88,6 +89,7 @@ impl Work<'_> {
             clock: Arc::new(SystemClock),
             observers,
             limits: Limits::default(),
+            old_snapshots: Arc::clone(&self.old_snapshots),
         }
     }
 
@@ -129,8 +131,13 @@ impl Work<'_> {
             eprintln!("stopped at once; the journal is intact. `proxmaint run` goes on from there");
             return Ok(Exit::Interrupted);
         };
-        let (run, end) = ended.map_err(engine_failure)?;
-        Ok(self.report(&run, end, &watchers))
+        match ended {
+            Ok((run, end)) => Ok(self.report(&run, end, &watchers)),
+            Err(error) => {
+                watchers.close();
+                Err(engine_failure(error))
+            }
+        }
     }
 
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
@@ -246,6 +253,10 @@ async fn interrupted_twice(requests: mpsc::Sender<Request>) {
 
 fn engine_failure(error: EngineError) -> Failure {
     match error {
+        // What is durable is not lost: the next run goes on from there.
+        EngineError::Journal(error @ (JournalError::Io { .. } | JournalError::Poisoned { .. })) => {
+            Failure { exit: Exit::Interrupted, ..journal_failure(error) }
+        }
         EngineError::Journal(error) => journal_failure(error),
         error => Failure::new(Exit::Bug, error)
             .hint("this is a bug in proxmaint; the journal is intact, and `proxmaint status` shows how far it came"),

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use super::Context;
 use crate::engine::port::{ClusterStatus, GuestConfig, GuestListing, GuestRef, Place};
 use crate::engine::wait::retried;
-use crate::ids::{ClusterId, GuestKind, NodeName};
+use crate::ids::{ClusterId, GuestKind, NodeName, SnapshotName, StepKey};
 use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, PoolFacts, Power, Via};
 use crate::machine::outcome::Fault;
 use crate::plan::HostPolicy;
@@ -93,6 +93,13 @@ async fn look_at(
 ) -> Result<GuestFacts, Fault> {
     let at = GuestRef { node: node.clone(), kind: guest.kind, id: guest.id };
     let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
+    let own_snapshots = if guest.template || policy.unmanaged.contains(&guest.id) {
+        Vec::new()
+    } else {
+        let all = retried(|| cx.ports.pve.snapshots(&at)).await?;
+        let own = |name: &SnapshotName| name.as_str().starts_with(StepKey::SNAPSHOT_PREFIX);
+        all.into_iter().map(|snapshot| snapshot.name).filter(own).collect()
+    };
     let looked_into = guest.power == Power::Running && !guest.template && !policy.unmanaged.contains(&guest.id);
     let identity = identity_of(guest.kind, &config);
     let (can_snapshot, inside) = if looked_into {
@@ -111,6 +118,7 @@ async fn look_at(
         lock: guest.lock.or_else(|| config.0.get("lock").cloned()),
         can_snapshot,
         pool: fullest_pool(&config, pools),
+        own_snapshots,
         not_backed_up: not_backed_up(guest.kind, &config),
         disk_bytes: guest.disk_bytes,
         inside,

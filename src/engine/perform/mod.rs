@@ -6,6 +6,7 @@
 
 mod discover;
 mod protect;
+mod prune;
 mod upgrade;
 mod verify;
 
@@ -75,6 +76,7 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
         }),
         (Action::Snapshot { guest }, mode) => protect::snapshot(cx, &effect.key, guest, mode).await,
         (Action::Backup { guest, storage }, mode) => protect::backup(cx, &effect.key, guest, storage, mode).await,
+        (Action::PruneSnapshot { old }, mode) => prune::snapshot(cx, &effect.key, old, mode).await,
         (Action::UpgradeGuest { guest, via, manager, .. }, mode) => {
             upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
         }

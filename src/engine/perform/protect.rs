@@ -106,7 +106,7 @@ fn done(protection: Protection) -> Outcome {
 }
 
 /// Tells the driver of a task. That the driver is gone means that the run is being dropped: nothing is lost but a hint.
-async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
+pub(super) async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
     if cx.news.send(TaskNews { key: key.clone(), task: task.clone() }).await.is_err() {
         tracing::debug!(%key, "nobody is left to tell of a task");
     }
@@ -146,7 +146,8 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
     }
 }
 
-/// Looks what became of the step: the lock first, since a thing that is being made may be listed already.
+/// Looks what became of the step. A task that is known to do it says most; without one the guest's lock counts before the
+/// thing itself, since that may be listed while it is being made. A lock that a dead task left behind is nobody's work.
 async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Found, Fault> {
     let (_, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
     // The node's clock need not agree with ours; a task of the kind that still runs counts whoever began it.
@@ -155,26 +156,26 @@ async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Resu
     if tasks.iter().any(|task| task.running && task.kind == way.task_kind(at.kind)) {
         return Ok(Found::AtWork);
     }
-    if let Some(protection) = existing(cx, key, at, way).await? {
-        return match lock.as_deref() {
-            Some(lock) if lock == way.lock() => Ok(Found::AtWork),
-            _ => Ok(Found::There(protection)),
-        };
-    }
-    if lock.as_deref() == Some(way.lock()) {
-        return Ok(Found::AtWork);
-    }
-    if let Some(task) = &cx.task {
-        return match retried(|| cx.ports.pve.task(task)).await? {
-            TaskState::Running => Ok(Found::AtWork),
-            TaskState::Failed(why) => Ok(Found::Failed(why)),
-            TaskState::Ok { .. } => {
-                Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")))
-            }
-            TaskState::Unknown(_) => Ok(Found::Absent),
-        };
-    }
-    Ok(Found::Absent)
+    let known = match &cx.task {
+        Some(task) => Some((task, retried(|| cx.ports.pve.task(task)).await?)),
+        None => None,
+    };
+    let there = existing(cx, key, at, way).await?;
+    Ok(match (known, there) {
+        (Some((_, TaskState::Running)), _) => Found::AtWork,
+        (Some((_, TaskState::Ok { .. } | TaskState::Failed(_))), Some(protection)) => Found::There(protection),
+        (Some((_, TaskState::Failed(why))), None) => Found::Failed(why),
+        (Some((task, TaskState::Ok { .. })), None) => {
+            return Err(Fault::permanent(format!("the task {task} ended well, but what it made is not there")));
+        }
+        (Some((task, TaskState::Unknown(_))), _) if lock.as_deref() == Some(way.lock()) => {
+            return Err(Fault::permanent(format!("the task {task} died and left the lock `{}` behind", way.lock()))
+                .hint("when nothing works on the guest any more, unlock it on the node (`pct unlock`, `qm unlock`)"));
+        }
+        (None, _) if lock.as_deref() == Some(way.lock()) => Found::AtWork,
+        (_, Some(protection)) => Found::There(protection),
+        (_, None) => Found::Absent,
+    })
 }
 
 /// Waits for the end of a task that was just begun.

@@ -243,6 +243,13 @@ fn host_line(state: &HostState) -> Said {
             (Weight::Step, Tone::Plain, text)
         }
         HostPhase::AwaitingTurn { .. } => (Weight::Detail, Tone::Plain, "waits for its turn".to_owned()),
+        HostPhase::Pruning { plan, nth, .. } => {
+            let name = plan
+                .prune
+                .get(*nth)
+                .map_or(String::new(), |old| format!("{} of {} {}", old.name, old.guest.kind, old.guest.id));
+            (Weight::Step, Tone::Plain, format!("removing the old snapshot {}", clean(&name)))
+        }
         HostPhase::Snapshotting { .. } => (Weight::Detail, Tone::Plain, "protecting guests".to_owned()),
         HostPhase::UpgradingGuests { .. } => (Weight::Detail, Tone::Plain, "upgrading guests".to_owned()),
         HostPhase::UpgradingHost { plan, attempt } => {
@@ -318,6 +325,7 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::Pending => "waits".to_owned(),
         HostPhase::Discovering { .. } => words::step(Step::Discover).to_owned(),
         HostPhase::AwaitingTurn { .. } => "waits for its turn".to_owned(),
+        HostPhase::Pruning { plan, nth, .. } => format!("removing old snapshots, {} to go", plan.prune.len() - nth),
         HostPhase::Snapshotting { .. } => {
             let still =
                 |guest: &&GuestState| matches!(guest.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });

@@ -106,7 +106,8 @@ fn transitions() -> Outcome<()> {
 
 fn engine(guests: u32, journal: Arc<dyn Journal>, observers: Vec<Arc<dyn Observer>>) -> Engine {
     let hosts = Arc::new(World::new(guests));
-    Engine { hosts, journal, clock: Arc::new(SystemClock), observers, limits: Limits::default() }
+    let old_snapshots = Arc::default();
+    Engine { hosts, journal, clock: Arc::new(SystemClock), observers, limits: Limits::default(), old_snapshots }
 }
 
 /// A journal that only counts.

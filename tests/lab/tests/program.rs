@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
+use std::io::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -92,7 +93,10 @@ fn it_is_served_asked_and_stopped_without_a_trace() {
         dir.path(),
         "echo $LAB_ID; PROXMAINT_JOB=j apt-get -y dist-upgrade >/dev/null; nohup setsid sleep 1000 >/dev/null 2>&1 &",
     ) {
-        None => println!("not run: this system has no ssh client, so nothing was done over SSH here"),
+        None => {
+            writeln!(std::io::stderr(), "not run: this system has no ssh client, so nothing was done over SSH here")
+                .expect("stderr is open")
+        }
         Some(ran) => {
             let id = String::from_utf8(ran.stdout).unwrap().trim().to_owned();
             assert!(id.starts_with("proxmaint-lab-"), "{id} {}", String::from_utf8_lossy(&ran.stderr));

@@ -1,0 +1,18 @@
+//! The program itself, from its command line to its exit code, against the lab's real HTTPS and SSH on loopback.
+//!
+//! Every test has a lab and a directory of its own. What is asserted is what an operator can see: the exit code, what is
+//! printed, and what the world's ledger says was really asked for.
+#![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
+
+mod cluster;
+mod faults;
+mod held;
+mod identity;
+mod interrupt;
+mod kills;
+mod output;
+mod policy;
+mod run;
+mod secrets;
+mod state;
+mod support;

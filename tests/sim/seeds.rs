@@ -1,0 +1,238 @@
+//! Random worlds, faults and crashes, each from a seed: whatever happens, no invariant is violated, and once the faults stop the
+//! run comes to an end that the world accounts for.
+//!
+//! `SIM_SEED=n` plays one seed, `SIM_SEEDS=n` plays the first n.
+
+use std::time::Duration;
+
+use proxmaint::machine::guest::{GuestPhase, GuestVerdict};
+use proxmaint::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
+use proxmaint::machine::run::RunState;
+use proxmaint_lab::faults::{CommandFault, Fault, RequestFault, Site, TaskFault, UpgradeFault};
+use proxmaint_lab::world::{GuestSpec, MachineId, Os, World, WorldBuilder};
+
+use crate::harness::{Plan, play};
+use crate::scenario::Scenario;
+
+/// How many seeds are played when nothing else is said.
+const SEEDS: u64 = 300;
+
+/// Sessions with faults, and sessions in all.
+const FAULTY_SESSIONS: u32 = 2;
+const SESSIONS: u32 = 5;
+
+/// Chance from a seed (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Returns a number from `low` to `high`, both included.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.roll() % (high - low + 1)
+    }
+
+    fn count(&mut self, low: u32, high: u32) -> u32 {
+        u32::try_from(self.between(low.into(), high.into())).expect("not above `high`")
+    }
+
+    /// Returns true once in `n` times.
+    fn once_in(&mut self, n: u64) -> bool {
+        self.roll().is_multiple_of(n)
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.roll() % of.len() as u64).expect("an index")].clone()
+    }
+}
+
+/// Makes the world, the operator's wishes and the crashes of a seed.
+fn stage(seed: u64) -> (Scenario, Plan) {
+    let mut dice = Dice(seed);
+    let (mut world, nodes) = realms(&mut dice, World::builder().seed(seed));
+    let mut vmid = 100;
+    for node in nodes {
+        let pending = dice.between(0, 3) as usize;
+        world = world.node(node, |spec| spec.pending(pending));
+        for _ in 0..dice.between(1, 3) {
+            vmid += 1;
+            let vm = dice.once_in(3);
+            world = match vm {
+                true => world.vm(node, vmid, |spec| guest(&mut dice, spec)),
+                false => world.ct(node, vmid, |spec| guest(&mut dice, spec)),
+            };
+        }
+    }
+    for _ in 0..dice.between(0, 6) {
+        world = world.fault(fault(&mut dice));
+    }
+    let scenario = Scenario::new("a seed", world).parallel(dice.count(1, 3), dice.count(1, 3)).sessions(SESSIONS);
+    let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
+    let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
+    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS) })
+}
+
+fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str]) {
+    match dice.between(0, 3) {
+        0 => (world.standalone("pve1"), &["pve1"]),
+        1 => (world.standalone("pve1").standalone("pve2").standalone("pve3"), &["pve1", "pve2", "pve3"]),
+        2 => (world.cluster("lab", ["pve1", "pve2", "pve3"]), &["pve1", "pve2", "pve3"]),
+        _ => (world.cluster("lab", ["pve1", "pve2"]).standalone("solo"), &["pve1", "pve2", "solo"]),
+    }
+}
+
+fn guest(dice: &mut Dice, spec: GuestSpec) -> GuestSpec {
+    let os = dice.pick(&[Os::Debian12, Os::Debian13, Os::Ubuntu2404, Os::Alpine322]);
+    let mut spec = spec.os(os).pending(dice.between(0, 4) as usize).unknown(dice.between(0, 2) as usize);
+    if dice.once_in(4) {
+        spec = spec.no_snapshots();
+    }
+    match dice.between(0, 11) {
+        0 => spec.stopped(),
+        1 => spec.no_agent(),
+        2 => spec.locked("backup"),
+        3 => spec.hold("openssl"),
+        _ => spec,
+    }
+}
+
+fn fault(dice: &mut Dice) -> Fault {
+    let task = |dice: &mut Dice| match dice.between(0, 4) {
+        0 => TaskFault::Fail { text: "zfs error: out of space".to_owned(), leave_lock: false },
+        1 => TaskFault::Fail { text: "zfs error: dataset is busy".to_owned(), leave_lock: true },
+        2 => TaskFault::Hang,
+        3 => TaskFault::Vanish,
+        _ => TaskFault::DoneButVanished,
+    };
+    let request = |dice: &mut Dice| match dice.between(0, 5) {
+        0 => RequestFault::Status { code: 500, reason: None },
+        1 => RequestFault::Status { code: dice.pick(&[502, 503, 596]), reason: None },
+        2 => RequestFault::Silence { ms: 30_000 },
+        3 => RequestFault::Refuse,
+        4 => RequestFault::Lost,
+        _ => RequestFault::Late { ms: 20_000 },
+    };
+    let upgrade = |dice: &mut Dice| match dice.between(0, 3) {
+        0 => UpgradeFault::Exit { code: 100 },
+        1 => UpgradeFault::HalfConfigure { code: 100 },
+        2 => UpgradeFault::Hang,
+        _ => UpgradeFault::Slow { ms: 600_000 },
+    };
+    let command = |dice: &mut Dice| match dice.between(0, 3) {
+        0 => CommandFault::CutBefore,
+        1 => CommandFault::Cut { after_ms: 50 },
+        2 => CommandFault::CutAtEnd,
+        _ => CommandFault::Late { ms: 40_000 },
+    };
+    match dice.between(0, 7) {
+        0 => Fault::task("*snapshot", 0, task(dice)).nth(dice.count(1, 5)),
+        1 => Fault::task("vzdump", 0, task(dice)).nth(dice.count(1, 2)),
+        2 => Fault::request("GET", "/nodes/*", request(dice)).nth(dice.count(1, 90)).times(dice.count(1, 6)),
+        3 => Fault::request("POST", "/nodes/*", request(dice)).nth(dice.count(1, 5)).times(dice.count(1, 2)),
+        4 => Fault::upgrade("*", upgrade(dice)).nth(dice.count(1, 7)).times(dice.count(1, 2)),
+        5 => Fault::command("*", "start *", command(dice)).nth(dice.count(1, 5)).times(dice.count(1, 6)),
+        6 => Fault::command("*", "*", command(dice)).nth(dice.count(1, 80)).times(dice.count(1, 6)),
+        _ => Fault::new(Site::Refresh { machine: "*".to_owned(), exit: 100 }).nth(dice.count(1, 8)),
+    }
+}
+
+/// Makes sure that what a run came to is true of the world, and that whatever did not end well has a cause that is still there.
+fn honest(world: &World, run: &RunState) -> Result<(), String> {
+    for state in run.hosts() {
+        let host = state.host();
+        let cause = cause(world, &MachineId::node(host.as_str()));
+        match (&state.phase, state.result()) {
+            (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
+                cause.ok_or_else(|| format!("{host} did not end well without a cause that is left: {fault}"))?;
+            }
+            (_, HostResult::Skipped) => return Err(format!("{host} is skipped, and nobody said so")),
+            (_, HostResult::Unfinished) => waits(run, state)?,
+            _ => {}
+        }
+        for (id, guest) in &state.guests {
+            let machine = world.guest_id(host.as_str(), id.0).ok_or("a guest that is not there")?;
+            let who = format!("{host}/{id}");
+            match &guest.phase {
+                GuestPhase::Settled(GuestVerdict::Upgraded { .. })
+                    if !world.pending(&machine).is_empty() || !world.is_up(&machine) =>
+                {
+                    return Err(format!("{who} is said to be upgraded and to run"));
+                }
+                // A guest that failed gets its new round when its host is over; a held one may keep the host from that.
+                GuestPhase::Settled(GuestVerdict::Failed { fault, .. })
+                    if matches!(state.phase, HostPhase::Done(_)) =>
+                {
+                    accounted_for(world, &machine, &who, &fault.what)?;
+                }
+                GuestPhase::Held { fault, .. } => accounted_for(world, &machine, &who, &fault.what)?,
+                GuestPhase::Settled(_) => {}
+                other if state.is_parked() && !matches!(state.phase, HostPhase::AwaitingTurn { .. }) => {
+                    return Err(format!("{who} is {} though its host is over", other.name()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that a host that was not worked on to its end waits for another node of its cluster.
+fn waits(run: &RunState, state: &HostState) -> Result<(), String> {
+    let unwell = |other: &HostState| {
+        matches!(other.phase, HostPhase::Done(HostVerdict::Failed(_)) | HostPhase::Held { .. })
+            || other.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }))
+    };
+    let waits = matches!(state.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. })
+        && run.waits_for(state).and_then(|holder| run.host(holder)).is_some_and(unwell);
+    if waits { Ok(()) } else { Err(format!("{} is {} and waits for nothing", state.host(), state.phase.name())) }
+}
+
+/// What did not end well has its cause in the machine, or came to nothing as often as it may.
+fn accounted_for(world: &World, machine: &MachineId, who: &str, why: &str) -> Result<(), String> {
+    if cause(world, machine).is_some() || why.contains("came to nothing") {
+        return Ok(());
+    }
+    Err(format!("{who} did not end well without a cause that is left: {why}"))
+}
+
+/// Names what is wrong with a machine, if anything is.
+fn cause(world: &World, id: &MachineId) -> Option<String> {
+    let packages = &world.machine(id)?.packages;
+    let lock = world.guest(id).and_then(|guest| guest.lock.clone());
+    let broken = packages.half_configured.first().map(|name| format!("half-configured {name}"));
+    let held = packages.lock.as_ref().map(|holder| format!("package lock {holder:?}"));
+    // A backup that hangs keeps every other one of its node waiting.
+    let node = world.node_of(id).and_then(|node| world.nodes.get(&node));
+    let task = node.and_then(|node| node.tasks.iter().find(|task| task.running()));
+    lock.or(broken).or(held).or(task.map(|task| format!("task {}", task.upid)))
+}
+
+fn check(seed: u64) {
+    let (scenario, plan) = stage(seed);
+    let again = format!("play it again with SIM_SEED={seed} cargo test --test sim seeds");
+    let faults: Vec<String> = scenario.world.faults.planted().iter().map(|fault| format!("{fault:?}\n")).collect();
+    let faults = faults.concat();
+    let ended = play(&scenario, &plan).unwrap_or_else(|violation| panic!("{again}\n{violation}\nfaults:\n{faults}"));
+    if let Err(what) = honest(&ended.world, &ended.run) {
+        let ledger: String = ended.world.ledger.entries().iter().map(|entry| format!("{entry}\n")).collect();
+        panic!("{again}\n{what}\n{plan:?}\n{:#?}\nledger:\n{ledger}\nfaults:\n{faults}", ended.picture.verdicts);
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+#[test]
+fn random_worlds_faults_and_crashes() {
+    match number("SIM_SEED") {
+        Some(seed) => check(seed),
+        None => (1..=number("SIM_SEEDS").unwrap_or(SEEDS)).for_each(check),
+    }
+}
