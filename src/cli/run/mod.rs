@@ -309,9 +309,21 @@ fn warn(manifest: &Manifest, selected: &[&HostEntry]) {
     let mut err = io::stderr().lock();
     let paint = Paint::for_stream(&io::stderr());
     let mut lines: Vec<String> = manifest.warnings.iter().map(ToString::to_string).collect();
-    lines.extend(selected.iter().filter(|entry| matches!(entry.api.trust(), ApiTrust::Unverified)).map(|entry| {
-        format!("{}: the API's certificate is not verified (api.insecure); pin it with api.fingerprint", entry.id)
-    }));
+    let unverified: Vec<&str> = selected
+        .iter()
+        .filter(|entry| matches!(entry.api.trust(), ApiTrust::Unverified))
+        .map(|entry| entry.id.as_str())
+        .collect();
+    // One line for all: a thousand would drown what else there is to say.
+    if let Some((first, others)) = unverified.split_first() {
+        let hosts = match others.len() {
+            0 => (*first).to_owned(),
+            n => format!("{first} and {n} more hosts"),
+        };
+        lines.push(format!(
+            "{hosts}: the API's certificate is not verified (api.insecure); pin it with api.fingerprint"
+        ));
+    }
     for line in lines {
         // A closed stderr is no reason not to work.
         let _written = writeln!(err, "{} {line}", paint.warn("warning:"));
