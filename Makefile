@@ -30,7 +30,8 @@ lint:
 # What a check could not do here it says in a line `not run: ..`; the lines are counted and shown again at the end.
 unit:
 	@set -o pipefail; $(CARGO) test --workspace --locked 2>&1 | tee $(LOG)
-	@awk '/^not run: /{n++; print} END{print n+0 " checks not run"}' $(LOG)
+	@grep '^not run: ' $(LOG) | sort | uniq -c || true
+	@awk '/^not run: /{n++} END{print n+0 " checks not run"}' $(LOG)
 
 bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal
