@@ -137,6 +137,7 @@ fn target(
     let args = &options.parsed;
     target.port = options.port();
     target.auth.identity_files = options.identity_files().into_iter().map(Path::to_owned).collect();
+    target.auth.usual_files = options.offers_default_identities();
     target.auth.password = password;
     target.jumps = args
         .jumps
@@ -170,4 +171,36 @@ fn local_user() -> String {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
         .unwrap_or_else(|| "root".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::SshArgs;
+
+    fn target_of(words: &[&str]) -> SshTarget {
+        let extra_args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let parsed = SshArgs::parse(&extra_args, Path::new("/srv/fleet"), None).unwrap();
+        let options = SshOptions { user: "root".to_owned(), identity_file: None, extra_args, parsed };
+        target("pve1.example.org", &options, options.login(), None, Path::new("/srv/fleet/state/known_hosts"))
+    }
+
+    #[test]
+    fn none_means_none() {
+        let plain = target_of(&[]);
+        assert!(plain.auth.usual_files && plain.host_keys.user_known_hosts != [PathBuf::from("none")]);
+        let none = target_of(&["-o", "IdentityFile=none", "-o", "UserKnownHostsFile=none"]);
+        assert!(!none.auth.usual_files, "the usual keys are not offered");
+        assert_eq!(none.host_keys.user_known_hosts, [PathBuf::from("none")], "nothing is remembered");
+    }
+
+    #[test]
+    fn arguments_reach_the_connection() {
+        let words = ["-p", "2222", "-l", "ops", "-J", "jump@bastion:2200", "-o", "StrictHostKeyChecking=yes"];
+        let target = target_of(&[&words[..], &["-o", "ConnectTimeout=3", "-o", "ServerAliveInterval=7"]].concat());
+        assert_eq!((target.port, target.user.as_str()), (2222, "ops"));
+        assert_eq!(target.jumps, [JumpHop { user: "jump".to_owned(), host: "bastion".to_owned(), port: 2200 }]);
+        assert_eq!(target.host_keys.strict, Strictness::Yes);
+        assert_eq!((target.connect_timeout.as_secs(), target.keepalive_interval.as_secs()), (3, 7));
+    }
 }

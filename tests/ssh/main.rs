@@ -59,7 +59,7 @@ impl Desk {
     fn target(&self, server: &Server, key: &Path) -> SshTarget {
         let mut target = SshTarget::new("127.0.0.1", "root", self.own());
         target.port = server.address.port();
-        target.auth = Auth { identity_files: vec![key.to_owned()], password: None, agent: false };
+        target.auth = Auth { identity_files: vec![key.to_owned()], agent: false, ..Auth::default() };
         target.host_keys.user_known_hosts = vec![self.known_hosts()];
         target.host_keys.global_known_hosts = Vec::new();
         target

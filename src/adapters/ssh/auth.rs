@@ -82,6 +82,7 @@ impl Offers {
             found.offers.push(Offer::Agent);
         }
         if auth.identity_files.is_empty()
+            && auth.usual_files
             && let Some(home) = std::env::home_dir()
         {
             for file in USUAL_FILES {

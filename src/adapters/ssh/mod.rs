@@ -91,6 +91,8 @@ impl SshTarget {
 pub struct Auth {
     /// Private keys in OpenSSH, PKCS#1 or PKCS#8 format, without passphrase (`IdentityFile`, `-i`).
     pub identity_files: Vec<PathBuf>,
+    /// Whether the usual files count where no file is given; not so with `IdentityFile none`.
+    pub usual_files: bool,
     /// The password, for the target only: jump hosts never see it.
     pub password: Option<SecretString>,
     /// Whether to use the agent that `SSH_AUTH_SOCK` names.
@@ -99,7 +101,7 @@ pub struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { identity_files: Vec::new(), password: None, agent: true }
+        Self { identity_files: Vec::new(), usual_files: true, password: None, agent: true }
     }
 }
 
