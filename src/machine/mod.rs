@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod guest;
 pub mod host;
 pub mod outcome;
+pub mod phase;
 pub mod run;
 pub mod step;
 
