@@ -349,7 +349,8 @@ impl HostState {
     /// Counts the latest rounds of a step that left nothing behind; one that failed was not in vain in this sense.
     fn rounds_in_vain(&self, key: &StepKey) -> usize {
         let same = |record: &&StepRecord| record.guest == key.target.guest() && record.step == key.step;
-        let vain = |record: &&StepRecord| record.state == StepState::NotDone;
+        // One that was only interrupted, and has no fault of its own, was not in vain: it may not even have been begun.
+        let vain = |record: &&StepRecord| record.state == StepState::NotDone && record.note.is_some();
         self.steps.iter().rev().filter(same).take_while(vain).count()
     }
 
@@ -613,7 +614,10 @@ impl HostState {
         if let Some(record) = self.record_mut(key) {
             record.state = state;
             record.ended = (state != StepState::InDoubt).then_some(at);
-            record.note = note.map(|fault| fault.what.clone());
+            // What put a step in doubt is still worth knowing when a look shows that it left nothing behind.
+            if note.is_some() || state != StepState::NotDone {
+                record.note = note.map(|fault| fault.what.clone());
+            }
         }
     }
 }
