@@ -167,16 +167,41 @@ pub enum Step {
     Snapshot,
     /// Deletes a snapshot that an earlier run made and that is no longer needed.
     PruneSnapshot,
+    /// Deletes a backup that an earlier run made and that is no longer needed.
+    PruneBackup,
     /// Backs a guest up with vzdump.
     Backup,
+    /// Starts a guest that does not run, to upgrade it: a debt until it is stopped again.
+    StartGuest,
+    /// Looks into a guest that was started.
+    LookGuest,
     /// Upgrades a guest's packages.
     UpgradeGuest,
     /// Checks a guest after its upgrade.
     CheckGuest,
+    /// Reboots a VM into its new kernel.
+    RebootGuest,
+    /// Stops a guest again that was started to be upgraded.
+    StopGuest,
     /// Upgrades the node's packages.
     UpgradeHost,
+    /// Looks whether the node may be rebooted, and notes what runs on it.
+    PrepareReboot,
+    /// Shuts all guests of the node down, before its reboot: a debt until they run again.
+    StopGuests,
+    /// Reboots the node.
+    RebootHost,
+    /// Starts again the guests that were shut down for a reboot.
+    StartGuests,
     /// Checks the node and its guests at the end.
     Verify,
+}
+
+impl Step {
+    /// Tells whether the step gives back what another one borrowed: it may be done even when nothing else may begin.
+    pub fn gives_back(self) -> bool {
+        matches!(self, Self::StopGuest | Self::StartGuests)
+    }
 }
 
 impl fmt::Display for Step {
@@ -185,10 +210,19 @@ impl fmt::Display for Step {
             Self::Discover => "discover",
             Self::Snapshot => "snapshot",
             Self::PruneSnapshot => "prune-snapshot",
+            Self::PruneBackup => "prune-backup",
             Self::Backup => "backup",
+            Self::StartGuest => "start-guest",
+            Self::LookGuest => "look-guest",
             Self::UpgradeGuest => "upgrade-guest",
             Self::CheckGuest => "check-guest",
+            Self::RebootGuest => "reboot-guest",
+            Self::StopGuest => "stop-guest",
             Self::UpgradeHost => "upgrade-host",
+            Self::PrepareReboot => "prepare-reboot",
+            Self::StopGuests => "stop-guests",
+            Self::RebootHost => "reboot-host",
+            Self::StartGuests => "start-guests",
             Self::Verify => "verify",
         })
     }

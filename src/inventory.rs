@@ -1,9 +1,11 @@
 //! What was seen of a host and its guests: observed facts as plain data, no decisions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choices::Traits;
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::time::Timestamp;
 
@@ -28,6 +30,77 @@ pub struct HostFacts {
     pub guests: Vec<GuestFacts>,
     /// Storages of the node that can take backups, most room first.
     pub backup_storages: Vec<StorageFacts>,
+    /// What only the checks before the first change look at.
+    #[serde(default)]
+    pub state: NodeState,
+}
+
+/// What the checks before the first change look at: the state that the node is in. What could not be asked is `None` or a
+/// text that says why; nothing here keeps a host from being looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// The token's privileges (`GET /access/permissions`): by path, those that it has there (and below, where the value is true).
+    pub permissions: BTreeMap<String, BTreeMap<String, bool>>,
+    /// How the login on the node has root's rights.
+    pub root: Option<RootAccess>,
+    /// Free space of the file systems that matter (`/`, `/boot`, `/var/tmp`), once for each file system.
+    pub space: Vec<SpaceFacts>,
+    /// The repositories of the node (`GET /nodes/{node}/apt/repositories`).
+    pub repositories: Vec<RepositoryFacts>,
+    /// Why they could not be asked.
+    pub repositories_unknown: Option<String>,
+    /// The subscription's status (`GET /nodes/{node}/subscription`): `active`, `notfound`, ..
+    pub subscription: Option<String>,
+    /// What `dpkg --audit`, or a lock that is held, says; `None` where all is in order.
+    pub disorder: Option<String>,
+    /// What refreshing the package lists said, where it failed.
+    pub refresh_failed: Option<String>,
+    /// What to do about that.
+    pub refresh_hint: Option<String>,
+    /// Backups at work on the node, by the vmid that they are of (empty for a job of several guests).
+    pub running_backups: Vec<String>,
+    /// Pools that hold guests, and storages of any other kind.
+    pub pools: Vec<PoolFacts>,
+    /// The boot of the machine that proxmaint itself runs on.
+    pub own_boot: Option<BootId>,
+    /// The node's boot.
+    pub boot: Option<BootId>,
+}
+
+/// How the login on a node has root's rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootAccess {
+    /// It is root.
+    Root,
+    /// By `sudo`, without a password.
+    Sudo,
+}
+
+/// Free space of a file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceFacts {
+    /// The path that was asked for.
+    pub path: String,
+    /// Bytes that are free to root.
+    pub available: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// One repository of a node (`GET /nodes/{node}/apt/repositories`, `.list` and deb822 files alike).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryFacts {
+    /// The file that names it.
+    pub file: String,
+    /// Its addresses.
+    pub uris: Vec<String>,
+    /// Its suites.
+    pub suites: Vec<String>,
+    /// Its components.
+    pub components: Vec<String>,
+    /// Whether it is enabled.
+    pub enabled: bool,
 }
 
 /// A node's cluster, as the node itself sees it (`GET /cluster/status`, `GET /nodes/{node}/certificates/info`).
@@ -86,6 +159,22 @@ pub struct OsFacts {
     pub boot_id: BootId,
     /// Why the machine says that it wants a reboot, where it does.
     pub reboot_wanted: Option<String>,
+    /// The kernel that would boot next, where that can be told; never for a CT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_next: Option<String>,
+    /// The release's codename (`VERSION_CODENAME` of os-release).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codename: Option<String>,
+    /// Why its packages must not be upgraded, where that is so: a major upgrade that is half made (suites of another release
+    /// than the one that runs), a rolling release that must be upgraded in another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
+    /// Configuration files that packages left beside the administrator's (`.dpkg-dist`, `.rpmnew`, `.apk-new`, `.pacnew`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<String>,
+    /// Services that still run files of packages that were replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_needed: Vec<String>,
 }
 
 /// A package manager that is known here.
@@ -96,6 +185,25 @@ pub enum PackageManager {
     Apt,
     /// Alpine Linux.
     Apk,
+    /// Fedora, RHEL and its rebuilds.
+    Dnf,
+    /// SUSE.
+    Zypper,
+    /// Arch Linux.
+    Pacman,
+}
+
+impl PackageManager {
+    /// Names the program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apt => "apt",
+            Self::Apk => "apk",
+            Self::Dnf => "dnf",
+            Self::Zypper => "zypper",
+            Self::Pacman => "pacman",
+        }
+    }
 }
 
 /// One package going from one version to another.
@@ -138,8 +246,24 @@ pub struct GuestFacts {
     pub not_backed_up: Vec<String>,
     /// Size of its disks in bytes (`maxdisk`), to judge the room that a backup needs.
     pub disk_bytes: u64,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its resource pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_pool: Option<String>,
+    /// Whether HA manages it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ha: bool,
     /// How the inside was reached and what was found, or why not.
     pub inside: Inside,
+}
+
+impl GuestFacts {
+    /// Returns what the guest is selected by.
+    pub fn traits(&self) -> Traits<'_> {
+        Traits { id: self.id, kind: self.kind, name: &self.name, tags: &self.tags, pool: self.resource_pool.as_deref() }
+    }
 }
 
 /// The power state of a guest.
@@ -184,4 +308,16 @@ pub enum Via {
         /// The address that proved to be this guest.
         address: String,
     },
+    /// The QEMU guest agent, through the API.
+    Agent,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pct => f.write_str("pct"),
+            Self::Ssh { address } => write!(f, "ssh {address}"),
+            Self::Agent => f.write_str("agent"),
+        }
+    }
 }

@@ -52,6 +52,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "unit tests run programs and read the clock"))]
 
 pub mod adapters;
+pub mod choices;
 pub mod cli;
 pub mod engine;
 pub mod ids;

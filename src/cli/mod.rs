@@ -106,3 +106,9 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
         Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
+
+/// Returns the boot of the machine that this program runs on (`/proc/sys/kernel/random/boot_id`; a container has its own).
+fn own_boot() -> Option<crate::ids::BootId> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(crate::ids::BootId::new(text.trim()))
+}

@@ -60,12 +60,12 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         entries.filter(|guest| guest.managed == Some(managed)).map(|guest| guest.id).collect()
     };
     HostPolicy {
-        host: entry.id.clone(),
         node: entry.api.node.clone(),
         max_parallel: entry.max_parallel.get(),
         unmanaged: listed(false),
         declared: listed(true),
         protect_max_age_ms: u64::try_from(entry.protect_max_age.as_millis()).unwrap_or(u64::MAX),
+        ..HostPolicy::new(entry.id.clone())
     }
 }
 

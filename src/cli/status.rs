@@ -169,6 +169,12 @@ fn host_state(host: &HostView, running: bool) -> String {
         HostStanding::UpgradingGuests => "upgrading guests",
         HostStanding::UpgradingHost => "upgrading the node",
         HostStanding::Verifying => "verifying",
+        HostStanding::AwaitingReboot => "waiting for its reboot",
+        HostStanding::PreparingReboot => "preparing its reboot",
+        HostStanding::StoppingGuests => "shutting guests down",
+        HostStanding::Rebooting => "rebooting",
+        HostStanding::StartingGuests => "starting guests again",
+        HostStanding::GivingBack => "stopping started guests",
         HostStanding::Held => "held",
         HostStanding::Done => verdict(host.result),
     };
@@ -207,6 +213,10 @@ fn worth_steps(guest: &GuestView) -> bool {
             GuestStanding::Protecting
                 | GuestStanding::Upgrading
                 | GuestStanding::Checking
+                | GuestStanding::Starting
+                | GuestStanding::Looking
+                | GuestStanding::Rebooting
+                | GuestStanding::Stopping
                 | GuestStanding::Held
                 | GuestStanding::Failed
         )
@@ -216,6 +226,10 @@ fn worth_steps(guest: &GuestView) -> bool {
 fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mark: &str, paint: Paint) {
     let word = match guest.state {
         GuestStanding::Waiting => "waiting",
+        GuestStanding::Starting => "being started",
+        GuestStanding::Looking => "being looked into",
+        GuestStanding::Rebooting => "being rebooted",
+        GuestStanding::Stopping => "being stopped again",
         GuestStanding::Protecting => "being protected",
         GuestStanding::Protected => "protected, waiting",
         GuestStanding::Upgrading => "being upgraded",
@@ -232,7 +246,13 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Skipped | GuestStanding::Waiting | GuestStanding::Protected => paint.faint(word),
         GuestStanding::Blocked | GuestStanding::Failed => paint.bad(word),
         GuestStanding::Held => paint.warn(word),
-        GuestStanding::Protecting | GuestStanding::Upgrading | GuestStanding::Checking => paint.note(word),
+        GuestStanding::Protecting
+        | GuestStanding::Upgrading
+        | GuestStanding::Checking
+        | GuestStanding::Starting
+        | GuestStanding::Looking
+        | GuestStanding::Rebooting
+        | GuestStanding::Stopping => paint.note(word),
     };
     let _ok = write!(out, "{mark}{label:wide$}  {state}");
     if let Some(ms) = guest.duration_ms {

@@ -294,6 +294,7 @@ mod tests {
                 unmanaged: Default::default(),
                 declared: Default::default(),
                 protect_max_age_ms: 0,
+                ..HostPolicy::new(HostId::new("x"))
             };
             HostState { phase, ..HostState::new(run.clone(), policy) }
         };

@@ -5,10 +5,11 @@
 //! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
 //! the journal's writer makes them durable in groups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -19,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::limits::Limits;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
-use super::port::{Clock, Hosts};
-use crate::ids::{HostId, Step};
+use super::port::{Clock, Hosts, JobOutput};
+use crate::ids::{BootId, HostId, Step};
 use crate::journal::JournalError;
 use crate::journal::record::{
     RunMeta, RunRecord, Tally, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
@@ -32,7 +33,7 @@ use crate::machine::event::HostEvent;
 use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
-use crate::plan::{HostPlan, OldSnapshot, plan_host, prunable};
+use crate::plan::{HostPlan, OldBackup, OldSnapshot, plan_host, prunable, prunable_backups};
 use crate::time::Timestamp;
 
 /// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
@@ -56,6 +57,12 @@ pub struct Engine {
     pub limits: Limits,
     /// Snapshots of earlier runs that are no longer needed, by host: what is still there of them is removed.
     pub old_snapshots: Arc<BTreeMap<HostId, Vec<OldSnapshot>>>,
+    /// Backups of earlier runs that are no longer needed, by host.
+    pub old_backups: Arc<BTreeMap<HostId, Vec<OldBackup>>>,
+    /// Where the output of upgrades goes.
+    pub output: Arc<dyn JobOutput>,
+    /// The boot of the machine that this program runs on, to notice that it is one of those that it is about to change.
+    pub own_boot: Option<BootId>,
 }
 
 /// What a session is about.
@@ -65,8 +72,24 @@ pub enum Session {
     First,
     /// The run was worked on before, by a session that is over: it goes on.
     Again,
-    /// The run was worked on before and is about to be closed: what is in doubt is looked at, and nothing is begun.
+    /// The run was worked on before and is about to be closed: what is in doubt is looked at, what is owed is given back,
+    /// and nothing else is begun.
     Settle,
+    /// The same, for a run that stays open: the operator asked for what is owed.
+    Restore,
+}
+
+impl Session {
+    /// Tells whether the session only looks and gives back.
+    fn begins_nothing(self) -> bool {
+        matches!(self, Self::Settle | Self::Restore)
+    }
+
+    /// Tells whether an effect may be released in such a session: a look, a debt being paid, and the check of what is done.
+    fn releases(self, effect: &Effect) -> bool {
+        let harmless = effect.mode == Mode::Probe || effect.key.step == Step::CheckGuest;
+        !self.begins_nothing() || harmless || effect.key.step.gives_back()
+    }
 }
 
 /// Looks at the run and returns what hands the result over; called once what it saw is durable.
@@ -129,6 +152,10 @@ struct Driver<'a> {
     since_checkpoint: HashMap<HostId, u32>,
     draining: CancellationToken,
     session: Session,
+    /// How many events of each host are on their way to the journal.
+    on_their_way: HashMap<HostId, usize>,
+    /// Hosts whose debts were paid, or tried to be, in this session.
+    paid: HashSet<HostId>,
 }
 
 impl Engine {
@@ -157,6 +184,8 @@ impl Engine {
             since_checkpoint: HashMap::new(),
             draining: CancellationToken::new(),
             session,
+            on_their_way: HashMap::new(),
+            paid: HashSet::new(),
         };
         driver.begin().await?;
         driver.work(&mut requests).await?;
@@ -179,12 +208,33 @@ impl Driver<'_> {
         let events = match self.session {
             Session::First => Vec::new(),
             Session::Again => self.run.new_rounds(),
-            Session::Settle => self.run.looks(),
+            Session::Settle | Session::Restore => self.run.looks(),
         };
         for (host, event) in events {
             self.commit(host, event).await?;
         }
-        self.hand_out_turns().await
+        self.hand_out_turns().await?;
+        self.pay_debts().await
+    }
+
+    /// Gives back what is owed and can be given back now, in a session that does nothing else: each host is asked once, since
+    /// what could not be given back is not tried again in the same session.
+    async fn pay_debts(&mut self) -> Result<(), EngineError> {
+        if !self.session.begins_nothing() || self.draining.is_cancelled() {
+            return Ok(());
+        }
+        for (host, event) in self.run.give_backs() {
+            let looked_at = !self.effects.values().any(|(effect, _)| effect.key.target.host() == &host);
+            if looked_at && self.in_flight(&host) == 0 && self.paid.insert(host.clone()) {
+                self.commit(host, event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the events of a host that are on their way to the journal.
+    fn in_flight(&self, host: &HostId) -> usize {
+        self.on_their_way.get(host).copied().unwrap_or(0)
     }
 
     async fn work(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<(), EngineError> {
@@ -194,7 +244,10 @@ impl Driver<'_> {
         while !(self.tasks.is_empty() && self.submitted.is_empty()) {
             tokio::select! {
                 biased;
-                Some(durable) = self.submitted.next() => self.durable(durable?),
+                Some(durable) = self.submitted.next() => {
+                    self.durable(durable?);
+                    self.pay_debts().await?;
+                }
                 Some(news) = self.news.recv() => self.task_started(news).await?,
                 Some(ended) = self.tasks.join_next_with_id() => self.joined(ended).await?,
                 request = requests.recv(), if asking => match request {
@@ -216,7 +269,7 @@ impl Driver<'_> {
                 }
             }
         }
-        let may_stop = self.draining.is_cancelled() || self.session == Session::Settle || self.run.is_idle();
+        let may_stop = self.draining.is_cancelled() || self.session.begins_nothing() || self.run.is_idle();
         if may_stop { Ok(()) } else { Err(EngineError::Stuck) }
     }
 
@@ -279,10 +332,9 @@ impl Driver<'_> {
         let at = self.engine.clock.now();
         let effects = self.run.apply(&host, &event, at)?;
         // What is not released has no intent in the journal, and so counts as not begun.
-        let released: Vec<Effect> = match (self.draining.is_cancelled(), self.session) {
-            (true, _) => Vec::new(),
-            (false, Session::Settle) => effects.into_iter().filter(|effect| effect.mode == Mode::Probe).collect(),
-            (false, Session::First | Session::Again) => effects,
+        let released: Vec<Effect> = match self.draining.is_cancelled() {
+            true => Vec::new(),
+            false => effects.into_iter().filter(|effect| self.session.releases(effect)).collect(),
         };
         let stream = StreamId::Host(host.clone());
         let mut entries = vec![Entry { stream: stream.clone(), at, body: encode_event(&event), checkpoint: None }];
@@ -294,6 +346,7 @@ impl Driver<'_> {
         self.checkpoint(&host, &mut entries);
         let batch = Batch { run: self.run.id.clone(), entries, run_meta: None };
         let ack = self.engine.journal.submit(batch).await?;
+        *self.on_their_way.entry(host.clone()).or_default() += 1;
         let pending = Box::new(Pending { host, event, at, released });
         self.submitted.push_back(Box::pin(async move { Ok(Durable::Event(ack.await?, pending)) }));
         Ok(())
@@ -312,7 +365,7 @@ impl Driver<'_> {
     }
 
     async fn hand_out_turns(&mut self) -> Result<(), EngineError> {
-        while !self.draining.is_cancelled() && self.session != Session::Settle {
+        while !self.draining.is_cancelled() && !self.session.begins_nothing() {
             let grants = self.run.grants();
             if grants.is_empty() {
                 break;
@@ -330,6 +383,9 @@ impl Driver<'_> {
             Durable::Look(hand_over) => return hand_over(),
             Durable::Event(committed, pending) => (committed, *pending),
         };
+        if let Some(count) = self.on_their_way.get_mut(&pending.host) {
+            *count = count.saturating_sub(1);
+        }
         if let Some(state) = self.run.host(&pending.host) {
             self.tell(&Seen::Host { seq: committed.first.0, at: pending.at, event: &pending.event, state });
         }
@@ -356,7 +412,8 @@ impl Driver<'_> {
                 return;
             }
         };
-        let record = self.run.host(effect.key.target.host()).and_then(|state| state.record(&effect.key));
+        let state = self.run.host(effect.key.target.host());
+        let record = state.and_then(|state| state.record(&effect.key));
         let cx = Context {
             ports,
             clock: Arc::clone(&self.engine.clock),
@@ -365,6 +422,9 @@ impl Driver<'_> {
             draining: self.draining.clone(),
             since: record.and_then(|record| record.began).unwrap_or(at),
             task: record.and_then(|record| record.task.clone()),
+            lock_wait: state.map_or(Duration::ZERO, |state| state.policy.lock_wait()),
+            output: Arc::clone(&self.engine.output),
+            own_boot: self.engine.own_boot.clone(),
         };
         let performed = effect.clone();
         let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
@@ -382,7 +442,10 @@ impl Driver<'_> {
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
                 let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
                 let prune = prunable(&state.policy, &facts, old);
-                let plan = HostPlan { prune, ..plan_host(&state.policy, &facts, same_node.as_ref()) };
+                let old = self.engine.old_backups.get(&host).map_or(&[][..], Vec::as_slice);
+                let prune_backups = prunable_backups(&state.policy, &facts, old);
+                let plan = plan_host(&state.policy, &facts, same_node.as_ref());
+                let plan = HostPlan { prune, prune_backups, ..plan };
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
             }
             Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },

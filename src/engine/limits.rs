@@ -13,6 +13,18 @@ pub struct Limits {
     pub upgrade: Duration,
     /// How long a service of a node may take to be up again after its package was upgraded.
     pub settle: Duration,
+    /// Starting a guest: a VM's start waits for its devices; five minutes is stuck.
+    pub start: Duration,
+    /// A guest that was started, or rebooted, answers: the agent may need two minutes after a boot, a check of a large disk more.
+    pub boot: Duration,
+    /// Shutting a guest down: databases write for minutes.
+    pub shutdown: Duration,
+    /// Shutting all guests of a node down, one order after the other, each within `shutdown`.
+    pub shutdown_all: Duration,
+    /// A node's reboot: firmware of large servers takes ten minutes, PVE's own shutdown up to three, daemons one.
+    pub reboot: Duration,
+    /// The node's own start of its guests, with their delays (`up=`), and then those that are missing.
+    pub start_all: Duration,
     /// How many guests of a host are looked at at the same time: each costs a channel or two of ten that a stock sshd allows.
     pub lookers: usize,
     /// How long steps that can't be left alone may go on after the operator asked to stop.
@@ -26,6 +38,12 @@ impl Default for Limits {
             backup: Duration::from_secs(8 * 3600),
             upgrade: Duration::from_secs(2 * 3600),
             settle: Duration::from_secs(60),
+            start: Duration::from_secs(5 * 60),
+            boot: Duration::from_secs(5 * 60),
+            shutdown: Duration::from_secs(5 * 60),
+            shutdown_all: Duration::from_secs(30 * 60),
+            reboot: Duration::from_secs(30 * 60),
+            start_all: Duration::from_secs(30 * 60),
             lookers: 4,
             drain: Duration::from_secs(30),
         }

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
-use crate::inventory::{OsFacts, PackageManager, PoolFacts, Power, StorageFacts};
+use crate::choices::{BackupMode, Compression};
+use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, StepKey, Upid};
+use crate::inventory::{
+    OsFacts, PackageManager, PoolFacts, Power, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -122,6 +125,10 @@ pub struct BackupSpec {
     pub note: String,
     /// How long to wait for the node's backup lock, whole minutes (`lockwait`).
     pub lock_wait: Duration,
+    /// How the guest is treated meanwhile.
+    pub mode: BackupMode,
+    /// How the archive is compressed.
+    pub compress: Compression,
 }
 
 /// One archive of a guest (`GET /nodes/{node}/storage/{storage}/content?content=backup&vmid=..`).
@@ -144,6 +151,34 @@ pub struct ServiceListing {
     pub running: bool,
     /// Whether it is enabled to run.
     pub enabled: bool,
+}
+
+/// One guest of the cluster (`GET /cluster/resources?type=vm`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Its vmid.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// The node that has it.
+    pub node: NodeName,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its resource pool.
+    pub pool: Option<String>,
+    /// Whether HA manages it (`hastate` is there).
+    pub ha: bool,
+}
+
+/// What a VM's guest agent says to a ping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentState {
+    /// It answers.
+    Up,
+    /// The VM's config does not enable one (`No QEMU guest agent configured`).
+    NotConfigured,
+    /// It is enabled and does not answer: it does not run in the guest, or not yet.
+    NotRunning(String),
 }
 
 /// The HTTPS API of a host.
@@ -183,23 +218,51 @@ pub trait Pve: Send + Sync {
     async fn pools(&self, node: &NodeName) -> Result<Vec<PoolFacts>, Fault>;
     /// `GET /nodes/{node}/storage/{storage}/content?content=backup&vmid=..`.
     async fn backups(&self, guest: &GuestRef, storage: &str) -> Result<Vec<BackupListing>, Fault>;
-    /// `POST /nodes/{node}/vzdump` with mode `snapshot`, compress `zstd`, `remove=0`, notes and lock wait.
+    /// `POST /nodes/{node}/vzdump` with `remove=0`, mode, compression, notes and lock wait.
     async fn start_backup(&self, guest: &GuestRef, spec: &BackupSpec) -> Result<Upid, Fault>;
     /// `GET .../qemu/{vmid}/agent/network-get-interfaces`: addresses, loopback and link-local left out. An agent that is not up is an empty list.
     async fn vm_addresses(&self, guest: &GuestRef) -> Result<Vec<String>, Fault>;
     /// `GET /nodes/{node}/services`.
     async fn services(&self, node: &NodeName) -> Result<Vec<ServiceListing>, Fault>;
+    /// `GET /access/permissions`: what the token may do, by path; true where it holds for what is below as well.
+    async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault>;
+    /// `GET /cluster/resources?type=vm`: every guest of the cluster that the token may see.
+    async fn resources(&self) -> Result<Vec<Resource>, Fault>;
+    /// `GET /nodes/{node}/tasks?source=active`: what is at work on the node.
+    async fn active_tasks(&self, node: &NodeName) -> Result<Vec<TaskListing>, Fault>;
+    /// `GET /nodes/{node}/tasks?source=all&typefilter=..` from `since` on: tasks of one type, whatever they work on.
+    async fn tasks_of_type(&self, node: &NodeName, kind: &str, since: Timestamp) -> Result<Vec<TaskListing>, Fault>;
+    /// `GET /nodes/{node}/apt/repositories`; `Sys.Audit`.
+    async fn repositories(&self, node: &NodeName) -> Result<Vec<RepositoryFacts>, Fault>;
+    /// `GET /nodes/{node}/subscription`: its `status`.
+    async fn subscription(&self, node: &NodeName) -> Result<String, Fault>;
+    /// `DELETE /nodes/{node}/storage/{storage}/content/{volid}`; some storages do it at once and name no task.
+    async fn delete_backup(&self, node: &NodeName, volid: &str) -> Result<Option<Upid>, Fault>;
+    /// `POST .../status/start`. A guest that runs already is a fault of class `Permanent` for a CT, and in the task for a VM.
+    async fn start_guest(&self, guest: &GuestRef) -> Result<Upid, Fault>;
+    /// `POST .../status/shutdown` with `forceStop=0` and the timeout in seconds.
+    async fn shutdown_guest(&self, guest: &GuestRef, timeout: Duration) -> Result<Upid, Fault>;
+    /// `POST .../status/reboot` with the timeout in seconds: a shutdown and a start, which applies pending changes of the config.
+    async fn reboot_guest(&self, guest: &GuestRef, timeout: Duration) -> Result<Upid, Fault>;
+    /// `POST .../qemu/{vmid}/agent/ping`. An agent that is not up takes about 3 s to say so.
+    async fn agent(&self, guest: &GuestRef) -> Result<AgentState, Fault>;
+    /// `POST /nodes/{node}/stopall` with `force-stop=0` and the timeout for each guest in seconds.
+    async fn stop_all(&self, node: &NodeName, timeout: Duration) -> Result<Upid, Fault>;
+    /// `POST /nodes/{node}/status` with `command=reboot`: no task, and the answer may be lost with the node.
+    async fn reboot_node(&self, node: &NodeName) -> Result<(), Fault>;
 }
 
-/// Where a command runs: the node itself, a CT through it, or a VM over SSH of its own.
+/// Where a command runs: the node itself, a CT through it, or a guest by a way of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The node, as root over SSH.
     Node,
     /// A container, by `pct exec` on the node.
     Ct(GuestId),
-    /// A virtual machine, over SSH to this address with the manifest's user and key.
-    Vm(GuestId, String),
+    /// A guest, over SSH to this address with the manifest's user and key.
+    Ssh(GuestId, String),
+    /// A virtual machine on that node, by its guest agent through the API.
+    Agent(NodeName, GuestId),
 }
 
 /// Who a machine says it is.
@@ -211,6 +274,19 @@ pub struct Identity {
     pub boot_id: BootId,
     /// `/sys/class/dmi/id/product_uuid` in lower case, where it can be read (a VM).
     pub product_uuid: Option<String>,
+    /// The MAC addresses of its interfaces in lower case, loopback left out (`/sys/class/net/*/address`).
+    pub macs: Vec<String>,
+    /// `uname -r`.
+    pub kernel: String,
+}
+
+/// What only a node is asked: see [`crate::inventory::NodeState`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeLook {
+    /// How the login has root's rights.
+    pub root: RootAccess,
+    /// Free space of `/`, `/boot` and `/var/tmp`, once for each file system.
+    pub space: Vec<SpaceFacts>,
 }
 
 /// What to run detached on a target.
@@ -277,6 +353,10 @@ pub trait Remote: Send + Sync {
     async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault>;
     /// Asks for a job's state.
     async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault>;
+    /// Returns the output of a job from an offset on, at most 256 KiB of it, as it was written. A job that is gone has none.
+    async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault>;
+    /// Looks at what only a node is asked.
+    async fn look_at_node(&self) -> Result<NodeLook, Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.
@@ -289,6 +369,26 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// Takes the output of upgrades: a file for each guest and node.
+pub trait JobOutput: Send + Sync {
+    /// Returns how many bytes of a step's output there are already.
+    fn length(&self, key: &StepKey) -> u64;
+    /// Adds output. What can't be kept is told elsewhere: the engine is not stopped by it.
+    fn append(&self, key: &StepKey, bytes: &[u8]);
+}
+
+/// Takes no output.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoOutput;
+
+impl JobOutput for NoOutput {
+    fn length(&self, _: &StepKey) -> u64 {
+        0
+    }
+
+    fn append(&self, _: &StepKey, _: &[u8]) {}
+}
+
 /// The ways to one host.
 pub struct HostPorts {
     /// Its API.
@@ -297,6 +397,8 @@ pub struct HostPorts {
     pub remote: Arc<dyn Remote>,
     /// Addresses of guests that the manifest knows: hints, each proven before it is used.
     pub addresses: BTreeMap<GuestId, Vec<String>>,
+    /// Whether a login over SSH is known for a guest of that number: else a VM is reached by its agent.
+    pub ssh_known: Arc<dyn Fn(GuestId) -> bool + Send + Sync>,
 }
 
 /// The ways to all hosts.

@@ -25,7 +25,9 @@ use crate::time::Timestamp;
 /// The version of the bodies that this program writes.
 ///
 /// - 1: the first.
-pub const BODY_VERSION: u16 = 1;
+/// - 2: selection, ways in, protection, starts, reboots and retention in policy and plan; the steps and events that belong to
+///   them. Bodies of version 1 are read as they are: what they don't say is as it was then.
+pub const BODY_VERSION: u16 = 2;
 
 /// A body with its version. It is no `flatten`: that would read numbers that are keys of maps as texts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,6 +146,10 @@ pub enum HostRecord {
     },
     /// [`HostEvent::TurnGiven`].
     TurnGiven,
+    /// [`HostEvent::RebootTurnGiven`].
+    RebootTurnGiven,
+    /// [`HostEvent::GiveBack`].
+    GiveBack,
     /// [`HostEvent::Ended`].
     Ended {
         /// The step.
@@ -211,6 +217,8 @@ impl From<&HostEvent> for HostRecord {
             HostEvent::Begun => Self::Begun,
             HostEvent::Planned { key, plan } => Self::Planned { key: key.into(), plan: plan.clone() },
             HostEvent::TurnGiven => Self::TurnGiven,
+            HostEvent::RebootTurnGiven => Self::RebootTurnGiven,
+            HostEvent::GiveBack => Self::GiveBack,
             HostEvent::Ended { key, outcome } => Self::Ended { key: key.into(), outcome: outcome.clone() },
             HostEvent::TaskStarted { key, task } => Self::TaskStarted { key: key.into(), task: task.clone() },
             HostEvent::Probed { key, found } => Self::Probed { key: key.into(), found: found.clone() },
@@ -229,6 +237,8 @@ impl HostRecord {
             Self::Begun => HostEvent::Begun,
             Self::Planned { key, plan } => HostEvent::Planned { key: key.to_key(run, host), plan },
             Self::TurnGiven => HostEvent::TurnGiven,
+            Self::RebootTurnGiven => HostEvent::RebootTurnGiven,
+            Self::GiveBack => HostEvent::GiveBack,
             Self::Ended { key, outcome } => HostEvent::Ended { key: key.to_key(run, host), outcome },
             Self::TaskStarted { key, task } => HostEvent::TaskStarted { key: key.to_key(run, host), task },
             Self::Probed { key, found } => HostEvent::Probed { key: key.to_key(run, host), found },
@@ -405,11 +415,15 @@ mod tests {
             unmanaged: BTreeSet::from([GuestId(105)]),
             declared: BTreeSet::new(),
             protect_max_age_ms: 3_600_000,
+            ..HostPolicy::new(HostId::new("x"))
         };
         let plan = GuestPlan {
             guest: GuestAddr { node: NodeName::new("pve1"), kind: GuestKind::Ct, id: GuestId(101), identity: None },
             name: "web".to_owned(),
             decision: Decision::Skip(SkipReason::Template),
+            tags: Vec::new(),
+            pool: None,
+            own: false,
         };
         let mut state = HostState::new(RunId::new("20261122-000000-test"), policy);
         state.guests = BTreeMap::from([(GuestId(101), GuestState::new(plan, Rounds::default()))]);

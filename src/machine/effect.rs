@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::choices::ViaChoice;
 use crate::ids::{Step, StepKey};
 use crate::inventory::{PackageChange, PackageManager, Via};
-use crate::machine::outcome::Protection;
-use crate::plan::{Baseline, GuestAddr, HostPolicy, OldSnapshot};
+use crate::machine::outcome::{Protection, RebootFacts, RunningGuest};
+use crate::plan::{BackupHow, Baseline, GuestAddr, HostPolicy, OldBackup, OldSnapshot};
 
 /// One thing to do: performed only after the intent to do it is durable in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,39 @@ pub enum Action {
         guest: GuestAddr,
         /// Where to.
         storage: String,
+        /// How.
+        how: BackupHow,
+    },
+    /// Deletes a backup of an earlier run.
+    PruneBackup {
+        /// The backup and its guest.
+        old: OldBackup,
+    },
+    /// Starts a guest that does not run.
+    StartGuest {
+        /// The guest.
+        guest: GuestAddr,
+    },
+    /// Waits until a guest that was started answers, refreshes its package lists, and looks what is pending.
+    LookGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The way into it.
+        via: ViaChoice,
+    },
+    /// Shuts a guest down that was started to be upgraded. It is never powered off hard.
+    StopGuest {
+        /// The guest.
+        guest: GuestAddr,
+    },
+    /// Reboots a VM, and waits until it runs another boot.
+    RebootGuest {
+        /// The VM.
+        guest: GuestAddr,
+        /// The path into it.
+        via: Via,
+        /// The boot that must end.
+        boot_id: crate::ids::BootId,
     },
     /// Deletes a snapshot of an earlier run.
     PruneSnapshot {
@@ -90,6 +124,34 @@ pub enum Action {
         /// Its package manager.
         manager: PackageManager,
     },
+    /// Looks whether the node may be rebooted now, and notes what runs on it. Changes nothing.
+    PrepareReboot {
+        /// The node.
+        node: crate::ids::NodeName,
+        /// Its package manager.
+        manager: PackageManager,
+    },
+    /// Shuts all guests of the node down, in the node's own order, none of them hard (`POST /nodes/{node}/stopall`).
+    StopGuests {
+        /// The node.
+        node: crate::ids::NodeName,
+        /// What runs there and must not run afterwards.
+        ready: RebootFacts,
+    },
+    /// Reboots the node, and waits until it is back in another boot.
+    RebootHost {
+        /// The node.
+        node: crate::ids::NodeName,
+        /// What was noted before.
+        ready: RebootFacts,
+    },
+    /// Waits for the node's own start of its guests, then starts what is missing of those that ran.
+    StartGuests {
+        /// The node.
+        node: crate::ids::NodeName,
+        /// What is to run again.
+        guests: Vec<RunningGuest>,
+    },
     /// Checks the node and what ran on it.
     Verify {
         /// The node.
@@ -98,6 +160,8 @@ pub enum Action {
         baseline: Baseline,
         /// What was pending on the node before.
         pending: Vec<PackageChange>,
+        /// What was noted before its reboot, where there was one.
+        rebooted: Option<RebootFacts>,
     },
 }
 
@@ -109,9 +173,18 @@ impl Action {
             Self::Snapshot { .. } => Step::Snapshot,
             Self::Backup { .. } => Step::Backup,
             Self::PruneSnapshot { .. } => Step::PruneSnapshot,
+            Self::PruneBackup { .. } => Step::PruneBackup,
+            Self::StartGuest { .. } => Step::StartGuest,
+            Self::LookGuest { .. } => Step::LookGuest,
             Self::UpgradeGuest { .. } => Step::UpgradeGuest,
             Self::CheckGuest { .. } => Step::CheckGuest,
+            Self::RebootGuest { .. } => Step::RebootGuest,
+            Self::StopGuest { .. } => Step::StopGuest,
             Self::UpgradeHost { .. } => Step::UpgradeHost,
+            Self::PrepareReboot { .. } => Step::PrepareReboot,
+            Self::StopGuests { .. } => Step::StopGuests,
+            Self::RebootHost { .. } => Step::RebootHost,
+            Self::StartGuests { .. } => Step::StartGuests,
             Self::Verify { .. } => Step::Verify,
         }
     }
@@ -120,7 +193,18 @@ impl Action {
 /// Returns what may be done about an intent of this step whose outcome is not known.
 pub fn replay(step: Step) -> Replay {
     match step {
-        Step::Discover | Step::CheckGuest | Step::Verify => Replay::Safe,
-        Step::Snapshot | Step::Backup | Step::PruneSnapshot | Step::UpgradeGuest | Step::UpgradeHost => Replay::Probe,
+        Step::Discover | Step::LookGuest | Step::CheckGuest | Step::PrepareReboot | Step::Verify => Replay::Safe,
+        Step::Snapshot
+        | Step::Backup
+        | Step::PruneSnapshot
+        | Step::PruneBackup
+        | Step::StartGuest
+        | Step::UpgradeGuest
+        | Step::RebootGuest
+        | Step::StopGuest
+        | Step::UpgradeHost
+        | Step::StopGuests
+        | Step::RebootHost
+        | Step::StartGuests => Replay::Probe,
     }
 }

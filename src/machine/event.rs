@@ -43,6 +43,10 @@ pub enum HostEvent {
         /// What was found.
         found: Probed,
     },
+    /// The node may be rebooted now: no other node of the fleet is being rebooted.
+    RebootTurnGiven,
+    /// What was borrowed here is to be given back, and nothing else is to be done.
+    GiveBack,
     /// A run goes on after an interruption: what was in flight is in doubt.
     Resumed,
     /// The operator chose the manifest's present policy over the frozen one.
@@ -68,6 +72,8 @@ impl HostEvent {
             Self::Begun => "begun",
             Self::Planned { .. } => "planned",
             Self::TurnGiven => "turn-given",
+            Self::RebootTurnGiven => "reboot-turn-given",
+            Self::GiveBack => "give-back",
             Self::Ended { .. } => "ended",
             Self::TaskStarted { .. } => "task-started",
             Self::Probed { .. } => "probed",

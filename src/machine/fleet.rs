@@ -1,4 +1,4 @@
-//! Hands out turns: how many hosts at once, and one node of a cluster at a time.
+//! Hands out turns: how many hosts at once, one node of a cluster at a time, and one reboot at a time in the whole fleet.
 //!
 //! A node that failed or is held keeps its cluster's turn: the others of that cluster wait, since a second node down
 //! may cost the quorum. The cost of a change does not grow with the fleet: queues, no scans.
@@ -18,6 +18,8 @@ pub enum Grant {
     Begin(HostId),
     /// The host may be changed.
     Turn(HostId),
+    /// The host may be rebooted.
+    Reboot(HostId),
 }
 
 /// Who may work.
@@ -42,6 +44,12 @@ pub struct Fleet {
     freed: VecDeque<ClusterId>,
     /// Hosts that have their turn and a fresh plan.
     ready: VecDeque<HostId>,
+    /// Which host has the one turn to be rebooted. A reboot that went wrong keeps it: no other node goes down then.
+    rebooting: Option<HostId>,
+    /// Hosts that wait to be rebooted; they take up no place meanwhile.
+    rebooters: VecDeque<HostId>,
+    /// Hosts that proxmaint itself runs on or in: they come when everything else is over.
+    last: VecDeque<HostId>,
     /// Which entry turned out to be which node.
     claims: BTreeMap<(ClusterId, NodeName), HostId>,
 }
@@ -61,8 +69,12 @@ impl Fleet {
                 fleet.turns.insert(cluster.clone(), host.clone());
                 fleet.turn_of.insert(host.clone(), cluster.clone());
             }
+            if state.reboot_turn {
+                fleet.rebooting = Some(host.clone());
+            }
             match &state.phase {
                 HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.queue(&host),
+                HostPhase::AwaitingReboot { .. } => fleet.rebooters.push_back(host),
                 HostPhase::Done(_) => {}
                 _ if state.is_parked() => held.push(host),
                 _ => fleet.interrupted.push_back(host),
@@ -77,6 +89,7 @@ impl Fleet {
         self.interrupted.retain(|host| !hosts.contains(host));
         self.queued.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
+        self.rebooters.retain(|host| !hosts.contains(host));
     }
 
     /// Returns the entry that claimed a node first, if it is another one, and notes the claim.
@@ -90,18 +103,39 @@ impl Fleet {
         self.turns.get(cluster)
     }
 
+    /// Returns who is being rebooted.
+    pub fn rebooting(&self) -> Option<&HostId> {
+        self.rebooting.as_ref()
+    }
+
     /// Takes note of where a host stands after an event.
     pub fn observe(&mut self, state: &HostState) {
         let host = state.host();
+        match (&self.rebooting, state.reboot_turn) {
+            (Some(holder), false) if holder == host => self.rebooting = None,
+            (None, true) => self.rebooting = Some(host.clone()),
+            _ => {}
+        }
         match &state.phase {
             HostPhase::Pending => self.queue(host),
-            HostPhase::AwaitingTurn { plan } if self.active.contains(host) => {
-                self.await_turn(host, plan.cluster.as_ref())
-            }
+            HostPhase::AwaitingTurn { plan } if self.active.contains(host) => match plan.own {
+                Some(_) if self.others_are_left(host) => {
+                    self.active.remove(host);
+                    self.last.push_back(host.clone());
+                }
+                Some(_) | None => self.await_turn(host, plan.cluster.as_ref()),
+            },
             HostPhase::AwaitingTurn { .. } => {}
+            HostPhase::AwaitingReboot { .. } => {
+                self.active.remove(host);
+                if !self.rebooters.contains(host) {
+                    self.rebooters.push_back(host.clone());
+                }
+            }
             HostPhase::Done(verdict) => {
                 self.active.remove(host);
                 self.queued.remove(host);
+                self.rebooters.retain(|waiting| waiting != host);
                 if !matches!(verdict, HostVerdict::Failed(_)) {
                     self.give_up_turn(host);
                 }
@@ -140,6 +174,14 @@ impl Fleet {
     /// Returns the turns that can be handed out now.
     pub fn grants(&mut self) -> Vec<Grant> {
         let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
+        if self.rebooting.is_none()
+            && self.active.len() < self.parallel
+            && let Some(host) = self.rebooters.pop_front()
+        {
+            self.rebooting = Some(host.clone());
+            self.active.insert(host.clone());
+            grants.push(Grant::Reboot(host));
+        }
         while self.active.len() < self.parallel {
             let (host, grant): (HostId, fn(HostId) -> Grant) = match self.interrupted.pop_front() {
                 Some(host) => (host, Grant::Resume),
@@ -159,6 +201,15 @@ impl Fleet {
         self.active.is_empty() && self.ready.is_empty()
     }
 
+    /// Tells whether another host is at work, or may be yet.
+    fn others_are_left(&self, host: &HostId) -> bool {
+        self.active.iter().any(|other| other != host)
+            || !self.ready.is_empty()
+            || !self.queued.is_empty()
+            || !self.interrupted.is_empty()
+            || (self.rebooting.is_none() && !self.rebooters.is_empty())
+    }
+
     fn next_host(&mut self) -> Option<HostId> {
         while let Some(cluster) = self.freed.pop_front() {
             if self.turns.contains_key(&cluster) {
@@ -175,7 +226,11 @@ impl Fleet {
                 return Some(host);
             }
         }
-        None
+        // It is looked at anew, since it has waited.
+        match self.active.is_empty() {
+            true => self.last.pop_front(),
+            false => None,
+        }
     }
 
     fn give_up_turn(&mut self, host: &HostId) {

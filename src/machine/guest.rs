@@ -1,4 +1,4 @@
-//! The guest's transition table: protect, upgrade, check.
+//! The guest's transition table: protect, upgrade, check; and around them, where it is asked for, start, reboot and stop.
 //!
 //! An upgrade without a protection can't be expressed: [`GuestPhase::Upgrading`] holds one. Each phase at work holds its
 //! [`Attempt`], and the effect in flight follows from the phase alone, so a state that was read back from the journal
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Illegal;
 use super::effect::{Action, Mode, Replay, replay};
-use super::outcome::{Detail, Fault, Outcome, Probed, Protection};
+use super::outcome::{CheckReport, Detail, Fault, Obligation, Outcome, Probed, Protection, Remarks};
 use crate::ids::Step;
 use crate::inventory::PackageChange;
-use crate::plan::{Decision, GuestPlan, GuestUpgrade, ProtectBy, SkipReason};
+use crate::plan::{Decision, GuestPlan, GuestStart, GuestUpgrade, ProtectBy, SkipReason, decide_started};
 
 /// One attempt at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,18 @@ impl Attempt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestPhase {
-    /// It is to be upgraded and not protected yet.
+    /// It is to be upgraded, and neither started nor protected yet.
     Waiting,
+    /// It does not run and is being started.
+    Starting {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It was started and is being looked into.
+    Looking {
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// A protection is being made.
     Protecting {
         /// Which of the plan's ways is being tried.
@@ -76,6 +86,25 @@ pub enum GuestPhase {
     Checking {
         /// What it can be brought back from.
         protection: Protection,
+        /// Whether it was rebooted since its upgrade.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rebooted: bool,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It is a VM that was upgraded and checked, and is being rebooted into its new kernel.
+    Rebooting {
+        /// What it can be brought back from.
+        protection: Protection,
+        /// What the check showed.
+        report: Box<CheckReport>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It was started to be upgraded and is being stopped again.
+    Stopping {
+        /// What comes then.
+        then: Box<AfterStop>,
         /// The attempt.
         attempt: Attempt,
     },
@@ -90,6 +119,16 @@ pub enum GuestPhase {
     Settled(GuestVerdict),
 }
 
+/// What comes after a guest that was started was stopped again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterStop {
+    /// It is over.
+    Settle(GuestVerdict),
+    /// It waits as before it was started: it was given back in between.
+    Wait,
+}
+
 /// How a guest came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,6 +141,12 @@ pub enum GuestVerdict {
         reboot_wanted: Option<String>,
         /// What it can be brought back from.
         protection: Protection,
+        /// Whether it was rebooted into its new kernel.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rebooted: bool,
+        /// What is left for the administrator.
+        #[serde(default, skip_serializing_if = "Remarks::is_empty")]
+        remarks: Remarks,
     },
     /// Left alone, as it should be.
     Skipped(SkipReason),
@@ -119,7 +164,7 @@ pub enum GuestVerdict {
 /// What can happen to a guest.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GuestInput {
-    /// It may be protected now.
+    /// It may be started where it has to be, and protected now.
     Protect,
     /// It may be upgraded now.
     Upgrade,
@@ -134,6 +179,8 @@ pub enum GuestInput {
     },
     /// The operator decides.
     Resolve(Resolution),
+    /// What was borrowed is to be given back now.
+    GiveBack,
 }
 
 /// What the operator says of a step that is held.
@@ -158,6 +205,7 @@ impl GuestInput {
             Self::Probed(_) => "probed",
             Self::Resume { .. } => "resume",
             Self::Resolve(_) => "resolve",
+            Self::GiveBack => "give-back",
         }
     }
 }
@@ -167,10 +215,14 @@ impl GuestPhase {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Starting { .. } => "starting",
+            Self::Looking { .. } => "looking",
             Self::Protecting { .. } => "protecting",
             Self::Protected { .. } => "protected",
             Self::Upgrading { .. } => "upgrading",
             Self::Checking { .. } => "checking",
+            Self::Rebooting { .. } => "rebooting",
+            Self::Stopping { .. } => "stopping",
             Self::Held { .. } => "held",
             Self::Settled(_) => "settled",
         }
@@ -179,18 +231,26 @@ impl GuestPhase {
     /// Returns the attempt in flight.
     pub fn attempt(&self) -> Option<Attempt> {
         match self {
-            Self::Protecting { attempt, .. } | Self::Upgrading { attempt, .. } | Self::Checking { attempt, .. } => {
-                Some(*attempt)
-            }
+            Self::Starting { attempt }
+            | Self::Looking { attempt }
+            | Self::Protecting { attempt, .. }
+            | Self::Upgrading { attempt, .. }
+            | Self::Checking { attempt, .. }
+            | Self::Rebooting { attempt, .. }
+            | Self::Stopping { attempt, .. } => Some(*attempt),
             Self::Waiting | Self::Protected { .. } | Self::Held { .. } | Self::Settled(_) => None,
         }
     }
 
     fn attempt_mut(&mut self) -> Option<&mut Attempt> {
         match self {
-            Self::Protecting { attempt, .. } | Self::Upgrading { attempt, .. } | Self::Checking { attempt, .. } => {
-                Some(attempt)
-            }
+            Self::Starting { attempt }
+            | Self::Looking { attempt }
+            | Self::Protecting { attempt, .. }
+            | Self::Upgrading { attempt, .. }
+            | Self::Checking { attempt, .. }
+            | Self::Rebooting { attempt, .. }
+            | Self::Stopping { attempt, .. } => Some(attempt),
             Self::Waiting | Self::Protected { .. } | Self::Held { .. } | Self::Settled(_) => None,
         }
     }
@@ -217,6 +277,9 @@ pub struct GuestState {
     pub phase: GuestPhase,
     /// The last round of each step that was begun.
     pub rounds: super::Rounds,
+    /// How it is started, from when it was started until it is stopped again: a debt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub borrowed: Option<GuestStart>,
 }
 
 impl GuestState {
@@ -225,38 +288,69 @@ impl GuestState {
         let phase = match &plan.decision {
             Decision::Skip(reason) => GuestPhase::Settled(GuestVerdict::Skipped(reason.clone())),
             Decision::Block(reason) => GuestPhase::Settled(GuestVerdict::Blocked(reason.clone())),
-            Decision::Upgrade(_) => GuestPhase::Waiting,
+            Decision::Upgrade(_) | Decision::Start(_) => GuestPhase::Waiting,
         };
-        Self { plan, phase, rounds }
+        Self { plan, phase, rounds, borrowed: None }
+    }
+
+    /// Returns what is owed to the guest.
+    pub fn owed(&self) -> Option<Obligation> {
+        let guest = &self.plan.guest;
+        self.borrowed.as_ref().map(|_| Obligation::StopGuest { id: guest.id, kind: guest.kind })
+    }
+
+    /// Tells whether it has to be started before anything else can be done.
+    pub fn is_to_be_started(&self) -> bool {
+        matches!((&self.phase, &self.plan.decision), (GuestPhase::Waiting, Decision::Start(_)))
     }
 
     /// Returns what the guest's upgrade looks like, where it has one.
     fn upgrade(&self) -> Option<&GuestUpgrade> {
         match &self.plan.decision {
             Decision::Upgrade(upgrade) => Some(upgrade),
-            Decision::Skip(_) | Decision::Block(_) => None,
+            Decision::Skip(_) | Decision::Block(_) | Decision::Start(_) => None,
+        }
+    }
+
+    /// Returns how the guest is started, where it is to be.
+    fn start(&self) -> Option<&GuestStart> {
+        match &self.plan.decision {
+            Decision::Start(start) => Some(start),
+            Decision::Skip(_) | Decision::Block(_) | Decision::Upgrade(_) => None,
         }
     }
 
     /// Returns the attempt in flight and the action that it makes.
     pub fn action(&self) -> Option<(Attempt, Action)> {
         let attempt = self.phase.attempt()?;
-        let upgrade = self.upgrade()?;
         let guest = self.plan.guest.clone();
         let action = match &self.phase {
-            GuestPhase::Protecting { way, .. } => match upgrade.protection.get(*way)? {
+            GuestPhase::Starting { .. } => Action::StartGuest { guest },
+            GuestPhase::Looking { .. } => Action::LookGuest { guest, via: self.borrowed.as_ref()?.via },
+            GuestPhase::Protecting { way, .. } => match self.upgrade()?.protection.get(*way)? {
                 ProtectBy::Snapshot => Action::Snapshot { guest },
-                ProtectBy::Backup { storage } => Action::Backup { guest, storage: storage.clone() },
+                ProtectBy::Backup { storage, how } => Action::Backup { guest, storage: storage.clone(), how: *how },
+                ProtectBy::Waived => return None,
             },
-            GuestPhase::Upgrading { protection, .. } => Action::UpgradeGuest {
-                guest,
-                via: upgrade.via.clone(),
-                manager: upgrade.manager,
-                protection: protection.clone(),
-            },
+            GuestPhase::Upgrading { protection, .. } => {
+                let upgrade = self.upgrade()?;
+                Action::UpgradeGuest {
+                    guest,
+                    via: upgrade.via.clone(),
+                    manager: upgrade.manager,
+                    protection: protection.clone(),
+                }
+            }
             GuestPhase::Checking { .. } => {
+                let upgrade = self.upgrade()?;
                 Action::CheckGuest { guest, via: upgrade.via.clone(), pending: upgrade.pending.clone() }
             }
+            GuestPhase::Rebooting { report, .. } => {
+                let upgrade = self.upgrade()?;
+                let boot_id = report.boot_id.clone().unwrap_or_else(|| upgrade.boot_id.clone());
+                Action::RebootGuest { guest, via: upgrade.via.clone(), boot_id }
+            }
+            GuestPhase::Stopping { .. } => Action::StopGuest { guest },
             GuestPhase::Waiting | GuestPhase::Protected { .. } | GuestPhase::Held { .. } | GuestPhase::Settled(_) => {
                 return None;
             }
@@ -271,7 +365,12 @@ impl GuestState {
     pub fn apply(&mut self, input: GuestInput) -> Result<(), Illegal> {
         let name = input.name();
         let never_begun = self.never_begun(&input);
-        let next = self.next(input).ok_or_else(|| Illegal::new("guest", self.phase.name(), name))?;
+        let (before, borrowed) = (self.plan.decision.clone(), self.borrowed.clone());
+        self.take_note(&input);
+        let Some(next) = self.next(input) else {
+            (self.plan.decision, self.borrowed) = (before, borrowed);
+            return Err(Illegal::new("guest", self.phase.name(), name));
+        };
         if let Some(attempt) = never_begun {
             self.rounds.take_back(attempt);
         }
@@ -280,6 +379,44 @@ impl GuestState {
         }
         self.phase = next;
         Ok(())
+    }
+
+    /// Notes what an input says beyond the phase: a debt that was made or paid, and what a look at a started guest decides.
+    fn take_note(&mut self, input: &GuestInput) {
+        let (GuestInput::Ended(outcome) | GuestInput::Probed(Probed::Ended(outcome))) = input else {
+            // The operator's word that a start or a stop was done counts as well.
+            let GuestPhase::Held { at, .. } = &self.phase else { return };
+            match (input, &**at) {
+                (GuestInput::Resolve(Resolution::Done), GuestPhase::Starting { .. }) => {
+                    self.borrowed = self.start().cloned();
+                }
+                (GuestInput::Resolve(Resolution::Done), GuestPhase::Stopping { .. }) => self.returned(),
+                // It may stay as it is, running.
+                (GuestInput::Resolve(Resolution::Skip), GuestPhase::Stopping { .. }) => self.borrowed = None,
+                _ => {}
+            }
+            return;
+        };
+        match (&self.phase, outcome) {
+            // One that somebody else had started meanwhile is not ours to stop.
+            (GuestPhase::Starting { .. }, Outcome::Done(Detail::Started)) => self.borrowed = self.start().cloned(),
+            (GuestPhase::Looking { .. }, Outcome::Done(Detail::Looked(inside))) => {
+                if let Some(start) = &self.borrowed {
+                    self.plan.decision = decide_started(start, inside, self.plan.own);
+                }
+            }
+            (GuestPhase::Stopping { .. }, Outcome::Done(Detail::Stopped) | Outcome::AlreadyDone(Detail::Stopped)) => {
+                self.returned();
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that the guest does not run any more: to upgrade it, it would have to be started again.
+    fn returned(&mut self) {
+        if let Some(start) = self.borrowed.take() {
+            self.plan.decision = Decision::Start(start);
+        }
     }
 
     /// Returns the upgrade that was decided on before an interruption and whose intent never became durable.
@@ -300,17 +437,36 @@ impl GuestState {
         use GuestPhase as Ph;
         let phase = self.phase.clone();
         Some(match (phase, input) {
+            (Ph::Waiting, In::Protect) if self.start().is_some() => {
+                Ph::Starting { attempt: self.rounds.first(Step::StartGuest) }
+            }
             (Ph::Waiting | Ph::Protected { .. }, In::Protect) => self.protecting(0)?,
             (Ph::Protected { protection }, In::Upgrade) => {
                 Ph::Upgrading { protection, attempt: self.rounds.first(Step::UpgradeGuest) }
             }
-            (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. } | Ph::Checking { .. }), In::Ended(outcome)) => {
+            (
+                phase @ (Ph::Starting { .. }
+                | Ph::Looking { .. }
+                | Ph::Protecting { .. }
+                | Ph::Upgrading { .. }
+                | Ph::Checking { .. }
+                | Ph::Rebooting { .. }
+                | Ph::Stopping { .. }),
+                In::Ended(outcome),
+            ) => {
                 if phase.attempt()?.mode == Mode::Probe {
                     return None;
                 }
                 self.ended(phase, outcome)?
             }
-            (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. }), In::Probed(found)) => {
+            (
+                phase @ (Ph::Starting { .. }
+                | Ph::Protecting { .. }
+                | Ph::Upgrading { .. }
+                | Ph::Rebooting { .. }
+                | Ph::Stopping { .. }),
+                In::Probed(found),
+            ) => {
                 if phase.attempt()?.mode != Mode::Probe {
                     return None;
                 }
@@ -320,7 +476,16 @@ impl GuestState {
             (Ph::Upgrading { protection, attempt }, In::Resume { intended: false }) if attempt.mode == Mode::Act => {
                 Ph::Protected { protection }
             }
-            (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. } | Ph::Checking { .. }), In::Resume { intended }) => {
+            (
+                phase @ (Ph::Starting { .. }
+                | Ph::Looking { .. }
+                | Ph::Protecting { .. }
+                | Ph::Upgrading { .. }
+                | Ph::Checking { .. }
+                | Ph::Rebooting { .. }
+                | Ph::Stopping { .. }),
+                In::Resume { intended },
+            ) => {
                 let attempt = phase.attempt()?.resumed(intended);
                 phase.with_attempt(attempt)
             }
@@ -330,17 +495,48 @@ impl GuestState {
                 at.with_attempt(attempt)
             }
             // It waits for a place again, like those that have not begun.
-            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) if matches!(*at, Ph::Protecting { .. }) => {
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Retry))
+                if matches!(*at, Ph::Protecting { .. } | Ph::Starting { .. }) =>
+            {
                 Ph::Waiting
             }
             (Ph::Held { at, .. }, In::Resolve(Resolution::Retry)) => anew(*at)?,
             (Ph::Held { at: held, .. }, In::Resolve(Resolution::Done)) => self.declared_done(*held)?,
-            (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip))
-            | (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
+            // That it may stay as it is, running, is what the operator says of a guest that can't be stopped.
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Skip)) if matches!(*at, Ph::Stopping { .. }) => {
                 Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
+            }
+            (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip)) => {
+                self.finish(GuestVerdict::Skipped(SkipReason::ByOperator))
+            }
+            (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
+                Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
+            }
+            (Ph::Settled(verdict), In::GiveBack) if self.borrowed.is_some() => self.finish(verdict),
+            (
+                Ph::Waiting
+                | Ph::Looking { .. }
+                | Ph::Protecting { .. }
+                | Ph::Protected { .. }
+                | Ph::Upgrading { .. }
+                | Ph::Rebooting { .. },
+                In::GiveBack,
+            ) if self.borrowed.is_some() => {
+                Ph::Stopping { then: Box::new(AfterStop::Wait), attempt: self.rounds.first(Step::StopGuest) }
             }
             _ => return None,
         })
+    }
+
+    /// Ends the guest's part of the run: one that was started for it is stopped again first.
+    fn finish(&self, verdict: GuestVerdict) -> GuestPhase {
+        match self.borrowed {
+            Some(_) => GuestPhase::Stopping {
+                then: Box::new(AfterStop::Settle(verdict)),
+                attempt: self.rounds.first(Step::StopGuest),
+            },
+            None => GuestPhase::Settled(verdict),
+        }
     }
 
     /// Starts the plan's `way`-th protection.
@@ -348,6 +544,7 @@ impl GuestState {
         let step = match self.upgrade()?.protection.get(way)? {
             ProtectBy::Snapshot => Step::Snapshot,
             ProtectBy::Backup { .. } => Step::Backup,
+            ProtectBy::Waived => return Some(GuestPhase::Protected { protection: Protection::Waived }),
         };
         Some(GuestPhase::Protecting { way, attempt: self.rounds.first(step) })
     }
@@ -355,39 +552,105 @@ impl GuestState {
     fn ended(&self, phase: GuestPhase, outcome: Outcome) -> Option<GuestPhase> {
         use GuestPhase as Ph;
         Some(match (phase, outcome) {
+            (Ph::Starting { .. }, Outcome::Done(Detail::Started)) => {
+                Ph::Looking { attempt: self.rounds.first(Step::LookGuest) }
+            }
+            (Ph::Starting { .. }, Outcome::AlreadyDone(Detail::Started)) => Ph::Settled(GuestVerdict::Blocked(
+                "somebody started it meanwhile: the next run plans it afresh".to_owned(),
+            )),
+            (Ph::Starting { .. }, Outcome::Refused(fault) | Outcome::Failed(fault)) => {
+                Ph::Settled(GuestVerdict::Blocked(format!("could not be started: {fault}")))
+            }
+            // What is to happen was decided when the answer was taken note of.
+            (Ph::Looking { .. }, Outcome::Done(Detail::Looked(_))) => match &self.plan.decision {
+                Decision::Upgrade(_) => self.protecting(0)?,
+                Decision::Skip(reason) => self.finish(GuestVerdict::Skipped(reason.clone())),
+                Decision::Block(why) => self.finish(GuestVerdict::Blocked(why.clone())),
+                Decision::Start(_) => return None,
+            },
+            (Ph::Looking { .. }, Outcome::Failed(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault)) => {
+                self.finish(GuestVerdict::Blocked(format!("was started, but can't be looked into: {fault}")))
+            }
             (Ph::Protecting { .. }, Outcome::Done(Detail::Protected(protection)))
             | (Ph::Protecting { .. }, Outcome::AlreadyDone(Detail::Protected(protection))) => {
                 Ph::Protected { protection }
             }
             (Ph::Protecting { way, .. }, Outcome::Refused(fault) | Outcome::Failed(fault)) => self
                 .protecting(way + 1)
-                .unwrap_or_else(|| Ph::Settled(GuestVerdict::Blocked(format!("could not be protected: {fault}")))),
+                .unwrap_or_else(|| self.finish(GuestVerdict::Blocked(format!("could not be protected: {fault}")))),
             (
                 Ph::Upgrading { protection, .. },
                 Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
-            ) => Ph::Checking { protection, attempt: self.rounds.first(Step::CheckGuest) },
+            ) => Ph::Checking { protection, rebooted: false, attempt: self.rounds.first(Step::CheckGuest) },
             (Ph::Upgrading { .. }, Outcome::Refused(fault)) => {
-                Ph::Settled(GuestVerdict::Blocked(format!("not upgraded: {fault}")))
+                self.finish(GuestVerdict::Blocked(format!("not upgraded: {fault}")))
             }
             (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) => {
-                Ph::Settled(GuestVerdict::Failed { fault, protection })
+                self.finish(GuestVerdict::Failed { fault, protection })
             }
-            (phase @ (Ph::Protecting { .. } | Ph::Upgrading { .. }), Outcome::Unknown(fault)) => {
-                in_doubt(phase, fault)?
-            }
-            (Ph::Checking { protection, .. }, Outcome::Done(Detail::Checked(report))) => {
-                Ph::Settled(GuestVerdict::Upgraded {
-                    changes: report.changes,
-                    reboot_wanted: report.reboot_wanted,
-                    protection,
-                })
+            (Ph::Checking { protection, rebooted, .. }, Outcome::Done(Detail::Checked(report))) => {
+                self.checked(protection, rebooted, report)
             }
             (
                 Ph::Checking { protection, .. },
                 Outcome::Failed(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault),
-            ) => Ph::Settled(GuestVerdict::Failed { fault, protection }),
+            ) => self.finish(GuestVerdict::Failed { fault, protection }),
+            (
+                Ph::Rebooting { protection, .. },
+                Outcome::Done(Detail::Rebooted(_)) | Outcome::AlreadyDone(Detail::Rebooted(_)),
+            ) => Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) },
+            (Ph::Rebooting { protection, .. }, Outcome::Failed(fault) | Outcome::Refused(fault)) => {
+                self.finish(GuestVerdict::Failed {
+                    fault: Fault { what: format!("upgraded, but not rebooted: {}", fault.what), ..fault },
+                    protection,
+                })
+            }
+            (Ph::Stopping { then, .. }, Outcome::Done(Detail::Stopped) | Outcome::AlreadyDone(Detail::Stopped)) => {
+                match *then {
+                    AfterStop::Settle(verdict) => Ph::Settled(verdict),
+                    AfterStop::Wait => Ph::Waiting,
+                }
+            }
+            // It still runs, and that is owed.
+            (Ph::Stopping { then, .. }, Outcome::Failed(_) | Outcome::Refused(_)) => match *then {
+                AfterStop::Settle(verdict) => Ph::Settled(verdict),
+                AfterStop::Wait => {
+                    Ph::Settled(GuestVerdict::Blocked("was started and could not be stopped".to_owned()))
+                }
+            },
+            (
+                phase @ (Ph::Starting { .. }
+                | Ph::Protecting { .. }
+                | Ph::Upgrading { .. }
+                | Ph::Rebooting { .. }
+                | Ph::Stopping { .. }),
+                Outcome::Unknown(fault),
+            ) => in_doubt(phase, fault)?,
             _ => return None,
         })
+    }
+
+    /// Goes on after a check that ended well: to a reboot where one is due, which is done once.
+    fn checked(&self, protection: Protection, rebooted: bool, report: CheckReport) -> GuestPhase {
+        let due = self.upgrade().is_some_and(|upgrade| upgrade.reboot);
+        match (&report.reboot_wanted, due, rebooted) {
+            (Some(_), true, false) => GuestPhase::Rebooting {
+                protection,
+                report: Box::new(report),
+                attempt: self.rounds.first(Step::RebootGuest),
+            },
+            (Some(why), true, true) => {
+                let fault = Fault::permanent(format!("was rebooted, and still wants a reboot: {why}"));
+                self.finish(GuestVerdict::Failed { fault, protection })
+            }
+            _ => self.finish(GuestVerdict::Upgraded {
+                changes: report.changes,
+                reboot_wanted: report.reboot_wanted,
+                protection,
+                rebooted,
+                remarks: report.remarks,
+            }),
+        }
     }
 
     fn probed(&self, phase: GuestPhase, found: Probed) -> Option<GuestPhase> {
@@ -404,15 +667,22 @@ impl GuestState {
     fn declared_done(&self, held: GuestPhase) -> Option<GuestPhase> {
         use GuestPhase as Ph;
         match held {
+            Ph::Starting { .. } => self.ended(held, Outcome::Done(Detail::Started)),
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
-            Ph::Checking { protection, .. } => Some(Ph::Settled(GuestVerdict::Upgraded {
+            Ph::Checking { protection, rebooted, .. } => Some(self.finish(GuestVerdict::Upgraded {
                 changes: self.upgrade()?.pending.clone(),
                 reboot_wanted: None,
                 protection,
+                rebooted,
+                remarks: Remarks::default(),
             })),
+            Ph::Rebooting { protection, .. } => {
+                Some(Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) })
+            }
+            Ph::Stopping { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Stopped)),
             // That there is a protection is proven or not: nobody's word stands for it.
             Ph::Protecting { .. } => None,
-            Ph::Waiting | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
+            Ph::Waiting | Ph::Looking { .. } | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
         }
     }
 }

@@ -1,4 +1,8 @@
-//! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify.
+//! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify, and
+//! where it is asked for reboot. `own` is the table of the node's own steps, `debts` what is owed and how it is given back.
+
+mod debts;
+mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
-use super::outcome::{Detail, Fault, Outcome, Probed};
-pub use super::phase::{HostPhase, HostVerdict};
+use super::outcome::{Fault, Outcome, Probed, Protection, RunningGuest};
+pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
 use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
@@ -41,6 +45,12 @@ pub struct HostState {
     pub turn: Option<ClusterId>,
     /// The machine behind it, once known: its CA's fingerprint and its name.
     pub identity: Option<(ClusterId, NodeName)>,
+    /// Guests that were shut down for its reboot and are to run again: a debt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shut: Vec<RunningGuest>,
+    /// Whether it has the fleet's one turn to be rebooted; a reboot that went wrong keeps it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboot_turn: bool,
     /// When something first happened to it.
     pub began: Option<Timestamp>,
     /// When something last happened to it.
@@ -80,6 +90,8 @@ impl HostState {
             steps: Vec::new(),
             turn: None,
             identity: None,
+            shut: Vec::new(),
+            reboot_turn: false,
             began: None,
             touched: None,
         }
@@ -100,6 +112,16 @@ impl HostState {
         match event {
             HostEvent::Begun => self.begin(at, &mut effects)?,
             HostEvent::Planned { key, plan } => self.planned(key, plan, at)?,
+            HostEvent::RebootTurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
+                HostPhase::AwaitingReboot { case } => {
+                    self.reboot_turn = true;
+                    let attempt = self.rounds.first(Step::PrepareReboot);
+                    self.phase = HostPhase::PreparingReboot { case, attempt };
+                    self.emit_own(&mut effects);
+                }
+                other => return Err(self.illegal(other, event)),
+            },
+            HostEvent::GiveBack => self.give_back(&mut effects)?,
             HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
                 HostPhase::AwaitingTurn { plan } => {
                     self.turn.clone_from(&plan.cluster);
@@ -126,8 +148,12 @@ impl HostState {
             HostEvent::Resolved { guest, resolution } => self.resolved(*guest, *resolution, &mut effects)?,
         }
         self.advance(at, &mut effects)?;
-        if matches!(&self.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_))) {
-            self.turn = None;
+        match &self.phase {
+            HostPhase::Done(HostVerdict::Failed(_)) => {}
+            HostPhase::Done(_) => (self.turn, self.reboot_turn) = (None, false),
+            // One that was not rebooted after all, and where everything runs again, stands in nobody's way.
+            HostPhase::Held { at, .. } if matches!(**at, HostPhase::AwaitingReboot { .. }) => self.reboot_turn = false,
+            _ => {}
         }
         Ok(effects)
     }
@@ -150,13 +176,14 @@ impl HostState {
             HostPhase::Held { .. } => HostResult::Held,
             HostPhase::Done(HostVerdict::NothingToDo { .. }) => HostResult::NothingToDo,
             HostPhase::Done(HostVerdict::Verified(_)) => HostResult::Succeeded,
-            HostPhase::Done(HostVerdict::Blocked(_)) => HostResult::Blocked,
+            HostPhase::Done(HostVerdict::Blocked(_) | HostVerdict::NotRebooted { .. }) => HostResult::Blocked,
             HostPhase::Done(HostVerdict::Failed(_)) => HostResult::Failed,
             HostPhase::Done(HostVerdict::Skipped) => HostResult::Skipped,
             _ if held_guest && self.is_parked() => HostResult::Held,
             _ => return HostResult::Unfinished,
         };
         let guests = self.guests.values().map(|guest| match &guest.phase {
+            GuestPhase::Settled(_) if guest.borrowed.is_some() => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Failed { .. }) => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => HostResult::Blocked,
             _ => HostResult::NothingToDo,
@@ -167,11 +194,20 @@ impl HostState {
     /// Tells whether nothing is at work and nothing follows by itself: done, held, or waiting for a turn.
     pub fn is_parked(&self) -> bool {
         match &self.phase {
-            HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::Held { .. } | HostPhase::Done(_) => true,
+            HostPhase::Pending
+            | HostPhase::AwaitingTurn { .. }
+            | HostPhase::AwaitingReboot { .. }
+            | HostPhase::Held { .. }
+            | HostPhase::Done(_) => true,
             HostPhase::Discovering { .. }
             | HostPhase::Pruning { .. }
             | HostPhase::UpgradingHost { .. }
-            | HostPhase::Verifying { .. } => false,
+            | HostPhase::Verifying { .. }
+            | HostPhase::PreparingReboot { .. }
+            | HostPhase::StoppingGuests { .. }
+            | HostPhase::Rebooting { .. }
+            | HostPhase::StartingGuests { .. }
+            | HostPhase::GivingBack { .. } => false,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
                 self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
@@ -204,10 +240,12 @@ impl HostState {
 
     /// Takes another policy over: a guest whose upgrade has not begun, and that is not to be touched any more, is left alone.
     fn change_policy(&mut self, policy: &HostPolicy) {
-        for (id, guest) in &mut self.guests {
+        for guest in self.guests.values_mut() {
             let not_begun = matches!(guest.phase, GuestPhase::Waiting | GuestPhase::Protected { .. });
-            if not_begun && policy.unmanaged.contains(id) {
-                guest.phase = GuestPhase::Settled(GuestVerdict::Skipped(SkipReason::NotManaged));
+            if let Some(reason) =
+                policy.left_out(&guest.plan.traits()).filter(|_| not_begun && guest.borrowed.is_none())
+            {
+                guest.phase = GuestPhase::Settled(GuestVerdict::Skipped(reason));
             }
         }
         self.policy = policy.clone();
@@ -218,9 +256,8 @@ impl HostState {
             return Err(Illegal::new("host", self.phase.name(), "begun"));
         }
         self.began.get_or_insert(at);
-        self.phase = HostPhase::Discovering { attempt: self.rounds.first(Step::Discover) };
-        self.emit_own(effects);
-        Ok(())
+        // What is owed from before is given back first.
+        self.settle_debts(effects)
     }
 
     fn planned(&mut self, key: &StepKey, plan: &HostPlan, at: Timestamp) -> Result<(), Illegal> {
@@ -239,6 +276,9 @@ impl HostState {
                 let id = guest.guest.id;
                 let state = match before.remove(&id) {
                     Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
+                    Some(old) if old.plan.guest.identity == guest.guest.identity => {
+                        GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
+                    }
                     Some(old) => GuestState::new(guest, old.rounds),
                     None => GuestState::new(guest, Rounds::default()),
                 };
@@ -274,50 +314,6 @@ impl HostState {
         }
     }
 
-    /// The table of the node's own steps.
-    fn own_ended(&mut self, outcome: &Outcome, event: &'static str, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        use HostPhase as Ph;
-        let phase = std::mem::replace(&mut self.phase, Ph::Pending);
-        self.phase = match (phase, outcome) {
-            (Ph::Discovering { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
-                Ph::Done(HostVerdict::Failed(f.clone()))
-            }
-            (Ph::Pruning { plan, nth, attempt }, Outcome::Unknown(_)) if attempt.mode == Mode::Act => {
-                Ph::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Probe) }
-            }
-            // One that could not be removed is left: a later run finds it still there. Nothing else depends on it.
-            (Ph::Pruning { plan, nth, .. }, Outcome::Done(Detail::Pruned) | Outcome::AlreadyDone(Detail::Pruned))
-            | (Ph::Pruning { plan, nth, .. }, Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unknown(_)) => {
-                self.prune(plan, nth + 1)
-            }
-            (
-                Ph::UpgradingHost { plan, .. },
-                Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
-            ) => Ph::Verifying { plan, attempt: self.rounds.first(Step::Verify) },
-            (Ph::UpgradingHost { .. }, Outcome::Failed(f)) => Ph::Done(HostVerdict::Failed(f.clone())),
-            (Ph::UpgradingHost { .. }, Outcome::Refused(f)) => Ph::Done(HostVerdict::Blocked(f.what.clone())),
-            (Ph::UpgradingHost { plan, attempt }, Outcome::Unknown(f)) => match attempt.mode {
-                Mode::Act => Ph::UpgradingHost { plan, attempt: attempt.in_mode(Mode::Probe) },
-                Mode::Attach | Mode::Probe => {
-                    Ph::Held { at: Box::new(Ph::UpgradingHost { plan, attempt }), fault: f.clone() }
-                }
-            },
-            (Ph::Verifying { .. }, Outcome::Done(Detail::Verified(report))) => {
-                Ph::Done(HostVerdict::Verified(report.clone()))
-            }
-            (Ph::Verifying { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
-                Ph::Done(HostVerdict::Failed(f.clone()))
-            }
-            (phase, _) => {
-                let illegal = Illegal::new("host", phase.name(), event);
-                self.phase = phase;
-                return Err(illegal);
-            }
-        };
-        self.emit_own(effects);
-        Ok(())
-    }
-
     fn probed(
         &mut self,
         key: &StepKey,
@@ -339,7 +335,14 @@ impl HostState {
         }
         let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
         let found = match in_vain {
-            true => Probed::Unclear(Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step))),
+            true => {
+                let fault = Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step));
+                match key.step {
+                    // It is up, then, and was not rebooted: what was shut down for it is owed to it now.
+                    Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
+                    _ => Probed::Unclear(fault),
+                }
+            }
             false => found.clone(),
         };
         let Some(guest) = key.target.guest() else { return self.own_probed(&found, effects) };
@@ -354,47 +357,9 @@ impl HostState {
         self.steps.iter().rev().filter(same).take_while(vain).count()
     }
 
-    fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if let HostPhase::Pruning { plan, nth, attempt } = &self.phase {
-            let (plan, nth, attempt) = (plan.clone(), *nth, *attempt);
-            self.phase = match found {
-                Probed::Running => HostPhase::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Attach) },
-                Probed::NotDone => HostPhase::Pruning { plan, nth, attempt: attempt.next_round() },
-                Probed::Ended(_) | Probed::Unclear(_) => self.prune(plan, nth + 1),
-            };
-            self.emit_own(effects);
-            return Ok(());
-        }
-        let HostPhase::UpgradingHost { plan, attempt } = &self.phase else {
-            return Err(Illegal::new("host", self.phase.name(), "probed"));
-        };
-        if attempt.mode != Mode::Probe {
-            return Err(Illegal::new("host", "not in doubt", "probed"));
-        }
-        let (plan, attempt) = (plan.clone(), *attempt);
-        let back = HostPhase::UpgradingHost { plan, attempt };
-        self.phase = match found {
-            Probed::Ended(outcome) => return self.own_ended(outcome, "probed", effects),
-            Probed::Running => back.with_attempt(attempt.in_mode(Mode::Attach)),
-            Probed::NotDone => back.with_attempt(attempt.next_round()),
-            Probed::Unclear(fault) => HostPhase::Held { at: Box::new(back), fault: fault.clone() },
-        };
-        self.emit_own(effects);
-        Ok(())
-    }
-
     fn resumed(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if let HostPhase::Held { at: left, .. } = &self.phase {
-            let left = (**left).clone();
-            let attempt = left.attempt().ok_or_else(|| Illegal::new("host", "held", "resumed"))?;
-            self.phase = left.with_attempt(attempt.in_mode(Mode::Probe));
-            self.emit_own(effects);
-        } else if let Some(attempt) = self.phase.attempt() {
-            let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
-            self.phase = phase.with_attempt(attempt.resumed(self.was_intended(None, attempt)));
-            self.emit_own(effects);
-        }
-        if !matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+        self.resume_own(effects);
+        if !self.works_on_guests() {
             return Ok(());
         }
         let held = |(id, guest): (&GuestId, &GuestState)| matches!(guest.phase, GuestPhase::Held { .. }).then_some(*id);
@@ -425,16 +390,14 @@ impl HostState {
         self.phase = match (phase, resolution) {
             (HostPhase::Held { at, .. }, Resolution::Retry) => match at.attempt() {
                 Some(attempt) => at.with_attempt(attempt.next_round()),
-                None => return Err(Illegal::new("host", "held", "resolved")),
+                None => *at,
             },
-            (HostPhase::Held { at, .. }, Resolution::Done) => {
-                self.phase = *at;
-                return self.own_ended(&Outcome::AlreadyDone(Detail::Upgraded), "resolved", effects);
-            }
+            (HostPhase::Held { at, .. }, Resolution::Done) => return self.own_declared_done(*at, effects),
             (
                 HostPhase::Held { .. }
                 | HostPhase::Pending
                 | HostPhase::AwaitingTurn { .. }
+                | HostPhase::AwaitingReboot { .. }
                 | HostPhase::Done(HostVerdict::Failed(_)),
                 Resolution::Skip,
             ) => HostPhase::Done(HostVerdict::Skipped),
@@ -453,12 +416,17 @@ impl HostState {
 
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+        if let HostPhase::GivingBack { .. } = self.phase {
+            return self.advance_giving_back(at, effects);
+        }
+        if self.works_on_guests() {
             self.bring_back(effects)?;
         }
         if matches!(self.phase, HostPhase::Snapshotting { .. }) {
-            self.hand_out(effects, |phase| matches!(phase, GuestPhase::Waiting).then_some(GuestInput::Protect))?;
-            let protecting = |g: &GuestState| matches!(g.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
+            // One that has to be started first runs no longer than it must: its turn comes with the upgrades.
+            let now = |guest: &GuestState| matches!(guest.phase, GuestPhase::Waiting) && !guest.is_to_be_started();
+            self.hand_out(effects, |guest| now(guest).then_some(GuestInput::Protect))?;
+            let protecting = |g: &GuestState| now(g) || matches!(g.phase, GuestPhase::Protecting { .. });
             if !self.guests.values().any(protecting)
                 && let HostPhase::Snapshotting { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
             {
@@ -467,13 +435,18 @@ impl HostState {
         }
         if matches!(self.phase, HostPhase::UpgradingGuests { .. }) {
             let max_age = self.policy.protect_max_age();
-            self.hand_out(effects, |phase| match phase {
-                GuestPhase::Protected { protection } if at.since(protection.at()) <= max_age => {
-                    Some(GuestInput::Upgrade)
-                }
+            let fresh = |protection: &Protection| protection.at().is_none_or(|then| at.since(then) <= max_age);
+            // Whoever proxmaint itself runs in comes last.
+            let others_are_over = self.guests.values().all(|guest| guest.plan.own || guest.phase.is_over());
+            let next = |guest: &GuestState| match &guest.phase {
+                _ if guest.plan.own && !others_are_over => None,
+                GuestPhase::Protected { protection } if fresh(protection) => Some(GuestInput::Upgrade),
                 GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
                 _ => None,
-            })?;
+            };
+            // What is begun is finished before another guest is started.
+            self.hand_out(effects, |guest| next(guest).filter(|_| !guest.is_to_be_started()))?;
+            self.hand_out(effects, next)?;
             if self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
                 && let HostPhase::UpgradingGuests { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
             {
@@ -484,22 +457,12 @@ impl HostState {
         Ok(())
     }
 
-    /// Goes on to the `nth` old snapshot, or to the guests where there is none left.
-    fn prune(&self, plan: Box<HostPlan>, nth: usize) -> HostPhase {
-        match nth < plan.prune.len() {
-            true => HostPhase::Pruning { plan, nth, attempt: self.rounds.first(Step::PruneSnapshot) },
-            false => HostPhase::Snapshotting { plan },
-        }
-    }
-
-    fn after_guests(&self, plan: Box<HostPlan>) -> HostPhase {
-        if plan.upgrade.manager.is_some() && !plan.upgrade.pending.is_empty() {
-            return HostPhase::UpgradingHost { plan, attempt: self.rounds.first(Step::UpgradeHost) };
-        }
-        if self.steps.iter().all(|record| matches!(record.step, Step::Discover | Step::PruneSnapshot)) {
-            return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
-        }
-        HostPhase::Verifying { plan, attempt: self.rounds.first(Step::Verify) }
+    /// Tells whether guests are at work, or may be.
+    fn works_on_guests(&self) -> bool {
+        matches!(
+            self.phase,
+            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } | HostPhase::GivingBack { .. }
+        )
     }
 
     /// Returns how many more guests may be worked on.
@@ -522,15 +485,11 @@ impl HostState {
     fn hand_out(
         &mut self,
         effects: &mut Vec<Effect>,
-        wants: impl Fn(&GuestPhase) -> Option<GuestInput>,
+        wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
         let free = self.free_places();
-        let next: Vec<(GuestId, GuestInput)> = self
-            .guests
-            .iter()
-            .filter_map(|(id, guest)| wants(&guest.phase).map(|input| (*id, input)))
-            .take(free)
-            .collect();
+        let next: Vec<(GuestId, GuestInput)> =
+            self.guests.iter().filter_map(|(id, guest)| wants(guest).map(|input| (*id, input))).take(free).collect();
         for (guest, input) in next {
             self.guest_input(guest, input, effects)?;
         }
@@ -546,30 +505,6 @@ impl HostState {
             self.emit(Some(id), attempt, action, effects);
         }
         Ok(())
-    }
-
-    fn emit_own(&mut self, effects: &mut Vec<Effect>) {
-        let action = match &self.phase {
-            HostPhase::Discovering { .. } => Action::Discover { policy: self.policy.clone() },
-            HostPhase::Pruning { plan, nth, .. } => match plan.prune.get(*nth) {
-                Some(old) => Action::PruneSnapshot { old: old.clone() },
-                None => return,
-            },
-            HostPhase::UpgradingHost { plan, .. } => match plan.upgrade.manager {
-                Some(manager) => Action::UpgradeHost { manager },
-                None => return,
-            },
-            HostPhase::Verifying { plan, .. } => Action::Verify {
-                node: plan.node.clone(),
-                baseline: plan.baseline.clone(),
-                pending: plan.upgrade.pending.clone(),
-            },
-            _ => return,
-        };
-        if let Some(attempt) = self.phase.attempt() {
-            self.rounds.note(attempt);
-            self.emit(None, attempt, action, effects);
-        }
     }
 
     fn emit(&mut self, guest: Option<GuestId>, attempt: Attempt, action: Action, effects: &mut Vec<Effect>) {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::SnapshotName;
-use crate::inventory::{HostFacts, PackageChange};
+use crate::ids::{BootId, GuestId, GuestKind, SnapshotName};
+use crate::inventory::{HostFacts, Inside, PackageChange};
 use crate::time::Timestamp;
 
 /// Classifies what went wrong, so that retry and doubt are decided by data and not by text.
@@ -115,6 +115,78 @@ pub enum Detail {
     Checked(CheckReport),
     /// A node was checked at the end.
     Verified(VerifyReport),
+    /// The guest runs now, by this step's doing.
+    Started,
+    /// What was found in a guest that was started.
+    Looked(Box<Inside>),
+    /// The guest does not run any more.
+    Stopped,
+    /// The machine runs another boot: this one.
+    Rebooted(BootId),
+    /// The node may be rebooted; this is how it stands before.
+    RebootReady(RebootFacts),
+    /// No guest of the node runs any more, but for those that HA manages.
+    GuestsStopped,
+    /// The guests that ran before run again.
+    GuestsStarted,
+}
+
+/// How a node stands before its reboot: what it must differ in afterwards, and what is owed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebootFacts {
+    /// The boot that must end.
+    pub boot_id: BootId,
+    /// The kernel that runs.
+    pub kernel: String,
+    /// The kernel that must run afterwards, where that can be told.
+    pub expected: Option<String>,
+    /// The guests that run, in the order in which the node would start them: a debt from the moment that they are shut down.
+    pub running: Vec<RunningGuest>,
+}
+
+/// A guest that runs on a node that is to be rebooted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningGuest {
+    /// Its vmid.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Whether HA manages it: the node's shutdown and HA see to it, and it is neither shut down nor started here.
+    pub ha: bool,
+}
+
+/// Something that was borrowed and must be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obligation {
+    /// A guest that did not run was started to be upgraded: it is to be stopped again.
+    StopGuest {
+        /// The guest.
+        id: GuestId,
+        /// Its kind.
+        kind: GuestKind,
+    },
+    /// Guests were shut down so that their node could be rebooted: they are to run again.
+    StartGuests {
+        /// The guests.
+        guests: Vec<RunningGuest>,
+    },
+}
+
+impl fmt::Display for Obligation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StopGuest { id, kind } => {
+                write!(f, "{kind} {id} was started to be upgraded and is to be stopped again")
+            }
+            Self::StartGuests { guests } => {
+                let names: Vec<String> = guests.iter().map(|guest| format!("{} {}", guest.kind, guest.id)).collect();
+                write!(f, "shut down for the node's reboot and to run again: {}", names.join(", "))
+            }
+        }
+    }
 }
 
 /// What a guest can be brought back from.
@@ -134,14 +206,20 @@ pub enum Protection {
         volid: String,
         /// When it was there.
         at: Timestamp,
+        /// The note that it carries.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
+    /// Nothing: the manifest says that this guest needs no protection.
+    Waived,
 }
 
 impl Protection {
-    /// Returns when the protection was there.
-    pub fn at(&self) -> Timestamp {
+    /// Returns when the protection was there; `None` where there is none to grow old.
+    pub fn at(&self) -> Option<Timestamp> {
         match self {
-            Self::Snapshot { at, .. } | Self::Backup { at, .. } => *at,
+            Self::Snapshot { at, .. } | Self::Backup { at, .. } => Some(*at),
+            Self::Waived => None,
         }
     }
 }
@@ -151,6 +229,7 @@ impl fmt::Display for Protection {
         match self {
             Self::Snapshot { name, .. } => write!(f, "snapshot {name}"),
             Self::Backup { volid, .. } => write!(f, "backup {volid}"),
+            Self::Waived => f.write_str("no protection"),
         }
     }
 }
@@ -162,6 +241,33 @@ pub struct CheckReport {
     pub changes: Vec<PackageChange>,
     /// Why it wants a reboot, where it does.
     pub reboot_wanted: Option<String>,
+    /// Its boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<BootId>,
+    /// What is left for the administrator.
+    #[serde(default, skip_serializing_if = "Remarks::is_empty")]
+    pub remarks: Remarks,
+}
+
+/// What an upgrade leaves for the administrator to look at. None of it is a failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remarks {
+    /// Packages that are held back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+    /// Configuration files that packages left beside the administrator's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<String>,
+    /// Services that still run files that were replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_needed: Vec<String>,
+}
+
+impl Remarks {
+    /// Tells whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.leftovers.is_empty() && self.restart_needed.is_empty()
+    }
 }
 
 /// What a node looked like at the end.
@@ -171,6 +277,12 @@ pub struct VerifyReport {
     pub changes: Vec<PackageChange>,
     /// Why it wants a reboot, where it does. No reboot is done unasked.
     pub reboot_wanted: Option<String>,
+    /// The kernel that it was rebooted into, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebooted: Option<String>,
+    /// What is left for the administrator.
+    #[serde(default, skip_serializing_if = "Remarks::is_empty")]
+    pub remarks: Remarks,
 }
 
 /// What a probe found out about a step in doubt.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::guest::Attempt;
-use super::outcome::{Fault, VerifyReport};
+use super::outcome::{Fault, RebootFacts, RunningGuest, VerifyReport};
+use crate::ids::NodeName;
 use crate::plan::HostPlan;
 
 /// Where a host stands.
@@ -52,8 +53,57 @@ pub enum HostPhase {
     Verifying {
         /// The plan.
         plan: Box<HostPlan>,
+        /// What was noted before its reboot, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rebooted: Option<Box<RebootFacts>>,
         /// The attempt.
         attempt: Attempt,
+    },
+    /// It is to be rebooted, and waits until no other node of the fleet is being rebooted.
+    AwaitingReboot {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+    },
+    /// It is being looked at whether it may be rebooted now.
+    PreparingReboot {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Its guests are being shut down.
+    StoppingGuests {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// What was noted before.
+        ready: Box<RebootFacts>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The node is being rebooted.
+    Rebooting {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// What was noted before.
+        ready: Box<RebootFacts>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The guests that were shut down for a reboot are being started again.
+    StartingGuests {
+        /// The node.
+        node: NodeName,
+        /// The guests.
+        guests: Vec<RunningGuest>,
+        /// What comes then.
+        then: AfterReturn,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Guests that were started to be upgraded are being stopped, before or instead of anything else.
+    GivingBack {
+        /// What comes then.
+        then: Box<HostPhase>,
     },
     /// It can't be told how a step of the node ended.
     Held {
@@ -64,6 +114,39 @@ pub enum HostPhase {
     },
     /// It is over.
     Done(HostVerdict),
+}
+
+/// What a reboot comes after: everything else was done and verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RebootCase {
+    /// The plan.
+    pub plan: HostPlan,
+    /// What the check showed.
+    pub report: VerifyReport,
+}
+
+/// What comes after the guests of a node were started again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterReturn {
+    /// It was rebooted: it is verified.
+    Verify {
+        /// The plan.
+        plan: Box<HostPlan>,
+        /// What was noted before.
+        ready: Box<RebootFacts>,
+    },
+    /// It was not rebooted: it is held.
+    Hold {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// Why it was not.
+        fault: Fault,
+    },
+    /// A new round begins: it is discovered.
+    Discover,
+    /// It stands where it stood.
+    Stand(Box<HostPhase>),
 }
 
 /// How a host came out, its guests apart.
@@ -77,6 +160,13 @@ pub enum HostVerdict {
     },
     /// What was to be done was done and verified.
     Verified(VerifyReport),
+    /// What was to be done was done and verified, but for its reboot.
+    NotRebooted {
+        /// What the check showed.
+        report: VerifyReport,
+        /// Why it was not rebooted.
+        why: String,
+    },
     /// It may not be touched.
     Blocked(String),
     /// A step of the node failed.
@@ -97,6 +187,12 @@ impl HostPhase {
             Self::UpgradingGuests { .. } => "upgrading-guests",
             Self::UpgradingHost { .. } => "upgrading-host",
             Self::Verifying { .. } => "verifying",
+            Self::AwaitingReboot { .. } => "awaiting-reboot",
+            Self::PreparingReboot { .. } => "preparing-reboot",
+            Self::StoppingGuests { .. } => "stopping-guests",
+            Self::Rebooting { .. } => "rebooting",
+            Self::StartingGuests { .. } => "starting-guests",
+            Self::GivingBack { .. } => "giving-back",
             Self::Held { .. } => "held",
             Self::Done(_) => "done",
         }
@@ -108,7 +204,11 @@ impl HostPhase {
             Self::Discovering { attempt }
             | Self::Pruning { attempt, .. }
             | Self::UpgradingHost { attempt, .. }
-            | Self::Verifying { attempt, .. } => Some(*attempt),
+            | Self::Verifying { attempt, .. }
+            | Self::PreparingReboot { attempt, .. }
+            | Self::StoppingGuests { attempt, .. }
+            | Self::Rebooting { attempt, .. }
+            | Self::StartingGuests { attempt, .. } => Some(*attempt),
             _ => None,
         }
     }
@@ -117,7 +217,11 @@ impl HostPhase {
         if let Self::Discovering { attempt }
         | Self::Pruning { attempt, .. }
         | Self::UpgradingHost { attempt, .. }
-        | Self::Verifying { attempt, .. } = &mut self
+        | Self::Verifying { attempt, .. }
+        | Self::PreparingReboot { attempt, .. }
+        | Self::StoppingGuests { attempt, .. }
+        | Self::Rebooting { attempt, .. }
+        | Self::StartingGuests { attempt, .. } = &mut self
         {
             *attempt = new;
         }
@@ -132,7 +236,15 @@ impl HostPhase {
             | Self::Snapshotting { plan }
             | Self::UpgradingGuests { plan }
             | Self::UpgradingHost { plan, .. }
-            | Self::Verifying { plan, .. } => Some(plan),
+            | Self::Verifying { plan, .. }
+            | Self::StartingGuests { then: AfterReturn::Verify { plan, .. }, .. } => Some(plan),
+            Self::AwaitingReboot { case }
+            | Self::PreparingReboot { case, .. }
+            | Self::StoppingGuests { case, .. }
+            | Self::Rebooting { case, .. }
+            | Self::StartingGuests { then: AfterReturn::Hold { case, .. }, .. } => Some(&case.plan),
+            Self::StartingGuests { then: AfterReturn::Stand(at), .. } | Self::GivingBack { then: at } => at.plan(),
+            Self::StartingGuests { then: AfterReturn::Discover, .. } => None,
             Self::Held { at, .. } => at.plan(),
             Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,
         }

@@ -99,6 +99,7 @@ impl RunState {
             Grant::Resume(host) => (host, HostEvent::Resumed),
             Grant::Begin(host) => (host, HostEvent::Begun),
             Grant::Turn(host) => (host, HostEvent::TurnGiven),
+            Grant::Reboot(host) => (host, HostEvent::RebootTurnGiven),
         };
         self.fleet.grants().into_iter().map(event).collect()
     }
@@ -129,6 +130,11 @@ impl RunState {
         self.events_where(begun, &HostEvent::Resumed)
     }
 
+    /// Returns the events by which what is owed is given back, where that can be done now.
+    pub fn give_backs(&self) -> Vec<(HostId, HostEvent)> {
+        self.events_where(HostState::can_give_back, &HostEvent::GiveBack)
+    }
+
     fn events_where(&self, wanted: impl Fn(&HostState) -> bool, event: &HostEvent) -> Vec<(HostId, HostEvent)> {
         self.hosts()
             .filter(|state| !self.left_out.contains(state.host()) && wanted(state))
@@ -138,8 +144,12 @@ impl RunState {
 
     /// Returns why a host that has not been worked on waits, where another node stands in its way.
     pub fn waits_for(&self, state: &HostState) -> Option<&HostId> {
-        let HostPhase::AwaitingTurn { plan } = &state.phase else { return None };
-        self.fleet.waits_for(plan.cluster.as_ref()?).filter(|holder| *holder != state.host())
+        let holder = match &state.phase {
+            HostPhase::AwaitingTurn { plan } => self.fleet.waits_for(plan.cluster.as_ref()?),
+            HostPhase::AwaitingReboot { .. } => self.fleet.rebooting(),
+            _ => None,
+        };
+        holder.filter(|holder| *holder != state.host())
     }
 
     /// Returns how the run stands as a whole; hosts that are left out don't count.

@@ -255,6 +255,8 @@ impl JsonLines {
             HostEvent::Begun => self.say("host-began", Some(place), Nothing {}),
             HostEvent::Planned { plan, .. } => self.say("host-planned", Some(place), planned(plan)),
             HostEvent::TurnGiven => self.say("turn-given", Some(place), Nothing {}),
+            HostEvent::RebootTurnGiven => self.say("reboot-turn-given", Some(place), Nothing {}),
+            HostEvent::GiveBack => self.say("give-back", Some(place), Nothing {}),
             HostEvent::TaskStarted { key, task } => self.step("task-started", place, key, Task { task }),
             HostEvent::Ended { key, outcome } => self.step("step-ended", place, key, ended(outcome)),
             HostEvent::Probed { key, found } => self.step("step-probed", place, key, probed(found)),
@@ -337,6 +339,7 @@ fn planned(plan: &HostPlan) -> Planned<'_> {
             Decision::Upgrade(upgrade) => ("upgrade", None, upgrade.pending.len()),
             Decision::Skip(reason) => ("skip", Some(reason.to_string()), 0),
             Decision::Block(reason) => ("block", Some(reason.clone()), 0),
+            Decision::Start(_) => ("start", None, 0),
         };
         PlannedGuest { id: plan.guest.id, kind: plan.guest.kind, name: &plan.name, decision, reason, packages }
     });
@@ -378,7 +381,17 @@ fn of_fault(fault: &Fault) -> Findings<'_> {
 fn findings(detail: &Detail) -> Findings<'_> {
     let none = Findings::default();
     match detail {
-        Detail::Discovered(_) | Detail::Upgraded | Detail::Pruned => none,
+        Detail::Discovered(_)
+        | Detail::Upgraded
+        | Detail::Pruned
+        | Detail::Started
+        | Detail::Looked(_)
+        | Detail::Stopped
+        | Detail::Rebooted(_)
+        | Detail::RebootReady(_)
+        | Detail::GuestsStopped
+        | Detail::GuestsStarted
+        | Detail::Protected(Protection::Waived) => none,
         Detail::Protected(Protection::Snapshot { name, .. }) => {
             Findings { protection: Some(Protected { kind: KeptKind::Snapshot, name: name.as_str() }), ..none }
         }
@@ -408,7 +421,7 @@ fn guest_reason(phase: &GuestPhase) -> Option<String> {
 fn host_changed(state: &HostState) -> HostChanged<'_> {
     let reason = match &state.phase {
         HostPhase::Held { fault, .. } | HostPhase::Done(HostVerdict::Failed(fault)) => Some(fault.what.as_str()),
-        HostPhase::Done(HostVerdict::Blocked(why)) => Some(why.as_str()),
+        HostPhase::Done(HostVerdict::Blocked(why) | HostVerdict::NotRebooted { why, .. }) => Some(why.as_str()),
         _ => None,
     };
     HostChanged {

@@ -78,6 +78,7 @@ impl PlanTotals {
                         totals.guests += 1;
                         totals.packages += upgrade.pending.len();
                     }
+                    Decision::Start(_) => totals.guests += 1,
                     Decision::Block(_) => totals.blocked += 1,
                     Decision::Skip(_) => {}
                 }
@@ -192,6 +193,11 @@ impl Writer<'_> {
                 let text = self.paint.bad("blocked, not touched");
                 self.line(2, &format!("{label}: {text}: {}", clean(reason)));
             }
+            Decision::Start(start) => {
+                let what = self.paint.good("start it, look for updates, stop it again");
+                let protection = protection_words(&start.protection);
+                self.line(2, &format!("{label}: {what}; where something is pending, protected by {protection}"));
+            }
             Decision::Upgrade(upgrade) => {
                 self.line(2, &format!("{label}: {}", self.upgrade(upgrade)));
                 if upgrade.protection.iter().any(|way| matches!(way, ProtectBy::Backup { .. }))
@@ -211,12 +217,9 @@ impl Writer<'_> {
         let via = match &upgrade.via {
             Via::Pct => "through pct exec".to_owned(),
             Via::Ssh { address } => format!("over SSH to {}", clean(address)),
+            Via::Agent => "through the guest agent".to_owned(),
         };
-        let mut ways = upgrade.protection.iter().map(|way| clean(&way.to_string()).into_owned());
-        let mut protection = ways.next().unwrap_or_default();
-        for way in ways {
-            let _ok = write!(protection, " (else {way})");
-        }
+        let protection = protection_words(&upgrade.protection);
         format!("{} {via}; protected by {protection}", self.paint.good(&upgrade_words(&upgrade.pending)))
     }
 
@@ -337,19 +340,31 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
     json::line("plan", body)
 }
 
+/// Lists the ways to protect a guest: `snapshot (else backup to local)`.
+fn protection_words(ways: &[ProtectBy]) -> String {
+    let mut ways = ways.iter().map(|way| clean(&way.to_string()).into_owned());
+    let mut protection = ways.next().unwrap_or_default();
+    for way in ways {
+        let _ok = write!(protection, " (else {way})");
+    }
+    protection
+}
+
 fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) -> GuestLine<'_> {
     let (decision, reason, upgrade) = match &plan.decision {
         Decision::Skip(reason) => ("skip", Some(reason.to_string()), None),
         Decision::Block(reason) => ("block", Some(reason.clone()), None),
+        Decision::Start(_) => ("start", None, None),
         Decision::Upgrade(upgrade) => ("upgrade", None, Some(upgrade)),
     };
     let upgrade = upgrade.map(|upgrade| UpgradeLine {
         via: match upgrade.via {
             Via::Pct => "pct",
             Via::Ssh { .. } => "ssh",
+            Via::Agent => "agent",
         },
         address: match &upgrade.via {
-            Via::Pct => None,
+            Via::Pct | Via::Agent => None,
             Via::Ssh { address } => Some(address),
         },
         manager: upgrade.manager,

@@ -9,7 +9,7 @@ use super::view::{
 };
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
-use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
+use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState};
 use crate::machine::outcome::{Fault, Protection};
 use crate::machine::run::{RunResult, RunState};
@@ -149,7 +149,11 @@ impl GuestCounts {
             | GuestStanding::Protecting
             | GuestStanding::Protected
             | GuestStanding::Upgrading
-            | GuestStanding::Checking => &mut self.unfinished,
+            | GuestStanding::Checking
+            | GuestStanding::Starting
+            | GuestStanding::Looking
+            | GuestStanding::Rebooting
+            | GuestStanding::Stopping => &mut self.unfinished,
         };
         *slot += 1;
     }
@@ -168,6 +172,10 @@ impl GuestCounts {
 pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
     match phase {
         GuestPhase::Waiting => GuestStanding::Waiting,
+        GuestPhase::Starting { .. } => GuestStanding::Starting,
+        GuestPhase::Looking { .. } => GuestStanding::Looking,
+        GuestPhase::Rebooting { .. } => GuestStanding::Rebooting,
+        GuestPhase::Stopping { .. } => GuestStanding::Stopping,
         GuestPhase::Protecting { .. } => GuestStanding::Protecting,
         GuestPhase::Protected { .. } => GuestStanding::Protected,
         GuestPhase::Upgrading { .. } => GuestStanding::Upgrading,
@@ -191,6 +199,12 @@ pub fn host_standing(phase: &HostPhase) -> HostStanding {
         HostPhase::UpgradingGuests { .. } => HostStanding::UpgradingGuests,
         HostPhase::UpgradingHost { .. } => HostStanding::UpgradingHost,
         HostPhase::Verifying { .. } => HostStanding::Verifying,
+        HostPhase::AwaitingReboot { .. } => HostStanding::AwaitingReboot,
+        HostPhase::PreparingReboot { .. } => HostStanding::PreparingReboot,
+        HostPhase::StoppingGuests { .. } => HostStanding::StoppingGuests,
+        HostPhase::Rebooting { .. } => HostStanding::Rebooting,
+        HostPhase::StartingGuests { .. } => HostStanding::StartingGuests,
+        HostPhase::GivingBack { .. } => HostStanding::GivingBack,
         HostPhase::Held { .. } => HostStanding::Held,
         HostPhase::Done(_) => HostStanding::Done,
     }
@@ -297,7 +311,7 @@ impl Projection<'_> {
             duration_ms: self.span(began, ended, last, attempt.is_some()),
             pending: match &guest.plan.decision {
                 Decision::Upgrade(upgrade) => upgrade.pending.len(),
-                Decision::Skip(_) | Decision::Block(_) => 0,
+                Decision::Skip(_) | Decision::Block(_) | Decision::Start(_) => 0,
             },
             changed: changes.len(),
             packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
@@ -432,10 +446,11 @@ impl Projection<'_> {
         let (kind, name) = match now {
             Protection::Snapshot { name, .. } => (KeptKind::Snapshot, name.to_string()),
             Protection::Backup { volid, .. } => (KeptKind::Backup, volid.clone()),
+            Protection::Waived => return kept,
         };
         match kept.iter_mut().rev().find(|kept| kept.kind == kind) {
-            Some(same) => (same.name, same.at) = (name, Some(now.at())),
-            None => kept.push(Kept { kind, name, at: Some(now.at()) }),
+            Some(same) => (same.name, same.at) = (name, now.at()),
+            None => kept.push(Kept { kind, name, at: now.at() }),
         }
         kept
     }
@@ -450,11 +465,22 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         GuestPhase::Protected { protection }
         | GuestPhase::Upgrading { protection, .. }
         | GuestPhase::Checking { protection, .. }
+        | GuestPhase::Rebooting { protection, .. }
         | GuestPhase::Settled(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
             Some(protection)
         }
         GuestPhase::Held { at, .. } => protection(at),
-        GuestPhase::Waiting | GuestPhase::Protecting { .. } | GuestPhase::Settled(_) => None,
+        GuestPhase::Stopping { then, .. } => match &**then {
+            AfterStop::Settle(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
+                Some(protection)
+            }
+            AfterStop::Settle(_) | AfterStop::Wait => None,
+        },
+        GuestPhase::Waiting
+        | GuestPhase::Starting { .. }
+        | GuestPhase::Looking { .. }
+        | GuestPhase::Protecting { .. }
+        | GuestPhase::Settled(_) => None,
     }
 }
 

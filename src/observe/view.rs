@@ -177,6 +177,18 @@ pub enum HostStanding {
     UpgradingHost,
     /// Node and guests are being checked.
     Verifying,
+    /// It waits for its reboot: another node is being rebooted.
+    AwaitingReboot,
+    /// It is being looked at whether it may be rebooted.
+    PreparingReboot,
+    /// Its guests are being shut down.
+    StoppingGuests,
+    /// The node is being rebooted.
+    Rebooting,
+    /// The guests that ran are being started again.
+    StartingGuests,
+    /// Guests that were started to be upgraded are being stopped.
+    GivingBack,
     /// A step of the node is held.
     Held,
     /// It is over.
@@ -263,6 +275,14 @@ pub enum GuestStanding {
     Upgrading,
     /// Being checked.
     Checking,
+    /// Being started, since it did not run.
+    Starting,
+    /// Started, and being looked into.
+    Looking,
+    /// Being rebooted into its new kernel.
+    Rebooting,
+    /// Being stopped again.
+    Stopping,
     /// A step is held.
     Held,
     /// Upgraded and checked.

@@ -65,23 +65,33 @@ pub fn step(step: Step) -> &'static str {
         Step::Discover => "looking for pending updates",
         Step::Snapshot => "snapshot",
         Step::PruneSnapshot => "removal of an old snapshot",
+        Step::PruneBackup => "removal of an old backup",
         Step::Backup => "backup",
+        Step::StartGuest => "start",
+        Step::LookGuest => "look into the started guest",
         Step::UpgradeGuest => "upgrade",
         Step::CheckGuest => "check after the upgrade",
+        Step::RebootGuest => "reboot",
+        Step::StopGuest => "shutdown of the started guest",
         Step::UpgradeHost => "upgrade of the node",
+        Step::PrepareReboot => "look whether the node may be rebooted",
+        Step::StopGuests => "shutdown of all guests",
+        Step::RebootHost => "reboot of the node",
+        Step::StartGuests => "start of the guests that ran",
         Step::Verify => "verification",
     }
 }
 
 /// Sums up a plan: `3 of 5 guests to upgrade (41 packages), 1 blocked, 1 left alone; node: 7 packages`.
 pub fn plan_summary(plan: &HostPlan) -> String {
-    let (mut upgrade, mut packages, mut blocked, mut skipped) = (0, 0, 0, 0);
+    let (mut upgrade, mut packages, mut blocked, mut skipped, mut start) = (0, 0, 0, 0, 0);
     for guest in &plan.guests {
         match &guest.decision {
             Decision::Upgrade(with) => {
                 upgrade += 1;
                 packages += with.pending.len();
             }
+            Decision::Start(_) => start += 1,
             Decision::Block(_) => blocked += 1,
             Decision::Skip(_) => skipped += 1,
         }
@@ -90,8 +100,10 @@ pub fn plan_summary(plan: &HostPlan) -> String {
         0 => format!("nothing to upgrade in {}", count(plan.guests.len(), "guest")),
         _ => format!("{upgrade} of {} to upgrade ({})", count(plan.guests.len(), "guest"), count(packages, "package")),
     };
-    let mut text = list([guests, some(blocked, "blocked"), some(skipped, "left alone")]);
+    let mut text =
+        list([guests, some(start, "to start and look into"), some(blocked, "blocked"), some(skipped, "left alone")]);
     match plan.upgrade.pending.len() {
+        _ if plan.upgrade.left_out.is_some() => text.push_str("; node: left alone"),
         0 => text.push_str("; node: up to date"),
         n => {
             let _ok = write!(text, "; node: {}", count(n, "package"));
@@ -148,6 +160,8 @@ impl Teller {
                 (None, what)
             }
             HostEvent::TurnGiven => (None, "has its turn: it may be changed now".to_owned()),
+            HostEvent::RebootTurnGiven => (None, "has the turn to be rebooted".to_owned()),
+            HostEvent::GiveBack => (None, "gives back what was borrowed".to_owned()),
             HostEvent::Ended { key, outcome } => (key.target.guest(), ended(key, outcome)),
             HostEvent::TaskStarted { key, task } => {
                 (key.target.guest(), format!("{}: the node works on it as task {}", name(key), clean(task.as_str())))
@@ -195,7 +209,20 @@ fn detail_words(detail: &Detail) -> String {
         None => String::new(),
     };
     match detail {
-        Detail::Discovered(_) | Detail::Upgraded | Detail::Pruned => String::new(),
+        Detail::Discovered(_)
+        | Detail::Upgraded
+        | Detail::Pruned
+        | Detail::Started
+        | Detail::Looked(_)
+        | Detail::Stopped
+        | Detail::GuestsStopped
+        | Detail::GuestsStarted => String::new(),
+        Detail::Rebooted(boot) => format!(": boot {}", clean(boot.as_str())),
+        Detail::RebootReady(ready) => {
+            let kernel =
+                ready.expected.as_ref().map_or(String::new(), |kernel| format!(" into kernel {}", clean(kernel)));
+            format!(": may be rebooted{kernel}; {} run", count(ready.running.len(), "guest"))
+        }
         Detail::Protected(protection) => format!(": {}", clean(&protection.to_string())),
         Detail::Checked(report) => {
             format!(": {} changed{}", count(report.changes.len(), "package"), reboot(&report.reboot_wanted))

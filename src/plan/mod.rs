@@ -4,83 +4,21 @@
 //! Both are plain data and both are journaled, so that an edited manifest never alters what a resumed run does.
 
 mod planner;
+pub mod policy;
+pub mod preflight;
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, SnapshotName};
+use crate::choices::{BackupMode, Compression, HostReboot, Traits, ViaChoice};
+use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::time::Timestamp;
 
-pub use planner::{plan_host, prunable};
-
-/// What the operator wants for the whole run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunPolicy {
-    /// How many hosts may be worked on at a time.
-    pub parallel_hosts: u32,
-    /// The hosts, in the manifest's order.
-    pub hosts: Vec<HostPolicy>,
-}
-
-/// What the operator wants for one host. Connection facts (addresses, users, keys, pins) are no policy: they always come
-/// from the manifest as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostPolicy {
-    /// The entry.
-    pub host: HostId,
-    /// The node that the entry must turn out to be, where it says so.
-    pub node: Option<NodeName>,
-    /// How many guests may be worked on at a time.
-    pub max_parallel: u32,
-    /// Guests that are not to be touched (`managed = false`).
-    pub unmanaged: BTreeSet<GuestId>,
-    /// Guests that are declared managed: one that can't be reached is then blocked and not merely skipped.
-    pub declared: BTreeSet<GuestId>,
-    /// How old a protection may be, in milliseconds, when the upgrade that it protects begins.
-    pub protect_max_age_ms: u64,
-}
-
-impl HostPolicy {
-    /// Returns how old a protection may be when its upgrade begins.
-    pub fn protect_max_age(&self) -> Duration {
-        Duration::from_millis(self.protect_max_age_ms)
-    }
-
-    /// Lists what differs from `newer`, in words, for the operator who decides between the two.
-    pub fn differences(&self, newer: &Self) -> Vec<String> {
-        let mut out = Vec::new();
-        if self.node != newer.node {
-            let name = |node: &Option<NodeName>| node.as_ref().map_or("any".to_owned(), ToString::to_string);
-            out.push(format!("{}: api.node {} -> {}", self.host, name(&self.node), name(&newer.node)));
-        }
-        if self.max_parallel != newer.max_parallel {
-            out.push(format!("{}: max_parallel {} -> {}", self.host, self.max_parallel, newer.max_parallel));
-        }
-        if self.protect_max_age_ms != newer.protect_max_age_ms {
-            out.push(format!(
-                "{}: protect.max_age {} s -> {} s",
-                self.host,
-                self.protect_max_age_ms / 1000,
-                newer.protect_max_age_ms / 1000
-            ));
-        }
-        for (what, old, new) in
-            [("unmanaged", &self.unmanaged, &newer.unmanaged), ("managed", &self.declared, &newer.declared)]
-        {
-            for guest in new.difference(old) {
-                out.push(format!("{}: guest {guest} is now declared {what}", self.host));
-            }
-            for guest in old.difference(new) {
-                out.push(format!("{}: guest {guest} is no longer declared {what}", self.host));
-            }
-        }
-        out
-    }
-}
+pub use planner::{decide_started, plan_host, prunable, prunable_backups};
+pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
+pub use preflight::{Check, Finding, Level};
 
 /// What is to be done on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +38,15 @@ pub struct HostPlan {
     /// Snapshots of earlier runs that are no longer needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prune: Vec<OldSnapshot>,
+    /// Backups of earlier runs that are no longer needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prune_backups: Vec<OldBackup>,
+    /// What the checks before the first change found, where it is not as it should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Whether proxmaint itself runs here: such a host comes last, and is not rebooted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnPlace>,
     /// The node's own upgrade.
     pub upgrade: HostUpgrade,
     /// What must be as it was when the work is over.
@@ -115,6 +62,36 @@ pub struct OldSnapshot {
     pub name: SnapshotName,
 }
 
+/// A backup that an earlier run made, known by the journal's word and by nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldBackup {
+    /// Its guest, as it was then.
+    pub guest: GuestAddr,
+    /// The archive's volume identifier (`storage:backup/..`).
+    pub volid: String,
+    /// The note that it carries: [`crate::ids::StepKey::backup_note`].
+    pub note: String,
+}
+
+/// Where proxmaint itself runs, as seen from a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnPlace {
+    /// On the node.
+    Node,
+    /// In this guest of it.
+    Guest(GuestId),
+}
+
+impl fmt::Display for OwnPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("proxmaint runs on this node"),
+            Self::Guest(id) => write!(f, "proxmaint runs in guest {id} of this node"),
+        }
+    }
+}
+
 /// The node's own upgrade.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostUpgrade {
@@ -126,6 +103,16 @@ pub struct HostUpgrade {
     pub lists_refreshed: Option<Timestamp>,
     /// Why the node wants a reboot already, where it does.
     pub reboot_wanted: Option<String>,
+    /// Why the node is neither upgraded nor rebooted by this run, where that is so (`--guests-only`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// Whether it is rebooted afterwards.
+    #[serde(default = "never_rebooted")]
+    pub reboot: HostReboot,
+}
+
+const fn never_rebooted() -> HostReboot {
+    HostReboot::Never
 }
 
 /// What ran before, to be compared with what runs afterwards.
@@ -146,8 +133,30 @@ pub struct GuestPlan {
     pub guest: GuestAddr,
     /// Its name; may be empty.
     pub name: String,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its resource pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// What is to happen.
     pub decision: Decision,
+    /// Whether proxmaint itself runs in it: it comes last of its host, and is not rebooted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
+}
+
+impl GuestPlan {
+    /// Returns what the guest is selected by.
+    pub fn traits(&self) -> Traits<'_> {
+        Traits {
+            id: self.guest.id,
+            kind: self.guest.kind,
+            name: &self.name,
+            tags: &self.tags,
+            pool: self.pool.as_deref(),
+        }
+    }
 }
 
 /// A guest's place and identity.
@@ -173,6 +182,24 @@ pub enum Decision {
     Block(String),
     /// It is upgraded.
     Upgrade(GuestUpgrade),
+    /// It does not run: it is started and looked into, upgraded where something is pending, and stopped again.
+    Start(GuestStart),
+}
+
+/// How a guest that does not run is upgraded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestStart {
+    /// The way into it, once it runs.
+    pub via: ViaChoice,
+    /// How it is protected, as in [`GuestUpgrade::protection`].
+    pub protection: Vec<ProtectBy>,
+    /// What the protection does not cover.
+    pub not_covered: Vec<String>,
+    /// Whether it is declared managed: one that can't be reached is then blocked and not merely skipped.
+    pub declared: bool,
+    /// Whether it is rebooted where it needs it, as in [`GuestUpgrade::reboot`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboot: bool,
 }
 
 /// How a guest is upgraded.
@@ -192,6 +219,9 @@ pub struct GuestUpgrade {
     pub not_covered: Vec<String>,
     /// Its boot when the facts were gathered.
     pub boot_id: BootId,
+    /// Whether it is rebooted where it needs it; VMs only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboot: bool,
 }
 
 /// A way to protect a guest.
@@ -204,14 +234,46 @@ pub enum ProtectBy {
     Backup {
         /// The storage.
         storage: String,
+        /// How.
+        #[serde(default)]
+        how: BackupHow,
     },
+    /// Not at all, since the manifest says so (`protect = ["none"]`).
+    Waived,
+}
+
+/// How a backup is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupHow {
+    /// How the guest is treated meanwhile.
+    pub mode: BackupMode,
+    /// How the archive is compressed.
+    pub compress: Compression,
+    /// How long vzdump waits for the node's backup lock, in milliseconds.
+    pub lock_wait_ms: u64,
+}
+
+impl Default for BackupHow {
+    fn default() -> Self {
+        Self::from(&BackupSettings::default())
+    }
+}
+
+impl From<&BackupSettings> for BackupHow {
+    fn from(settings: &BackupSettings) -> Self {
+        Self { mode: settings.mode, compress: settings.compress, lock_wait_ms: settings.lock_wait_ms }
+    }
 }
 
 impl fmt::Display for ProtectBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snapshot => f.write_str("snapshot"),
-            Self::Backup { storage } => write!(f, "backup to {storage}"),
+            Self::Backup { storage, how: BackupHow { mode: BackupMode::Snapshot, .. } } => {
+                write!(f, "backup to {storage}")
+            }
+            Self::Backup { storage, how } => write!(f, "backup to {storage} (mode {})", how.mode),
+            Self::Waived => f.write_str("none"),
         }
     }
 }
@@ -234,6 +296,8 @@ pub enum SkipReason {
     NoWayIn(String),
     /// The operator said so (`resolve --skip`).
     ByOperator,
+    /// It is not selected: by what.
+    LeftOut(String),
 }
 
 impl fmt::Display for SkipReason {
@@ -246,6 +310,7 @@ impl fmt::Display for SkipReason {
             Self::UnsupportedOs(os) => write!(f, "unsupported system: {os}"),
             Self::NoWayIn(why) => write!(f, "no way in: {why}"),
             Self::ByOperator => f.write_str("skipped by the operator"),
+            Self::LeftOut(by) => write!(f, "left out: {by}"),
         }
     }
 }

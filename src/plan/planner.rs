@@ -1,11 +1,12 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
 use super::{
-    Baseline, Decision, GuestAddr, GuestPlan, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, OldSnapshot, ProtectBy,
-    SkipReason,
+    BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
+    HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
+use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId};
-use crate::inventory::{GuestFacts, HostFacts, Inside, PoolFacts, Power};
+use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
 /// Packages without which a node is no node any more: an upgrade that would remove one is never begun.
 const ESSENTIAL: [&str; 4] = ["proxmox-ve", "pve-manager", "proxmox-default-kernel", "pve-kernel"];
@@ -20,11 +21,19 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
         facts_at: facts.seen_at,
         guests: facts.guests.iter().map(|guest| plan_guest(policy, facts, guest)).collect(),
         prune: Vec::new(),
+        prune_backups: Vec::new(),
+        findings: Vec::new(),
+        own: own_place(facts),
         upgrade: HostUpgrade {
             manager: facts.os.manager,
             pending: facts.os.pending.clone(),
             lists_refreshed: facts.os.lists_refreshed,
             reboot_wanted: facts.os.reboot_wanted.clone(),
+            left_out: (policy.scope == Scope::GuestsOnly).then(|| "--guests-only".to_owned()),
+            reboot: match policy.scope {
+                Scope::GuestsOnly => HostReboot::Never,
+                Scope::All | Scope::HostsOnly => policy.reboot,
+            },
         },
         baseline: Baseline {
             services: facts.services_running.clone(),
@@ -49,7 +58,7 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && !policy.unmanaged.contains(&guest.id)
+                && policy.left_out(&guest.traits()).is_none()
                 && guest.own_snapshots.contains(&old.name)
         })
     };
@@ -58,6 +67,42 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
         name: old.name.clone(),
     };
     old.iter().filter(still_there).map(here).collect()
+}
+
+/// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
+/// the one that the journal means, is looked at when it is removed.
+pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup]) -> Vec<OldBackup> {
+    let same_guest = |old: &&OldBackup| {
+        facts.guests.iter().any(|guest| {
+            guest.id == old.guest.id
+                && guest.kind == old.guest.kind
+                && guest.identity.is_some()
+                && guest.identity == old.guest.identity
+                && guest.lock.is_none()
+                && policy.left_out(&guest.traits()).is_none()
+        })
+    };
+    let here = |old: &OldBackup| OldBackup {
+        guest: GuestAddr { node: facts.node.clone(), ..old.guest.clone() },
+        ..old.clone()
+    };
+    old.iter().filter(same_guest).map(here).collect()
+}
+
+/// Finds out whether proxmaint itself runs here: no two machines, and no two containers, have the same boot.
+fn own_place(facts: &HostFacts) -> Option<OwnPlace> {
+    let own = facts.state.own_boot.as_ref()?;
+    if facts.os.boot_id == *own {
+        return Some(OwnPlace::Node);
+    }
+    facts.guests.iter().find(|guest| runs_here(facts, guest)).map(|guest| OwnPlace::Guest(guest.id))
+}
+
+fn runs_here(facts: &HostFacts, guest: &GuestFacts) -> bool {
+    match (&guest.inside, &facts.state.own_boot) {
+        (Inside::Seen { os, .. }, Some(own)) => os.boot_id == *own,
+        _ => false,
+    }
 }
 
 /// Finds out why a whole host may not be touched.
@@ -90,57 +135,117 @@ fn plan_guest(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Gue
     GuestPlan {
         guest: GuestAddr { node: facts.node.clone(), kind: guest.kind, id: guest.id, identity: guest.identity.clone() },
         name: guest.name.clone(),
+        tags: guest.tags.clone(),
+        pool: guest.resource_pool.clone(),
         decision: decide(policy, facts, guest),
+        own: runs_here(facts, guest),
     }
 }
 
 fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decision {
-    if policy.unmanaged.contains(&guest.id) {
-        return Decision::Skip(SkipReason::NotManaged);
-    }
+    let traits = guest.traits();
     if guest.template {
         return Decision::Skip(SkipReason::Template);
     }
+    if let Some(reason) = policy.left_out(&traits) {
+        return Decision::Skip(reason);
+    }
+    let settings = policy.settings_of(&traits);
+    let declared = policy.is_declared(&traits);
     if guest.power != Power::Running {
-        return Decision::Skip(SkipReason::Stopped);
+        return match (settings.stopped, guest.power) {
+            (Stopped::Start, Power::Stopped) if guest.ha => Decision::Block(
+                "is managed by HA and requested to be stopped: it is not started behind HA's back".to_owned(),
+            ),
+            (Stopped::Start, Power::Stopped) => match protection(facts, guest, &settings) {
+                Ok(protection) => Decision::Start(GuestStart {
+                    via: settings.via,
+                    protection,
+                    not_covered: guest.not_backed_up.clone(),
+                    declared,
+                    reboot: reboots(&settings, guest.kind),
+                }),
+                Err(why) => Decision::Block(why),
+            },
+            _ => Decision::Skip(SkipReason::Stopped),
+        };
     }
-    let (via, os) = match &guest.inside {
-        Inside::Seen { via, os } => (via, os),
-        Inside::NotLooked => return Decision::Block("it was not looked into".to_owned()),
-        Inside::Unreachable(why) => return Decision::Block(format!("not reachable: {why}")),
-        Inside::NoWayIn(why) if policy.declared.contains(&guest.id) => {
-            return Decision::Block(format!("declared managed, but there is no way in: {why}"));
-        }
-        Inside::NoWayIn(why) => return Decision::Skip(SkipReason::NoWayIn(why.clone())),
-    };
-    let Some(manager) = os.manager else {
-        return Decision::Skip(SkipReason::UnsupportedOs(os.pretty_name.clone()));
-    };
-    if os.pending.is_empty() {
-        return Decision::Skip(SkipReason::NothingPending);
-    }
-    if let Some(lock) = &guest.lock {
-        return Decision::Block(format!("locked ({lock}): something else works on it"));
-    }
-    match protection(facts, guest) {
-        Ok(protection) => Decision::Upgrade(GuestUpgrade {
-            via: via.clone(),
-            manager,
-            pending: os.pending.clone(),
-            lists_refreshed: os.lists_refreshed,
-            protection,
-            not_covered: guest.not_backed_up.clone(),
-            boot_id: os.boot_id.clone(),
-        }),
-        Err(why) => Decision::Block(why),
+    let own = runs_here(facts, guest);
+    let reboot = reboots(&settings, guest.kind) && !own;
+    match look(&guest.inside, declared) {
+        Err(decision) => decision,
+        Ok(found) => match protection(facts, guest, &settings) {
+            Ok(protection) => Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot)),
+            Err(why) => Decision::Block(why),
+        },
     }
 }
 
-/// Chooses how a guest is protected, best way first; an error says why it can't be.
+/// Decides about a guest that was started, by what was found in it. `own` says that proxmaint itself runs in it.
+pub fn decide_started(start: &GuestStart, inside: &Inside, own: bool) -> Decision {
+    match look(inside, start.declared) {
+        Err(decision) => decision,
+        Ok(found) => {
+            Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot && !own))
+        }
+    }
+}
+
+/// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.
+fn reboots(settings: &GuestSettings, kind: GuestKind) -> bool {
+    settings.reboot == GuestReboot::IfNeeded && kind == GuestKind::Vm
+}
+
+/// Returns the way into a guest and what was found there, if there is something to upgrade; else what that means.
+fn look(inside: &Inside, declared: bool) -> Result<(&Via, &OsFacts, PackageManager), Decision> {
+    let (via, os) = match inside {
+        Inside::Seen { via, os } => (via, os),
+        Inside::NotLooked => return Err(Decision::Block("it was not looked into".to_owned())),
+        Inside::Unreachable(why) => return Err(Decision::Block(format!("not reachable: {why}"))),
+        Inside::NoWayIn(why) if declared => {
+            return Err(Decision::Block(format!("declared managed, but there is no way in: {why}")));
+        }
+        Inside::NoWayIn(why) => return Err(Decision::Skip(SkipReason::NoWayIn(why.clone()))),
+    };
+    let Some(manager) = os.manager else {
+        return Err(Decision::Skip(SkipReason::UnsupportedOs(os.pretty_name.clone())));
+    };
+    if let Some(why) = &os.unfit {
+        return Err(Decision::Block(format!("not to be upgraded: {why}")));
+    }
+    if os.pending.is_empty() {
+        return Err(Decision::Skip(SkipReason::NothingPending));
+    }
+    Ok((via, os, manager))
+}
+
+fn upgrade(
+    (via, os, manager): (&Via, &OsFacts, PackageManager),
+    protection: Vec<ProtectBy>,
+    not_covered: Vec<String>,
+    reboot: bool,
+) -> GuestUpgrade {
+    GuestUpgrade {
+        via: via.clone(),
+        manager,
+        pending: os.pending.clone(),
+        lists_refreshed: os.lists_refreshed,
+        protection,
+        not_covered,
+        boot_id: os.boot_id.clone(),
+        reboot,
+    }
+}
+
+/// Chooses how a guest is protected, in the order that the manifest names; an error says why it can't be.
 ///
 /// vzdump in mode `snapshot` of a CT whose storage has no snapshots silently becomes `suspend`, which freezes the CT:
-/// that is never done unasked, so such a CT can't be protected here.
-fn protection(facts: &HostFacts, guest: &GuestFacts) -> Result<Vec<ProtectBy>, String> {
+/// that is never done unasked, so such a CT can't be backed up here unless the manifest says another mode.
+fn protection(facts: &HostFacts, guest: &GuestFacts, settings: &GuestSettings) -> Result<Vec<ProtectBy>, String> {
+    if settings.protect == [ProtectChoice::None] {
+        return Ok(vec![ProtectBy::Waived]);
+    }
+    // A full pool breaks every guest on it, and whatever protects this one, its upgrade writes to the pool.
     if let Some(pool) = guest.pool.as_ref().filter(|pool| is_nearly_full(pool)) {
         return Err(format!(
             "can't be protected: storage {} is nearly full ({} of {} free), and a snapshot could fill it up",
@@ -149,14 +254,38 @@ fn protection(facts: &HostFacts, guest: &GuestFacts) -> Result<Vec<ProtectBy>, S
             human_bytes(pool.total)
         ));
     }
-    let backup = backup_storage(facts, guest);
-    match (guest.can_snapshot, guest.kind, backup) {
-        (true, _, Ok(storage)) => Ok(vec![ProtectBy::Snapshot, ProtectBy::Backup { storage }]),
-        (true, _, Err(_)) => Ok(vec![ProtectBy::Snapshot]),
-        (false, GuestKind::Vm, Ok(storage)) => Ok(vec![ProtectBy::Backup { storage }]),
-        (false, GuestKind::Vm, Err(why)) => Err(format!("can't be protected: its storage has no snapshots, and {why}")),
-        (false, GuestKind::Ct, _) => {
-            Err("can't be protected: its storage has no snapshots, and a backup would suspend the container".to_owned())
+    let mut ways = Vec::new();
+    let mut reasons = Vec::new();
+    for choice in &settings.protect {
+        match way(facts, guest, settings, *choice) {
+            Ok(way) => ways.push(way),
+            Err(why) => reasons.push(why),
+        }
+    }
+    if ways.is_empty() {
+        return Err(format!("can't be protected: {}", reasons.join(", and ")));
+    }
+    Ok(ways)
+}
+
+fn way(
+    facts: &HostFacts,
+    guest: &GuestFacts,
+    settings: &GuestSettings,
+    choice: ProtectChoice,
+) -> Result<ProtectBy, String> {
+    match choice {
+        ProtectChoice::None => Ok(ProtectBy::Waived),
+        ProtectChoice::Snapshot => {
+            guest.can_snapshot.then_some(ProtectBy::Snapshot).ok_or_else(|| "its storage has no snapshots".to_owned())
+        }
+        ProtectChoice::Backup => {
+            let how = BackupHow::from(&settings.backup);
+            if guest.kind == GuestKind::Ct && !guest.can_snapshot && how.mode == BackupMode::Snapshot {
+                return Err("a backup would suspend the container (backup.mode = \"suspend\" allows that)".to_owned());
+            }
+            let storage = backup_storage(facts, guest, settings.backup.storage.as_deref())?;
+            Ok(ProtectBy::Backup { storage, how })
         }
     }
 }
@@ -167,10 +296,17 @@ fn is_nearly_full(pool: &PoolFacts) -> bool {
     pool.available < pool.total / 20
 }
 
-/// Picks the storage with the most room, if an archive as large as the guest's disk would fit.
-fn backup_storage(facts: &HostFacts, guest: &GuestFacts) -> Result<String, String> {
-    let Some(storage) = facts.backup_storages.first() else {
-        return Err("no active storage takes backups".to_owned());
+/// Picks the named storage, or the one with the most room, if an archive as large as the guest's disk would fit.
+fn backup_storage(facts: &HostFacts, guest: &GuestFacts, named: Option<&str>) -> Result<String, String> {
+    let found = match named {
+        Some(name) => facts.backup_storages.iter().find(|storage| storage.name == name),
+        None => facts.backup_storages.first(),
+    };
+    let Some(storage) = found else {
+        return Err(match named {
+            Some(name) => format!("storage {name} is not there, not active, or takes no backups"),
+            None => "no active storage takes backups".to_owned(),
+        });
     };
     if storage.available < guest.disk_bytes {
         return Err(format!(
@@ -216,6 +352,11 @@ mod tests {
             kernel: "6.8".to_owned(),
             boot_id: BootId::new("boot"),
             reboot_wanted: None,
+            kernel_next: None,
+            codename: None,
+            unfit: None,
+            leftovers: Vec::new(),
+            restart_needed: Vec::new(),
         }
     }
 
@@ -233,6 +374,9 @@ mod tests {
             own_snapshots: Vec::new(),
             not_backed_up: Vec::new(),
             disk_bytes: 8 * GIB,
+            tags: Vec::new(),
+            resource_pool: None,
+            ha: false,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
         }
     }
@@ -248,18 +392,12 @@ mod tests {
             services_running: Vec::new(),
             guests: vec![guest],
             backup_storages: vec![StorageFacts { name: "local".to_owned(), available: 100 * GIB }],
+            state: Default::default(),
         }
     }
 
     fn policy() -> HostPolicy {
-        HostPolicy {
-            host: HostId::new("pve1"),
-            node: None,
-            max_parallel: 2,
-            unmanaged: BTreeSet::new(),
-            declared: BTreeSet::new(),
-            protect_max_age_ms: 3_600_000,
-        }
+        HostPolicy::new(HostId::new("pve1"))
     }
 
     fn decision(guest: GuestFacts) -> Decision {
@@ -311,7 +449,7 @@ mod tests {
         let idle = GuestFacts { inside: idle, lock: Some("backup".to_owned()), ..guest(GuestKind::Ct) };
         assert_eq!(decision(idle), Decision::Skip(SkipReason::NothingPending), "a lock matters to nobody then");
         let locked = GuestFacts { lock: Some("backup".to_owned()), ..guest(GuestKind::Ct) };
-        assert!(matches!(decision(locked), Decision::Block(why) if why.starts_with("locked (backup)")));
+        assert!(matches!(decision(locked), Decision::Upgrade(_)), "its lock is waited for when its turn comes");
     }
 
     #[test]

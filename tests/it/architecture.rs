@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("time", &[]),
-    ("manifest", &["ids", "time"]),
-    ("inventory", &["ids", "time"]),
-    ("plan", &["inventory", "ids", "time"]),
-    ("machine", &["plan", "inventory", "ids", "time"]),
+    ("choices", &["ids"]),
+    ("manifest", &["choices", "ids", "time"]),
+    ("inventory", &["choices", "ids", "time"]),
+    ("plan", &["inventory", "choices", "ids", "time"]),
+    ("machine", &["plan", "inventory", "choices", "ids", "time"]),
     ("journal", &["machine", "plan", "inventory", "ids", "time"]),
-    ("engine", &["machine", "plan", "journal", "inventory", "ids", "time"]),
-    ("adapters", &["engine::port", "inventory", "ids", "time", "machine::effect", "machine::outcome"]),
+    ("engine", &["machine", "plan", "journal", "inventory", "choices", "ids", "time"]),
+    ("adapters", &["engine::port", "inventory", "choices", "ids", "time", "machine::effect", "machine::outcome"]),
     (
         "observe",
         &[
@@ -25,11 +26,27 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal::record",
             "journal::replay",
             "inventory",
+            "choices",
             "ids",
             "time",
         ],
     ),
-    ("cli", &["adapters", "engine", "ids", "inventory", "journal", "machine", "manifest", "observe", "plan", "time"]),
+    (
+        "cli",
+        &[
+            "adapters",
+            "choices",
+            "engine",
+            "ids",
+            "inventory",
+            "journal",
+            "machine",
+            "manifest",
+            "observe",
+            "plan",
+            "time",
+        ],
+    ),
 ];
 
 /// What the pure modules may not even name.

@@ -50,10 +50,17 @@ fn guest_plan() -> GuestPlan {
             manager: PackageManager::Apt,
             pending: vec![change()],
             lists_refreshed: None,
-            protection: vec![ProtectBy::Snapshot, ProtectBy::Backup { storage: "local".into() }],
+            protection: vec![
+                ProtectBy::Snapshot,
+                ProtectBy::Backup { storage: "local".into(), how: Default::default() },
+            ],
             not_covered: vec![],
             boot_id: BootId::new("b"),
+            reboot: false,
         }),
+        tags: Vec::new(),
+        pool: None,
+        own: false,
     }
 }
 
@@ -75,7 +82,11 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
     }
     phases.push((
         "checking".to_owned(),
-        GuestPhase::Checking { protection: protection(), attempt: attempt(Step::CheckGuest, Mode::Act) },
+        GuestPhase::Checking {
+            protection: protection(),
+            attempt: attempt(Step::CheckGuest, Mode::Act),
+            rebooted: false,
+        },
     ));
     for (name, at) in [
         ("held/protecting", GuestPhase::Protecting { way: 0, attempt: attempt(Step::Snapshot, Mode::Probe) }),
@@ -87,7 +98,16 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
         phases.push((name.to_owned(), GuestPhase::Held { at: Box::new(at), fault: fault() }));
     }
     for (name, verdict) in [
-        ("upgraded", GuestVerdict::Upgraded { changes: vec![], reboot_wanted: None, protection: protection() }),
+        (
+            "upgraded",
+            GuestVerdict::Upgraded {
+                changes: vec![],
+                reboot_wanted: None,
+                protection: protection(),
+                rebooted: false,
+                remarks: Default::default(),
+            },
+        ),
         ("skipped", GuestVerdict::Skipped(SkipReason::Template)),
         ("blocked", GuestVerdict::Blocked("why".into())),
         ("failed", GuestVerdict::Failed { fault: fault(), protection: protection() }),
@@ -101,8 +121,24 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
     vec![
         ("done:protected", Outcome::Done(Detail::Protected(protection()))),
         ("done:upgraded", Outcome::Done(Detail::Upgraded)),
-        ("done:checked", Outcome::Done(Detail::Checked(CheckReport { changes: vec![], reboot_wanted: None }))),
-        ("done:verified", Outcome::Done(Detail::Verified(VerifyReport { changes: vec![], reboot_wanted: None }))),
+        (
+            "done:checked",
+            Outcome::Done(Detail::Checked(CheckReport {
+                changes: vec![],
+                reboot_wanted: None,
+                boot_id: None,
+                remarks: Default::default(),
+            })),
+        ),
+        (
+            "done:verified",
+            Outcome::Done(Detail::Verified(VerifyReport {
+                changes: vec![],
+                reboot_wanted: None,
+                rebooted: None,
+                remarks: Default::default(),
+            })),
+        ),
         ("already:protected", Outcome::AlreadyDone(Detail::Protected(protection()))),
         ("already:upgraded", Outcome::AlreadyDone(Detail::Upgraded)),
         ("refused", Outcome::Refused(fault())),
@@ -157,7 +193,7 @@ fn every_pair_of_the_guest_table() {
             if let Some(attempt) = phase.attempt() {
                 rounds.note(attempt);
             }
-            let mut state = GuestState { plan: guest_plan(), phase: phase.clone(), rounds };
+            let mut state = GuestState { plan: guest_plan(), phase: phase.clone(), rounds, borrowed: None };
             match state.apply(input.clone()) {
                 Ok(()) => legal.push_str(&format!("{from:<20} {input_name:<30} -> {}\n", name(&state.phase))),
                 Err(illegal) => {
@@ -186,8 +222,13 @@ fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
             pending: if pending { vec![change()] } else { vec![] },
             lists_refreshed: None,
             reboot_wanted: None,
+            left_out: None,
+            reboot: proxmaint::choices::HostReboot::Never,
         },
         baseline: Baseline { services: vec![], running: vec![], boot_id: BootId::new("b") },
+        prune_backups: Vec::new(),
+        findings: Vec::new(),
+        own: None,
     }
 }
 
@@ -203,6 +244,7 @@ fn policy() -> HostPolicy {
         unmanaged: BTreeSet::new(),
         declared: BTreeSet::new(),
         protect_max_age_ms: 3_600_000,
+        ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
     }
 }
 
@@ -246,7 +288,12 @@ fn hosts() -> Vec<(&'static str, HostState)> {
                 ended(Step::UpgradeHost, Outcome::Done(Detail::Upgraded)),
                 ended(
                     Step::Verify,
-                    Outcome::Done(Detail::Verified(VerifyReport { changes: vec![], reboot_wanted: None })),
+                    Outcome::Done(Detail::Verified(VerifyReport {
+                        changes: vec![],
+                        reboot_wanted: None,
+                        rebooted: None,
+                        remarks: Default::default(),
+                    })),
                 ),
             ]),
         ),
@@ -295,6 +342,7 @@ fn host_name(phase: &HostPhase) -> String {
             let word = match verdict {
                 HostVerdict::NothingToDo { .. } => "nothing-to-do",
                 HostVerdict::Verified(_) => "verified",
+                HostVerdict::NotRebooted { .. } => "not-rebooted",
                 HostVerdict::Blocked(_) => "blocked",
                 HostVerdict::Failed(_) => "failed",
                 HostVerdict::Skipped => "skipped",

@@ -63,7 +63,13 @@ fn snapshot() -> SnapshotName {
 
 fn backup(note: &str) -> BackupSpec {
     // 61 s are two of the whole minutes that vzdump counts in.
-    BackupSpec { storage: "nfs".to_owned(), note: note.to_owned(), lock_wait: Duration::from_secs(61) }
+    BackupSpec {
+        storage: "nfs".to_owned(),
+        note: note.to_owned(),
+        lock_wait: Duration::from_secs(61),
+        mode: proxmaint::choices::BackupMode::Snapshot,
+        compress: proxmaint::choices::Compression::Zstd,
+    }
 }
 
 const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";

@@ -131,6 +131,8 @@ async fn replay(recording: &Recording) -> Option<Result<(), Fault>> {
                 storage: recording.param("storage").to_owned(),
                 note: "n".to_owned(),
                 lock_wait: std::time::Duration::from_secs(60),
+                mode: proxmaint::choices::BackupMode::Snapshot,
+                compress: proxmaint::choices::Compression::Zstd,
             };
             client.start_backup(&ct(101), &spec).await.map(drop)
         }

@@ -45,6 +45,12 @@ const LIMITS: Limits = Limits {
     backup: Duration::from_secs(10 * 60),
     upgrade: Duration::from_secs(30 * 60),
     settle: Duration::from_secs(60),
+    start: Duration::from_secs(60),
+    boot: Duration::from_secs(5 * 60),
+    shutdown: Duration::from_secs(3 * 60),
+    shutdown_all: Duration::from_secs(10 * 60),
+    reboot: Duration::from_secs(15 * 60),
+    start_all: Duration::from_secs(10 * 60),
     lookers: 4,
     drain: Duration::from_secs(30),
 };
@@ -272,7 +278,12 @@ impl<'a> Play<'a> {
             let transport = self.rig.transport(self.incarnation, transport);
             let remote = Arc::new(SimRemote::new(self.theatre.clone(), Arc::clone(gate), node, &self.scenario.kills));
             let remote = self.rig.remote(self.incarnation, remote);
-            let ports = HostPorts { pve: Arc::new(Client::new(transport)), remote, addresses: BTreeMap::new() };
+            let ports = HostPorts {
+                pve: Arc::new(Client::new(transport)),
+                remote,
+                addresses: BTreeMap::new(),
+                ssh_known: Arc::new(|_| true),
+            };
             (HostId::new(node.clone()), Arc::new(ports))
         };
         let journal = SimJournal::open(self.theatre.clone(), Arc::clone(gate), self.rig.acknowledges());
@@ -283,6 +294,9 @@ impl<'a> Play<'a> {
             observers: vec![Arc::new(Watcher(self.theatre.clone()))],
             limits: LIMITS,
             old_snapshots: Arc::new(self.scenario.old_snapshots()),
+            old_backups: Default::default(),
+            output: Arc::new(proxmaint::engine::port::NoOutput),
+            own_boot: None,
         }
     }
 

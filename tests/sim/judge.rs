@@ -53,6 +53,16 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         Step::UpgradeGuest | Step::UpgradeHost => Some((Act::Upgrade, key.job_name())),
         // What it removes bears the name of another run's step: see `Judge::pruned`.
         Step::PruneSnapshot | Step::Discover | Step::CheckGuest | Step::Verify => None,
+        // Their acts carry no key: the state of the world is what they are known by.
+        Step::PruneBackup
+        | Step::StartGuest
+        | Step::LookGuest
+        | Step::RebootGuest
+        | Step::StopGuest
+        | Step::PrepareReboot
+        | Step::StopGuests
+        | Step::RebootHost
+        | Step::StartGuests => None,
     }
 }
 

@@ -112,6 +112,7 @@ fn kind(protection: &Protection) -> &'static str {
     match protection {
         Protection::Snapshot { .. } => "snapshot",
         Protection::Backup { .. } => "backup",
+        Protection::Waived => "waiver",
     }
 }
 

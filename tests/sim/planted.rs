@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
-use proxmaint::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use proxmaint::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
 use proxmaint::inventory::{OsFacts, PackageManager};
 use proxmaint::machine::outcome::Fault;
 use serde_json::json;
@@ -125,6 +125,14 @@ impl Remote for Forgetful {
             JobState::Running { .. } | JobState::Finished { .. } if name.ends_with("-r1") => Ok(JobState::Absent),
             other => Ok(other),
         }
+    }
+
+    async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault> {
+        self.0.job_output(place, name, from).await
+    }
+
+    async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+        self.0.look_at_node().await
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

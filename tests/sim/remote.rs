@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proxmaint::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use proxmaint::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
 use proxmaint::ids::BootId;
-use proxmaint::inventory::{OsFacts, PackageChange, PackageManager};
+use proxmaint::inventory::{OsFacts, PackageChange, PackageManager, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use proxmaint::time::Timestamp;
 use proxmaint_lab::faults::CommandFault;
@@ -116,11 +116,12 @@ impl SimRemote {
 /// Returns the machine that is logged in to.
 fn login(world: &World, node: &str, place: &Place) -> Result<MachineId, Fault> {
     match place {
+        Place::Agent(..) => target(world, node, place),
         Place::Node | Place::Ct(_) => {
             let id = MachineId::node(node);
             if world.is_up(&id) { Ok(id) } else { Err(Fault::transient(format!("{node}: no route to host"))) }
         }
-        Place::Vm(..) => target(world, node, place),
+        Place::Ssh(..) => target(world, node, place),
     }
 }
 
@@ -136,7 +137,8 @@ fn target(world: &World, node: &str, place: &Place) -> Result<MachineId, Fault> 
                 false => Err(Fault::permanent(format!("CT {vmid}: the container is not running"))),
             }
         }
-        Place::Vm(vmid, address) => {
+        Place::Agent(_, vmid) => Err(Fault::permanent(format!("VM {vmid}: its agent is not simulated"))),
+        Place::Ssh(vmid, address) => {
             let answers = |id: &MachineId| {
                 let guest = world.guest(id)?;
                 let reached = guest.kind == Kind::Vm
@@ -165,6 +167,8 @@ impl Remote for SimRemote {
                 hostname: machine.hostname.clone(),
                 boot_id: BootId::new(machine.boot_id.clone()),
                 product_uuid: machine.product_uuid.as_ref().filter(|_| !in_ct).map(|uuid| uuid.to_lowercase()),
+                macs: Vec::new(),
+                kernel: String::new(),
             })
         })
         .await
@@ -212,6 +216,15 @@ impl Remote for SimRemote {
         })
     }
 
+    async fn job_output(&self, _: &Place, _: &str, _: u64) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+        let space = SpaceFacts { path: "/".to_owned(), available: 1 << 36, total: 1 << 37 };
+        Ok(NodeLook { root: RootAccess::Root, space: vec![space] })
+    }
+
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
         self.command(place, &format!("collect {name}"), Nature::Reads, |stage, _, id| {
             stage.jobs.collect(id, name);
@@ -253,5 +266,10 @@ fn facts(machine: &Machine, epoch_ms: i64, node: bool) -> OsFacts {
         boot_id: BootId::new(machine.boot_id.clone()),
         reboot_wanted: (new_kernel || !machine.reboot_required.is_empty())
             .then(|| format!("kernel {} is installed", machine.kernel_installed)),
+        kernel_next: None,
+        codename: None,
+        unfit: None,
+        leftovers: Vec::new(),
+        restart_needed: Vec::new(),
     }
 }

@@ -115,6 +115,7 @@ impl Scenario {
             unmanaged: Default::default(),
             declared: Default::default(),
             protect_max_age_ms: 3_600_000,
+            ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
         };
         RunPolicy { parallel_hosts: self.parallel_hosts, hosts: self.world.nodes.keys().map(host).collect() }
     }

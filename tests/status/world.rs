@@ -32,6 +32,11 @@ pub fn os(pending: Vec<PackageChange>) -> OsFacts {
         kernel: "6.14.11-4-pve".to_owned(),
         boot_id: BootId::new("6d0c5f3a"),
         reboot_wanted: None,
+        kernel_next: None,
+        codename: None,
+        unfit: None,
+        leftovers: Vec::new(),
+        restart_needed: Vec::new(),
     }
 }
 
@@ -50,6 +55,9 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
         not_backed_up: Vec::new(),
         disk_bytes: 8 << 30,
         inside,
+        tags: Vec::new(),
+        resource_pool: None,
+        ha: false,
     }
 }
 
@@ -87,6 +95,7 @@ pub fn facts(node: &str, guests: Vec<GuestFacts>) -> HostFacts {
         services_running: vec!["pveproxy".to_owned()],
         guests,
         backup_storages: vec![StorageFacts { name: "local".to_owned(), available: 100 << 30 }],
+        state: Default::default(),
     }
 }
 
@@ -106,6 +115,7 @@ pub fn policy(host: &str) -> HostPolicy {
         unmanaged: Default::default(),
         declared: Default::default(),
         protect_max_age_ms: 3_600_000,
+        ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
     }
 }
 
@@ -204,7 +214,12 @@ impl World {
     }
 
     pub fn checked(&mut self, host: &str, guest: u32, changes: Vec<PackageChange>, reboot: Option<&str>) {
-        let report = CheckReport { changes, reboot_wanted: reboot.map(str::to_owned) };
+        let report = CheckReport {
+            changes,
+            reboot_wanted: reboot.map(str::to_owned),
+            boot_id: None,
+            remarks: Default::default(),
+        };
         self.ended(host, Some(guest), Step::CheckGuest, Outcome::Done(Detail::Checked(report)));
     }
 
@@ -229,7 +244,12 @@ impl World {
             change("proxmox-kernel-6.17.2-1-pve", "", "6.17.2-1"),
             change("proxmox-kernel-6.14.8-2-pve", "6.14.8-2", ""),
         ];
-        let report = VerifyReport { changes, reboot_wanted: reboot.map(str::to_owned) };
+        let report = VerifyReport {
+            changes,
+            reboot_wanted: reboot.map(str::to_owned),
+            rebooted: None,
+            remarks: Default::default(),
+        };
         self.ended(host, None, Step::Verify, Outcome::Done(Detail::Verified(report)));
         self.turns();
     }

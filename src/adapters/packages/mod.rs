@@ -27,6 +27,7 @@ pub(crate) fn upgrade_script(manager: PackageManager) -> &'static str {
     match manager {
         PackageManager::Apt => include_str!("apt_upgrade.sh"),
         PackageManager::Apk => include_str!("apk_upgrade.sh"),
+        PackageManager::Dnf | PackageManager::Zypper | PackageManager::Pacman => "exit 70",
     }
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn consistency_script(manager: PackageManager) -> &'static str {
     match manager {
         PackageManager::Apt => "apt_consistent",
         PackageManager::Apk => "apk_consistent",
+        PackageManager::Dnf | PackageManager::Zypper | PackageManager::Pacman => "exit 70",
     }
 }
 
@@ -63,17 +65,19 @@ pub(crate) fn os_facts(answer: &Answer) -> Result<OsFacts, Fault> {
     // The script makes the same choice, to save a round trip. Should the two ever differ, its facts are not about this
     // manager.
     let chosen = answer.value("manager").unwrap_or("none");
-    if chosen != manager.map_or("none", name) {
+    if chosen != manager.map_or("none", PackageManager::name) {
         return Err(Fault::permanent(format!(
             "its os-release can't be read reliably: the machine chose {}, the reader {}",
             harmless(chosen),
-            manager.map_or("none", name)
+            manager.map_or("none", PackageManager::name)
         )));
     }
     let (pending, held, lists_refreshed) = match manager {
         Some(PackageManager::Apt) => (apt::pending(answer)?, apt::held(answer), apt::lists_refreshed(answer)),
         Some(PackageManager::Apk) => (apk::pending(answer)?, apk::held(answer), apk::lists_refreshed(answer)),
-        None => (Vec::new(), Vec::new(), None),
+        Some(PackageManager::Dnf | PackageManager::Zypper | PackageManager::Pacman) | None => {
+            (Vec::new(), Vec::new(), None)
+        }
     };
     Ok(OsFacts {
         pretty_name: release.name(),
@@ -86,6 +90,11 @@ pub(crate) fn os_facts(answer: &Answer) -> Result<OsFacts, Fault> {
         reboot_wanted: reboot_wanted(answer, &kernel),
         kernel,
         boot_id: BootId::new(boot_id),
+        kernel_next: None,
+        codename: None,
+        unfit: None,
+        leftovers: Vec::new(),
+        restart_needed: Vec::new(),
     })
 }
 
@@ -110,6 +119,7 @@ pub(crate) fn consistent(manager: PackageManager, answer: &Answer) -> Result<Res
     let what = match manager {
         PackageManager::Apt => "dpkg --audit",
         PackageManager::Apk => "apk fix --simulate",
+        PackageManager::Dnf | PackageManager::Zypper | PackageManager::Pacman => manager.name(),
     };
     let said = fragment(&said);
     Ok(Err(match answer.value("audit") {
@@ -132,14 +142,6 @@ fn reboot_wanted(answer: &Answer, running: &str) -> Option<String> {
     }
     let next = kernel::next_boot(answer.lines("boot_tool"), answer.lines("kernels"))?;
     (next != running).then(|| format!("kernel {running} runs, {next} would boot next"))
-}
-
-/// Returns the word that the inspection script uses for a package manager.
-fn name(manager: PackageManager) -> &'static str {
-    match manager {
-        PackageManager::Apt => "apt",
-        PackageManager::Apk => "apk",
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -10,11 +11,11 @@ use super::fault;
 use super::fields::{Fields, scalar_text};
 use super::transport::{Answer, ApiCall, Method, Transport};
 use crate::engine::port::{
-    BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, Pve, ServiceListing,
-    SnapshotListing, TaskListing, TaskState,
+    AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, Pve,
+    Resource, ServiceListing, SnapshotListing, TaskListing, TaskState,
 };
 use crate::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
-use crate::inventory::{PoolFacts, Power, StorageFacts};
+use crate::inventory::{PoolFacts, Power, RepositoryFacts, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -300,8 +301,8 @@ impl<T: Transport> Pve for Client<T> {
         let call = call
             .with("vmid", guest.id.to_string())
             .with("storage", &spec.storage)
-            .with("mode", "snapshot")
-            .with("compress", "zstd")
+            .with("mode", spec.mode.as_str())
+            .with("compress", spec.compress.api_name())
             // Its default deletes older backups by the storage's retention: those are the operator's.
             .with("remove", "0")
             .with("notes-template", notes_template(&spec.note)?)
@@ -351,6 +352,62 @@ impl<T: Transport> Pve for Client<T> {
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(services)
     }
+
+    async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {
+        todo()
+    }
+
+    async fn resources(&self) -> Result<Vec<Resource>, Fault> {
+        todo()
+    }
+
+    async fn active_tasks(&self, _node: &NodeName) -> Result<Vec<TaskListing>, Fault> {
+        todo()
+    }
+
+    async fn tasks_of_type(&self, _node: &NodeName, _kind: &str, _since: Timestamp) -> Result<Vec<TaskListing>, Fault> {
+        todo()
+    }
+
+    async fn repositories(&self, _node: &NodeName) -> Result<Vec<RepositoryFacts>, Fault> {
+        todo()
+    }
+
+    async fn subscription(&self, _node: &NodeName) -> Result<String, Fault> {
+        todo()
+    }
+
+    async fn delete_backup(&self, _node: &NodeName, _volid: &str) -> Result<Option<Upid>, Fault> {
+        todo()
+    }
+
+    async fn start_guest(&self, _guest: &GuestRef) -> Result<Upid, Fault> {
+        todo()
+    }
+
+    async fn shutdown_guest(&self, _guest: &GuestRef, _timeout: Duration) -> Result<Upid, Fault> {
+        todo()
+    }
+
+    async fn reboot_guest(&self, _guest: &GuestRef, _timeout: Duration) -> Result<Upid, Fault> {
+        todo()
+    }
+
+    async fn agent(&self, _guest: &GuestRef) -> Result<AgentState, Fault> {
+        todo()
+    }
+
+    async fn stop_all(&self, _node: &NodeName, _timeout: Duration) -> Result<Upid, Fault> {
+        todo()
+    }
+
+    async fn reboot_node(&self, _node: &NodeName) -> Result<(), Fault> {
+        todo()
+    }
+}
+
+fn todo<T>() -> Result<T, Fault> {
+    Err(Fault::permanent("not there yet"))
 }
 
 /// Makes a GET from path segments.

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_refused_sudo_is_a_fault_of_credentials() {
-        let vm = Place::Vm(GuestId(201), "10.0.0.5".into());
+        let vm = Place::Ssh(GuestId(201), "10.0.0.5".into());
         let fault = read(&vm, &output(1, "", "sudo: a password is required\n")).expect_err("never ran");
         assert_eq!(fault.class, FaultClass::Auth);
         assert!(fault.hint.is_some());

@@ -52,7 +52,7 @@ pub trait Exec: Send + Sync {
 /// is one argument, so it is to stay below the kernel's limit for one (128 KiB, `MAX_ARG_STRLEN`).
 pub fn command_line(place: &Place, script: &str) -> String {
     match place {
-        Place::Node | Place::Vm(..) => format!("/bin/sh -c {}", quote(script)),
+        Place::Node | Place::Ssh(..) | Place::Agent(..) => format!("/bin/sh -c {}", quote(script)),
         Place::Ct(id) => format!("pct exec {id} -- /bin/sh -c {}", quote(script)),
     }
 }
@@ -71,7 +71,8 @@ impl fmt::Display for At<'_> {
         match self.0 {
             Place::Node => f.write_str("the node"),
             Place::Ct(id) => write!(f, "CT {id}"),
-            Place::Vm(id, address) => write!(f, "VM {id} ({address})"),
+            Place::Ssh(id, address) => write!(f, "guest {id} ({address})"),
+            Place::Agent(_, id) => write!(f, "VM {id} (guest agent)"),
         }
     }
 }
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn node_and_vm_run_it_themselves() {
         assert_eq!(command_line(&Place::Node, "true"), "/bin/sh -c 'true'");
-        assert_eq!(command_line(&Place::Vm(GuestId(201), "10.0.0.5".into()), "true"), "/bin/sh -c 'true'");
+        assert_eq!(command_line(&Place::Ssh(GuestId(201), "10.0.0.5".into()), "true"), "/bin/sh -c 'true'");
         assert_eq!(sudo_line("true"), "sudo -n -- /bin/sh -c 'true'");
     }
 }

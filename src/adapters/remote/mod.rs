@@ -23,7 +23,7 @@ pub use exec::{Exec, ExecLimit, ExecOutput, command_line, sudo_line};
 pub(crate) use text::{fragment, harmless};
 
 use crate::adapters::packages;
-use crate::engine::port::{Identity, Job, JobStart, JobState, Place, Remote};
+use crate::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
 use crate::ids::BootId;
 use crate::inventory::{OsFacts, PackageManager};
 use crate::machine::outcome::{Fault, FaultClass};
@@ -90,10 +90,12 @@ impl<E: Exec> Remote for Adapter<E> {
             // Within a container this is the node's.
             product_uuid: match place {
                 Place::Ct(_) => None,
-                Place::Node | Place::Vm(..) => {
+                Place::Node | Place::Ssh(..) | Place::Agent(..) => {
                     answer.value("product_uuid").map(|uuid| harmless(uuid).to_ascii_lowercase())
                 }
             },
+            macs: answer.lines("macs").iter().map(|mac| harmless(mac).trim().to_ascii_lowercase()).collect(),
+            kernel: harmless(answer.value("kernel").unwrap_or_default()),
         })
     }
 
@@ -118,6 +120,14 @@ impl<E: Exec> Remote for Adapter<E> {
         let script = detached::state_script(name)?;
         let answer = self.ask(place, &doing, Nature::Reads, &script, JOB).await?;
         detached::read_state(place, &doing, &answer)
+    }
+
+    async fn job_output(&self, _place: &Place, _name: &str, _from: u64) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+        Err(Fault::permanent("looking at the node is not there yet"))
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

@@ -49,8 +49,9 @@ impl Exec for SshExec {
         let limits = ExecLimits { timeout: limit.timeout, max_output: limit.max_output };
         let vm;
         let connection = match place {
+            Place::Agent(..) => return Err(Fault::permanent("the guest agent is no way of SSH")),
             Place::Node | Place::Ct(_) => &self.node,
-            Place::Vm(id, address) => {
+            Place::Ssh(id, address) => {
                 vm = self.vm(*id, address).await;
                 &*vm
             }
@@ -58,8 +59,8 @@ impl Exec for SshExec {
         // What is asked here needs root; another login must be allowed to become it without a password.
         let line = match (place, connection.target().user.as_str()) {
             (_, "root") => command_line(place, script),
-            (Place::Vm(..), _) => sudo_line(script),
-            (Place::Node | Place::Ct(_), _) => format!("sudo -n -- {}", command_line(place, script)),
+            (Place::Ssh(..), _) => sudo_line(script),
+            (Place::Node | Place::Ct(_) | Place::Agent(..), _) => format!("sudo -n -- {}", command_line(place, script)),
         };
         let output = connection.exec(&line, limits).await.map_err(Fault::from)?;
         Ok(ExecOutput {

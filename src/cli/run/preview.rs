@@ -13,7 +13,7 @@ use crate::cli::exit_code::Exit;
 use crate::cli::state::OldSnapshots;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, discover};
-use crate::engine::port::{Clock, Hosts};
+use crate::engine::port::{Clock, Hosts, NoOutput};
 use crate::ids::HostId;
 use crate::inventory::HostFacts;
 use crate::machine::fleet::Fleet;
@@ -57,6 +57,9 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fa
         draining: CancellationToken::new(),
         since: SystemClock.now(),
         task: None,
+        lock_wait: policy.lock_wait(),
+        output: Arc::new(NoOutput),
+        own_boot: crate::cli::own_boot(),
     };
     discover(&cx, policy, false).await
 }

@@ -18,7 +18,7 @@ use crate::cli::state::{self, Adoption, OldSnapshots};
 use crate::engine::driver::{Engine, EngineError, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
-use crate::engine::port::{Clock, Hosts};
+use crate::engine::port::{Clock, Hosts, NoOutput};
 use crate::ids::{HostId, RunId};
 use crate::journal::record::CloseReason;
 use crate::journal::replay::RunHistory;
@@ -90,6 +90,9 @@ impl Work<'_> {
             observers,
             limits: Limits::default(),
             old_snapshots: Arc::clone(&self.old_snapshots),
+            old_backups: Arc::default(),
+            output: Arc::new(NoOutput),
+            own_boot: crate::cli::own_boot(),
         }
     }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 
 use super::Context;
+use crate::choices::ViaChoice;
 use crate::engine::port::{ClusterStatus, GuestConfig, GuestListing, GuestRef, Place};
 use crate::engine::wait::retried;
 use crate::ids::{ClusterId, GuestKind, NodeName, SnapshotName, StepKey};
-use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, PoolFacts, Power, Via};
-use crate::machine::outcome::Fault;
-use crate::plan::HostPolicy;
+use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, NodeState, PoolFacts, Power, Via};
+use crate::machine::outcome::{Fault, Outcome};
+use crate::plan::{GuestAddr, HostPolicy};
 
 /// Gathers the facts of a host. With `refresh` package lists are refreshed first; without, nothing at all is changed.
 ///
@@ -54,6 +55,7 @@ pub async fn discover(cx: &Context, policy: &HostPolicy, refresh: bool) -> Resul
         services_running: services.into_iter().filter(|service| service.running).map(|service| service.name).collect(),
         guests,
         backup_storages,
+        state: NodeState { own_boot: cx.own_boot.clone(), ..NodeState::default() },
     })
 }
 
@@ -121,6 +123,9 @@ async fn look_at(
         own_snapshots,
         not_backed_up: not_backed_up(guest.kind, &config),
         disk_bytes: guest.disk_bytes,
+        tags: Vec::new(),
+        resource_pool: None,
+        ha: false,
         inside,
     })
 }
@@ -150,7 +155,7 @@ async fn look_inside(
     }
     let mut failures = BTreeMap::new();
     for address in addresses {
-        let place = Place::Vm(at.id, address.clone());
+        let place = Place::Ssh(at.id, address.clone());
         match cx.ports.remote.identity(&place).await {
             Ok(found) if found.product_uuid.as_deref() == Some(uuid) => {
                 return match inspect(cx, &place, refresh).await {
@@ -246,4 +251,9 @@ fn not_backed_up(kind: GuestKind, config: &GuestConfig) -> Vec<String> {
         .filter(|(key, value)| left_out(key, value))
         .map(|(key, value)| format!("{key} ({})", value.split(',').next().unwrap_or(value)))
         .collect()
+}
+
+/// Waits until a guest that was started answers, and looks what is pending there.
+pub(super) async fn started(_cx: &Context, _guest: &GuestAddr, _via: ViaChoice) -> Outcome {
+    Outcome::Failed(Fault::permanent("looking into a started guest is not there yet"))
 }

@@ -5,20 +5,23 @@
 //! [`Outcome::Unknown`], and the machine asks for a probe.
 
 mod discover;
+mod power;
 mod protect;
 mod prune;
+mod reboot;
 mod upgrade;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use super::port::{Clock, GuestRef, HostPorts, Place};
+use super::port::{Clock, GuestRef, HostPorts, JobOutput, Place};
 use super::wait::retried;
-use crate::ids::{GuestKind, StepKey, Upid};
+use crate::ids::{BootId, GuestKind, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode};
 use crate::machine::host::HostState;
@@ -65,6 +68,12 @@ pub struct Context {
     pub since: Timestamp,
     /// The task that is known to do the step.
     pub task: Option<Upid>,
+    /// How long a guest's lock is waited for.
+    pub lock_wait: Duration,
+    /// Where the output of upgrades goes.
+    pub output: Arc<dyn JobOutput>,
+    /// The boot of the machine that this program runs on.
+    pub own_boot: Option<BootId>,
 }
 
 /// Performs an effect.
@@ -75,16 +84,29 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
             Err(fault) => Outcome::Failed(fault),
         }),
         (Action::Snapshot { guest }, mode) => protect::snapshot(cx, &effect.key, guest, mode).await,
-        (Action::Backup { guest, storage }, mode) => protect::backup(cx, &effect.key, guest, storage, mode).await,
+        (Action::Backup { guest, storage, how }, mode) => {
+            protect::backup(cx, &effect.key, guest, storage, *how, mode).await
+        }
         (Action::PruneSnapshot { old }, mode) => prune::snapshot(cx, &effect.key, old, mode).await,
         (Action::UpgradeGuest { guest, via, manager, .. }, mode) => {
             upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
         }
         (Action::UpgradeHost { manager }, mode) => upgrade::host(cx, &effect.key, *manager, mode).await,
         (Action::CheckGuest { guest, via, pending }, _) => Report::Ended(verify::guest(cx, guest, via, pending).await),
-        (Action::Verify { node, baseline, pending }, _) => {
-            Report::Ended(verify::node(cx, node, baseline, pending).await)
+        (Action::Verify { node, baseline, pending, rebooted }, _) => {
+            Report::Ended(verify::node(cx, node, baseline, pending, rebooted.as_ref()).await)
         }
+        (Action::PruneBackup { old }, mode) => prune::backup(cx, &effect.key, old, mode).await,
+        (Action::StartGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
+        (Action::LookGuest { guest, via }, _) => Report::Ended(discover::started(cx, guest, *via).await),
+        (Action::StopGuest { guest }, mode) => power::stop(cx, &effect.key, guest, mode).await,
+        (Action::RebootGuest { guest, via, boot_id }, mode) => {
+            power::reboot(cx, &effect.key, guest, via, boot_id, mode).await
+        }
+        (Action::PrepareReboot { node, manager }, _) => Report::Ended(reboot::prepare(cx, node, *manager).await),
+        (Action::StopGuests { node, ready }, mode) => reboot::stop_guests(cx, &effect.key, node, ready, mode).await,
+        (Action::RebootHost { node, ready }, mode) => reboot::reboot(cx, &effect.key, node, ready, mode).await,
+        (Action::StartGuests { node, guests }, mode) => reboot::start_guests(cx, &effect.key, node, guests, mode).await,
     }
 }
 
@@ -101,7 +123,7 @@ pub fn job_place(state: &HostState, key: &StepKey) -> Option<Place> {
     let plan = &state.guests.get(&guest)?.plan;
     match &plan.decision {
         Decision::Upgrade(upgrade) => Some(place_of(&plan.guest, &upgrade.via)),
-        Decision::Skip(_) | Decision::Block(_) => None,
+        Decision::Skip(_) | Decision::Block(_) | Decision::Start(_) => None,
     }
 }
 
@@ -109,7 +131,8 @@ pub fn job_place(state: &HostState, key: &StepKey) -> Option<Place> {
 fn place_of(guest: &GuestAddr, via: &Via) -> Place {
     match via {
         Via::Pct => Place::Ct(guest.id),
-        Via::Ssh { address } => Place::Vm(guest.id, address.clone()),
+        Via::Ssh { address } => Place::Ssh(guest.id, address.clone()),
+        Via::Agent => Place::Agent(guest.node.clone(), guest.id),
     }
 }
 

@@ -8,11 +8,8 @@ use crate::engine::wait::{Backoff, retried};
 use crate::ids::{GuestKind, StepKey, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed, Protection};
-use crate::plan::GuestAddr;
+use crate::plan::{BackupHow, GuestAddr};
 use crate::time::Timestamp;
-
-/// How long vzdump may wait for the node's backup lock: as long as its own default, three hours.
-const BACKUP_LOCK_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// How far the node's clock may be off, in milliseconds, when its tasks since a time of ours are asked for.
 const CLOCK_SKEW_MS: i64 = 10 * 60 * 1000;
@@ -32,7 +29,7 @@ enum Found {
 /// The two ways to protect, as far as they differ.
 enum Way<'a> {
     Snapshot,
-    Backup { storage: &'a str },
+    Backup { storage: &'a str, how: BackupHow },
 }
 
 impl Way<'_> {
@@ -66,8 +63,15 @@ pub(super) async fn snapshot(cx: &Context, key: &StepKey, guest: &GuestAddr, mod
 }
 
 /// Makes a backup.
-pub(super) async fn backup(cx: &Context, key: &StepKey, guest: &GuestAddr, storage: &str, mode: Mode) -> Report {
-    protect(cx, key, guest, &Way::Backup { storage }, mode).await
+pub(super) async fn backup(
+    cx: &Context,
+    key: &StepKey,
+    guest: &GuestAddr,
+    storage: &str,
+    how: BackupHow,
+    mode: Mode,
+) -> Report {
+    protect(cx, key, guest, &Way::Backup { storage, how }, mode).await
 }
 
 async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, mode: Mode) -> Report {
@@ -120,9 +124,14 @@ async fn begin(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Res
             let description = format!("before an upgrade by proxmaint, run {}", key.run);
             retried(|| cx.ports.pve.create_snapshot(at, &name, &description)).await
         }
-        Way::Backup { storage } => {
-            let spec =
-                BackupSpec { storage: (*storage).to_owned(), note: key.backup_note(), lock_wait: BACKUP_LOCK_WAIT };
+        Way::Backup { storage, how } => {
+            let spec = BackupSpec {
+                storage: (*storage).to_owned(),
+                note: key.backup_note(),
+                lock_wait: Duration::from_millis(how.lock_wait_ms),
+                mode: how.mode,
+                compress: how.compress,
+            };
             retried(|| cx.ports.pve.start_backup(at, &spec)).await
         }
     }
@@ -137,11 +146,15 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
             let found = all.into_iter().find(|snapshot| snapshot.name == name);
             Ok(found.map(|s| Protection::Snapshot { at: s.taken.unwrap_or_else(|| cx.clock.now()), name }))
         }
-        Way::Backup { storage } => {
+        Way::Backup { storage, .. } => {
             let note = key.backup_note();
             let all = retried(|| cx.ports.pve.backups(at, storage)).await?;
             let found = all.into_iter().find(|archive| archive.notes.trim() == note);
-            Ok(found.map(|a| Protection::Backup { at: a.made.unwrap_or_else(|| cx.clock.now()), volid: a.volid }))
+            Ok(found.map(|a| Protection::Backup {
+                at: a.made.unwrap_or_else(|| cx.clock.now()),
+                volid: a.volid,
+                note: Some(note),
+            }))
         }
     }
 }

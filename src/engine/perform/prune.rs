@@ -7,7 +7,7 @@ use crate::engine::wait::{Backoff, retried};
 use crate::ids::{StepKey, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
-use crate::plan::OldSnapshot;
+use crate::plan::{OldBackup, OldSnapshot};
 
 /// The lock that a guest's config carries while a snapshot is being deleted.
 const LOCK: &str = "snapshot-delete";
@@ -96,4 +96,9 @@ async fn wait_by_looking(cx: &Context, at: &GuestRef, old: &OldSnapshot) -> Outc
 
 fn too_long(cx: &Context) -> Outcome {
     Outcome::Unknown(Fault::ambiguous(format!("deleting the snapshot still works after {:?}", cx.limits.snapshot)))
+}
+
+/// Removes a backup.
+pub(super) async fn backup(_cx: &Context, _key: &StepKey, _old: &OldBackup, _mode: Mode) -> Report {
+    refused(Fault::permanent("not there yet"))
 }

@@ -7,7 +7,7 @@ use crate::engine::port::{GuestRef, Place};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::NodeName;
 use crate::inventory::{OsFacts, PackageChange, Power, Via};
-use crate::machine::outcome::{CheckReport, Detail, Fault, Outcome, VerifyReport};
+use crate::machine::outcome::{CheckReport, Detail, Fault, Outcome, RebootFacts, Remarks, VerifyReport};
 use crate::plan::{Baseline, GuestAddr};
 
 /// Checks a guest after its upgrade.
@@ -32,7 +32,12 @@ async fn check_guest(
     let place = place_of(guest, via);
     right_machine(cx, guest, &place).await?;
     let os = retried(|| cx.ports.remote.inspect(&place, false)).await?;
-    Ok(CheckReport { changes: applied(pending, &os)?, reboot_wanted: os.reboot_wanted })
+    Ok(CheckReport {
+        changes: applied(pending, &os)?,
+        reboot_wanted: os.reboot_wanted,
+        boot_id: Some(os.boot_id),
+        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+    })
 }
 
 /// Returns what was applied of what was pending. Packages that are held back stay by the administrator's will.
@@ -52,8 +57,14 @@ fn applied(pending: &[PackageChange], os: &OsFacts) -> Result<Vec<PackageChange>
 }
 
 /// Checks the node and what ran on it.
-pub(super) async fn node(cx: &Context, node: &NodeName, baseline: &Baseline, pending: &[PackageChange]) -> Outcome {
-    match check_node(cx, node, baseline, pending).await {
+pub(super) async fn node(
+    cx: &Context,
+    node: &NodeName,
+    baseline: &Baseline,
+    pending: &[PackageChange],
+    rebooted: Option<&RebootFacts>,
+) -> Outcome {
+    match check_node(cx, node, baseline, pending, rebooted).await {
         Ok(report) => Outcome::Done(Detail::Verified(report)),
         Err(fault) => Outcome::Failed(fault),
     }
@@ -64,6 +75,7 @@ async fn check_node(
     node: &NodeName,
     baseline: &Baseline,
     pending: &[PackageChange],
+    rebooted: Option<&RebootFacts>,
 ) -> Result<VerifyReport, Fault> {
     services_up(cx, node, &baseline.services).await?;
     let mut stopped = Vec::new();
@@ -83,7 +95,12 @@ async fn check_node(
         return Err(Fault::permanent(format!("ran before and does not run any more: {}", stopped.join(", "))));
     }
     let os = retried(|| cx.ports.remote.inspect(&Place::Node, false)).await?;
-    Ok(VerifyReport { changes: applied(pending, &os)?, reboot_wanted: os.reboot_wanted })
+    Ok(VerifyReport {
+        changes: applied(pending, &os)?,
+        reboot_wanted: os.reboot_wanted,
+        rebooted: rebooted.map(|_| os.kernel.clone()),
+        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+    })
 }
 
 /// Waits, within bounds, until the services that ran before run again: packages restart their own.

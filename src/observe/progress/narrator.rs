@@ -122,7 +122,7 @@ impl Narrator {
                         let text = format!("left alone: {}", shorten(&why.to_string(), MAX_REASON));
                         say(Weight::Detail, Tone::Plain, Some(label()), text);
                     }
-                    Decision::Upgrade(_) => {}
+                    Decision::Upgrade(_) | Decision::Start(_) => {}
                 }
             }
         }
@@ -189,15 +189,15 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
     let reason = |fault: &Fault| shorten(&fault.what, MAX_REASON);
     let upgrade = match &guest.plan.decision {
         Decision::Upgrade(upgrade) => Some(upgrade),
-        Decision::Skip(_) | Decision::Block(_) => None,
+        Decision::Skip(_) | Decision::Block(_) | Decision::Start(_) => None,
     };
     Some(match &guest.phase {
         // The end of the protecting step has told it.
         GuestPhase::Waiting | GuestPhase::Protected { .. } => return None,
         GuestPhase::Protecting { way, attempt } => {
             let text = match upgrade.and_then(|upgrade| upgrade.protection.get(*way)) {
-                Some(ProtectBy::Backup { storage }) => format!("backing up to {}", clean(storage)),
-                Some(ProtectBy::Snapshot) | None => "taking a snapshot".to_owned(),
+                Some(ProtectBy::Backup { storage, .. }) => format!("backing up to {}", clean(storage)),
+                Some(ProtectBy::Snapshot | ProtectBy::Waived) | None => "taking a snapshot".to_owned(),
             };
             (Weight::Step, Tone::Plain, text + &again(*attempt))
         }
@@ -206,12 +206,21 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             (Weight::Step, Tone::Plain, format!("upgrading {packages}{}", again(*attempt)))
         }
         GuestPhase::Checking { .. } => (Weight::Detail, Tone::Plain, "checking".to_owned()),
+        GuestPhase::Starting { attempt } => (Weight::Step, Tone::Plain, format!("starting{}", again(*attempt))),
+        GuestPhase::Looking { .. } => (Weight::Step, Tone::Plain, "runs now: looking for pending updates".to_owned()),
+        GuestPhase::Rebooting { attempt, .. } => (Weight::Step, Tone::Plain, format!("rebooting{}", again(*attempt))),
+        GuestPhase::Stopping { attempt, .. } => {
+            (Weight::Step, Tone::Plain, format!("shutting it down again{}", again(*attempt)))
+        }
         GuestPhase::Held { fault, .. } => {
             let command = resolve_command(&state.run, state.host(), Some(id));
             (Weight::Headline, Tone::Warn, format!("held: {}; decide with: {}", reason(fault), clean(&command)))
         }
-        GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, .. }) => {
+        GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, rebooted, .. }) => {
             let mut text = format!("upgraded, {} changed", count(changes.len(), "package"));
+            if *rebooted {
+                text.push_str("; rebooted");
+            }
             if let Some(why) = reboot_wanted {
                 text.push_str(&format!("; wants a reboot: {}", shorten(why, MAX_REASON)));
             }
@@ -244,11 +253,12 @@ fn host_line(state: &HostState) -> Said {
         }
         HostPhase::AwaitingTurn { .. } => (Weight::Detail, Tone::Plain, "waits for its turn".to_owned()),
         HostPhase::Pruning { plan, nth, .. } => {
-            let name = plan
-                .prune
-                .get(*nth)
-                .map_or(String::new(), |old| format!("{} of {} {}", old.name, old.guest.kind, old.guest.id));
-            (Weight::Step, Tone::Plain, format!("removing the old snapshot {}", clean(&name)))
+            let snapshot = plan.prune.get(*nth).map(|old| ("snapshot", old.name.to_string(), &old.guest));
+            let backup = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth));
+            let backup = backup.map(|old| ("backup", old.volid.clone(), &old.guest));
+            let Some((what, name, guest)) = snapshot.or(backup) else { return None };
+            let text = format!("removing the old {what} {} of {} {}", clean(&name), guest.kind, guest.id);
+            (Weight::Step, Tone::Plain, text)
         }
         HostPhase::Snapshotting { .. } => (Weight::Detail, Tone::Plain, "protecting guests".to_owned()),
         HostPhase::UpgradingGuests { .. } => (Weight::Detail, Tone::Plain, "upgrading guests".to_owned()),
@@ -257,6 +267,24 @@ fn host_line(state: &HostState) -> Said {
             (Weight::Step, Tone::Plain, format!("upgrading the node: {packages}{}", again(*attempt)))
         }
         HostPhase::Verifying { .. } => (Weight::Step, Tone::Plain, "verifying the node and its guests".to_owned()),
+        HostPhase::AwaitingReboot { .. } => (Weight::Detail, Tone::Plain, "waits for its reboot".to_owned()),
+        HostPhase::PreparingReboot { .. } => {
+            (Weight::Step, Tone::Plain, "looking whether the node may be rebooted".to_owned())
+        }
+        HostPhase::StoppingGuests { attempt, .. } => {
+            let text = format!("shutting down {}{}", count(state.shut.len(), "guest"), again(*attempt));
+            (Weight::Step, Tone::Plain, text)
+        }
+        HostPhase::Rebooting { attempt, .. } => {
+            (Weight::Headline, Tone::Plain, format!("rebooting the node{}", again(*attempt)))
+        }
+        HostPhase::StartingGuests { guests, attempt, .. } => {
+            let text = format!("starting {} again{}", count(guests.len(), "guest"), again(*attempt));
+            (Weight::Step, Tone::Plain, text)
+        }
+        HostPhase::GivingBack { .. } => {
+            (Weight::Step, Tone::Plain, "stopping guests that were started to be upgraded".to_owned())
+        }
         HostPhase::Held { fault, .. } => {
             let command = resolve_command(&state.run, state.host(), None);
             let text = format!("held: {}; decide with: {}", shorten(&fault.what, MAX_REASON), clean(&command));
@@ -295,6 +323,9 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
             let what = if what.is_empty() { "verified".to_owned() } else { what };
             format!("done{spent}: {what}{}", reboot(&report.reboot_wanted))
         }
+        HostVerdict::NotRebooted { why, .. } => {
+            format!("done, but not rebooted, though it should have been: {}", shorten(why, MAX_REASON))
+        }
         HostVerdict::Blocked(why) => format!("blocked, not touched: {}", shorten(why, MAX_REASON)),
         HostVerdict::Failed(fault) => format!("failed: {}", shorten(&fault.what, MAX_REASON)),
         HostVerdict::Skipped => "left out by the operator".to_owned(),
@@ -325,7 +356,10 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::Pending => "waits".to_owned(),
         HostPhase::Discovering { .. } => words::step(Step::Discover).to_owned(),
         HostPhase::AwaitingTurn { .. } => "waits for its turn".to_owned(),
-        HostPhase::Pruning { plan, nth, .. } => format!("removing old snapshots, {} to go", plan.prune.len() - nth),
+        HostPhase::Pruning { plan, nth, .. } => {
+            let left = (plan.prune.len() + plan.prune_backups.len()).saturating_sub(*nth);
+            format!("removing old snapshots and backups, {left} to go")
+        }
         HostPhase::Snapshotting { .. } => {
             let still =
                 |guest: &&GuestState| matches!(guest.phase, GuestPhase::Waiting | GuestPhase::Protecting { .. });
@@ -337,6 +371,12 @@ pub fn doing(state: &HostState) -> String {
             format!("upgrading the node, {}", count(plan.upgrade.pending.len(), "package"))
         }
         HostPhase::Verifying { .. } => "verifying the node and its guests".to_owned(),
+        HostPhase::AwaitingReboot { .. } => "waits for its reboot".to_owned(),
+        HostPhase::PreparingReboot { .. } => "looking whether it may be rebooted".to_owned(),
+        HostPhase::StoppingGuests { .. } => format!("shutting down {}", count(state.shut.len(), "guest")),
+        HostPhase::Rebooting { .. } => "rebooting".to_owned(),
+        HostPhase::StartingGuests { guests, .. } => format!("starting {} again", count(guests.len(), "guest")),
+        HostPhase::GivingBack { .. } => "stopping guests that were started".to_owned(),
         HostPhase::Held { .. } => "held".to_owned(),
         HostPhase::Done(_) => "done".to_owned(),
     }

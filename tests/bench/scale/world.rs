@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proxmaint::engine::port::{
-    BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts, Hosts,
-    Identity, Job, JobStart, JobState, Place, Pve, Remote, ServiceListing, SnapshotListing, TaskListing, TaskState,
+    AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
+    Hosts, Identity, Job, JobStart, JobState, NodeLook, Place, Pve, Remote, Resource, ServiceListing, SnapshotListing,
+    TaskListing, TaskState,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
-use proxmaint::inventory::{OsFacts, PackageChange, PackageManager, PoolFacts, Power, StorageFacts};
+use proxmaint::inventory::{
+    OsFacts, PackageChange, PackageManager, PoolFacts, Power, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+};
 use proxmaint::machine::outcome::Fault;
 use proxmaint::plan::{HostPolicy, RunPolicy};
 use proxmaint::time::Timestamp;
@@ -33,6 +37,7 @@ pub fn policy(hosts: usize, parallel_hosts: u32) -> RunPolicy {
         unmanaged: BTreeSet::new(),
         declared: BTreeSet::new(),
         protect_max_age_ms: 3_600_000,
+        ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
     };
     RunPolicy { parallel_hosts, hosts: (0..hosts).map(host).collect() }
 }
@@ -59,7 +64,12 @@ impl Hosts for World {
                 snapshots: Mutex::default(),
                 upgraded: Mutex::default(),
             });
-            Arc::new(HostPorts { pve: node.clone(), remote: node, addresses: BTreeMap::new() })
+            Arc::new(HostPorts {
+                pve: node.clone(),
+                remote: node,
+                addresses: BTreeMap::new(),
+                ssh_known: Arc::new(|_| true),
+            })
         });
         Ok(Arc::clone(ports))
     }
@@ -85,7 +95,7 @@ fn packages(count: usize, what: &str) -> Vec<PackageChange> {
 fn guest_of(place: &Place) -> Option<GuestId> {
     match place {
         Place::Node => None,
-        Place::Ct(id) | Place::Vm(id, _) => Some(*id),
+        Place::Ct(id) | Place::Ssh(id, _) | Place::Agent(_, id) => Some(*id),
     }
 }
 
@@ -167,6 +177,46 @@ impl Pve for Node {
     async fn vm_addresses(&self, _: &GuestRef) -> Result<Vec<String>, Fault> {
         Ok(Vec::new())
     }
+    async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {
+        let all = ["Sys.Audit", "VM.Audit", "VM.Snapshot", "VM.Backup", "Datastore.Audit", "Datastore.AllocateSpace"];
+        Ok(BTreeMap::from([("/".to_owned(), all.iter().map(|name| ((*name).to_owned(), true)).collect())]))
+    }
+    async fn resources(&self) -> Result<Vec<Resource>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn active_tasks(&self, _: &NodeName) -> Result<Vec<TaskListing>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn tasks_of_type(&self, _: &NodeName, _: &str, _: Timestamp) -> Result<Vec<TaskListing>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn repositories(&self, _: &NodeName) -> Result<Vec<RepositoryFacts>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn subscription(&self, _: &NodeName) -> Result<String, Fault> {
+        Ok("active".to_owned())
+    }
+    async fn delete_backup(&self, _: &NodeName, _: &str) -> Result<Option<Upid>, Fault> {
+        Err(Fault::permanent("nothing is deleted here"))
+    }
+    async fn start_guest(&self, _: &GuestRef) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is started here"))
+    }
+    async fn shutdown_guest(&self, _: &GuestRef, _: Duration) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is shut down here"))
+    }
+    async fn reboot_guest(&self, _: &GuestRef, _: Duration) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is rebooted here"))
+    }
+    async fn agent(&self, _: &GuestRef) -> Result<AgentState, Fault> {
+        Ok(AgentState::NotConfigured)
+    }
+    async fn stop_all(&self, _: &NodeName, _: Duration) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is shut down here"))
+    }
+    async fn reboot_node(&self, _: &NodeName) -> Result<(), Fault> {
+        Err(Fault::permanent("nothing is rebooted here"))
+    }
     async fn services(&self, _: &NodeName) -> Result<Vec<ServiceListing>, Fault> {
         let names = ["pve-cluster", "pvedaemon", "pveproxy", "pvestatd", "pvescheduler", "corosync", "ssh", "cron"];
         let service = |name: &&str| ServiceListing { name: (*name).to_owned(), running: true, enabled: true };
@@ -178,7 +228,13 @@ impl Pve for Node {
 impl Remote for Node {
     async fn identity(&self, _: &Place) -> Result<Identity, Fault> {
         let boot_id = BootId::new("3f0c3a5e-6a0e-4f0f-9d6e-0a6f2f3b9c11");
-        Ok(Identity { hostname: self.name.to_string(), boot_id, product_uuid: None })
+        Ok(Identity {
+            hostname: self.name.to_string(),
+            boot_id,
+            product_uuid: None,
+            macs: Vec::new(),
+            kernel: String::new(),
+        })
     }
     async fn inspect(&self, place: &Place, _: bool) -> Result<OsFacts, Fault> {
         let guest = guest_of(place);
@@ -199,6 +255,11 @@ impl Remote for Node {
             kernel: "6.14.8-2-pve".to_owned(),
             boot_id: BootId::new("3f0c3a5e-6a0e-4f0f-9d6e-0a6f2f3b9c11"),
             reboot_wanted: None,
+            kernel_next: None,
+            codename: None,
+            unfit: None,
+            leftovers: Vec::new(),
+            restart_needed: Vec::new(),
         })
     }
     async fn start_job(&self, place: &Place, _: &Job) -> Result<JobStart, Fault> {
@@ -207,6 +268,13 @@ impl Remote for Node {
     }
     async fn job(&self, _: &Place, _: &str) -> Result<JobState, Fault> {
         Ok(JobState::Finished { exit: 0, log_tail: Vec::new() })
+    }
+    async fn job_output(&self, _: &Place, _: &str, _: u64) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+        let space = SpaceFacts { path: "/".to_owned(), available: 1 << 36, total: 1 << 37 };
+        Ok(NodeLook { root: RootAccess::Root, space: vec![space] })
     }
     async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
         Ok(())

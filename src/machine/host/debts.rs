@@ -1,0 +1,118 @@
+//! What a host owes, and how it is given back.
+//!
+//! A debt follows from the state: from the steps that were done, and not from a list of its own that could differ from them.
+
+use super::{AfterReturn, HostPhase, HostState};
+use crate::ids::{GuestId, NodeName, Step};
+use crate::machine::Illegal;
+use crate::machine::effect::Effect;
+use crate::machine::guest::{GuestInput, GuestPhase, GuestState};
+use crate::machine::outcome::Obligation;
+use crate::time::Timestamp;
+
+impl HostState {
+    /// Returns what is owed.
+    pub fn owed(&self) -> Vec<Obligation> {
+        let shut = (!self.shut.is_empty()).then(|| Obligation::StartGuests { guests: self.shut.clone() });
+        shut.into_iter().chain(self.guests.values().filter_map(GuestState::owed)).collect()
+    }
+
+    /// Tells whether something is owed that can be given back now: what is at work or in doubt has to be settled first.
+    pub fn can_give_back(&self) -> bool {
+        (!self.shut.is_empty() && self.may_start_guests()) || self.guests.keys().any(|id| self.may_stop(*id))
+    }
+
+    /// Begins a round: what is owed is given back before anything is looked at.
+    pub(super) fn settle_debts(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if let Some(node) = self.node().filter(|_| !self.shut.is_empty()) {
+            self.phase = self.starting_guests(node, AfterReturn::Discover);
+        } else {
+            let discovering = HostPhase::Discovering { attempt: self.rounds.first(Step::Discover) };
+            self.phase = self.give_guests_back(Box::new(discovering), effects)?;
+        }
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    /// Gives back what is owed and can be, and stands then where it stood.
+    pub(super) fn give_back(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        let phase = std::mem::replace(&mut self.phase, HostPhase::Pending);
+        let stand = self.when_returned(phase);
+        self.phase = match self.node().filter(|_| !self.shut.is_empty()) {
+            Some(node) => self.starting_guests(node, AfterReturn::Stand(Box::new(stand))),
+            None => self.give_guests_back(Box::new(stand), effects)?,
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    /// Starts again what was shut down.
+    pub(super) fn starting_guests(&self, node: NodeName, then: AfterReturn) -> HostPhase {
+        let attempt = self.rounds.first(Step::StartGuests);
+        HostPhase::StartingGuests { node, guests: self.shut.clone(), then, attempt }
+    }
+
+    /// Stops the guests that were started and with which nothing else goes on; `then` follows at once where there are none.
+    pub(super) fn give_guests_back(
+        &mut self,
+        then: Box<HostPhase>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<HostPhase, Illegal> {
+        let owed: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.may_stop(*id)).collect();
+        if owed.is_empty() {
+            return Ok(*then);
+        }
+        for guest in owed {
+            self.guest_input(guest, GuestInput::GiveBack, effects)?;
+        }
+        Ok(HostPhase::GivingBack { then })
+    }
+
+    /// Goes on when the last of them is stopped, or can't be.
+    pub(super) fn advance_giving_back(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        if self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Stopping { .. })) {
+            return Ok(());
+        }
+        if let HostPhase::GivingBack { then } = std::mem::replace(&mut self.phase, HostPhase::Pending) {
+            self.phase = self.after_interruption(*then);
+            self.emit_own(effects);
+        }
+        self.advance(at, effects)
+    }
+
+    /// Returns where the host stands when its guests run again: a reboot that was not begun is prepared anew.
+    fn when_returned(&self, phase: HostPhase) -> HostPhase {
+        match phase {
+            HostPhase::StoppingGuests { case, .. } => HostPhase::AwaitingReboot { case },
+            HostPhase::Rebooting { case, attempt, .. } if !self.was_intended(None, attempt) => {
+                HostPhase::AwaitingReboot { case }
+            }
+            other => other,
+        }
+    }
+
+    /// Tells whether nothing of the node's own is at work that starting guests would get in the way of.
+    fn may_start_guests(&self) -> bool {
+        match &self.phase {
+            HostPhase::StartingGuests { .. } | HostPhase::GivingBack { .. } | HostPhase::Discovering { .. } => false,
+            HostPhase::Held { at, .. } => {
+                matches!(**at, HostPhase::StoppingGuests { .. } | HostPhase::StartingGuests { .. })
+            }
+            phase => phase.attempt().is_none_or(|attempt| !self.was_intended(None, attempt)),
+        }
+    }
+
+    /// Tells whether a guest that was started can be stopped: nothing is at work in it, and nothing is in doubt.
+    fn may_stop(&self, id: GuestId) -> bool {
+        let Some(guest) = self.guests.get(&id).filter(|guest| guest.borrowed.is_some()) else { return false };
+        match (&guest.phase, guest.phase.attempt()) {
+            (GuestPhase::Stopping { .. } | GuestPhase::Checking { .. } | GuestPhase::Held { .. }, _) => false,
+            (_, None) => true,
+            (_, Some(attempt)) => !self.was_intended(Some(id), attempt),
+        }
+    }
+
+    fn node(&self) -> Option<NodeName> {
+        self.identity.as_ref().map(|(_, node)| node.clone())
+    }
+}

@@ -1,0 +1,293 @@
+//! The table of the node's own steps.
+
+use super::{AfterReturn, HostPhase, HostState, HostVerdict, RebootCase};
+use crate::choices::HostReboot;
+use crate::ids::{BootId, Step};
+use crate::inventory::PackageManager;
+use crate::machine::Illegal;
+use crate::machine::effect::{Action, Effect, Mode};
+use crate::machine::guest::Attempt;
+use crate::machine::outcome::{Detail, Fault, Outcome, Probed, RebootFacts, VerifyReport};
+use crate::plan::HostPlan;
+
+impl HostState {
+    /// Takes the end of a step of the node's own.
+    pub(super) fn own_ended(
+        &mut self,
+        outcome: &Outcome,
+        event: &'static str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Illegal> {
+        use HostPhase as Ph;
+        let phase = std::mem::replace(&mut self.phase, Ph::Pending);
+        self.phase = match (phase, outcome) {
+            (Ph::Discovering { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
+                Ph::Done(HostVerdict::Failed(f.clone()))
+            }
+            (Ph::Pruning { plan, nth, attempt }, Outcome::Unknown(_)) if attempt.mode == Mode::Act => {
+                Ph::Pruning { plan, nth, attempt: attempt.in_mode(Mode::Probe) }
+            }
+            // One that could not be removed is left: a later run finds it still there. Nothing else depends on it.
+            (Ph::Pruning { plan, nth, .. }, Outcome::Done(Detail::Pruned) | Outcome::AlreadyDone(Detail::Pruned))
+            | (Ph::Pruning { plan, nth, .. }, Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unknown(_)) => {
+                self.prune(plan, nth + 1)
+            }
+            (
+                Ph::UpgradingHost { plan, .. },
+                Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
+            ) => self.verifying(plan, None),
+            (Ph::UpgradingHost { .. }, Outcome::Failed(f)) => Ph::Done(HostVerdict::Failed(f.clone())),
+            (Ph::UpgradingHost { .. }, Outcome::Refused(f)) => Ph::Done(HostVerdict::Blocked(f.what.clone())),
+            (Ph::Verifying { plan, rebooted, .. }, Outcome::Done(Detail::Verified(report))) => {
+                verified(*plan, rebooted.is_some(), report)
+            }
+            (Ph::Verifying { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
+                Ph::Done(HostVerdict::Failed(f.clone()))
+            }
+            (Ph::PreparingReboot { case, .. }, Outcome::Done(Detail::RebootReady(ready))) => {
+                self.ready_to_reboot(case, ready)
+            }
+            (Ph::PreparingReboot { case, .. }, Outcome::Refused(f) | Outcome::Failed(f) | Outcome::Unknown(f)) => {
+                Ph::Done(HostVerdict::NotRebooted { report: case.report, why: f.what.clone() })
+            }
+            (
+                Ph::StoppingGuests { case, ready, .. },
+                Outcome::Done(Detail::GuestsStopped) | Outcome::AlreadyDone(Detail::GuestsStopped),
+            ) => Ph::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
+            (
+                Ph::Rebooting { case, ready, .. },
+                Outcome::Done(Detail::Rebooted(_)) | Outcome::AlreadyDone(Detail::Rebooted(_)),
+            ) => {
+                let node = case.plan.node.clone();
+                self.starting_guests(node, AfterReturn::Verify { plan: Box::new(case.plan), ready })
+            }
+            // No reboot, then: what was shut down runs again, and the operator looks.
+            (
+                Ph::StoppingGuests { case, .. } | Ph::Rebooting { case, .. },
+                Outcome::Refused(f) | Outcome::Failed(f),
+            ) => {
+                let node = case.plan.node.clone();
+                self.starting_guests(node, AfterReturn::Hold { case, fault: f.clone() })
+            }
+            (
+                Ph::StartingGuests { then, .. },
+                Outcome::Done(Detail::GuestsStarted) | Outcome::AlreadyDone(Detail::GuestsStarted),
+            ) => {
+                self.shut.clear();
+                self.after_return(then, effects)?
+            }
+            (Ph::StartingGuests { .. }, Outcome::Refused(f) | Outcome::Failed(f)) => {
+                Ph::Done(HostVerdict::Failed(f.clone()))
+            }
+            (
+                phase @ (Ph::UpgradingHost { .. }
+                | Ph::StoppingGuests { .. }
+                | Ph::Rebooting { .. }
+                | Ph::StartingGuests { .. }),
+                Outcome::Unknown(f),
+            ) => in_doubt(phase, f),
+            (phase, _) => {
+                let illegal = Illegal::new("host", phase.name(), event);
+                self.phase = phase;
+                return Err(illegal);
+            }
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    /// Takes what a look at a step of the node's own found.
+    pub(super) fn own_probed(&mut self, found: &Probed, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        use HostPhase as Ph;
+        if !self.phase.attempt().is_some_and(|attempt| attempt.mode == Mode::Probe) {
+            return Err(Illegal::new("host", "not in doubt", "probed"));
+        }
+        if let Probed::Ended(outcome) = found {
+            return self.own_ended(outcome, "probed", effects);
+        }
+        let phase = std::mem::replace(&mut self.phase, Ph::Pending);
+        self.phase = match (phase, found) {
+            (Ph::Pruning { plan, nth, .. }, Probed::Unclear(_)) => self.prune(plan, nth + 1),
+            (phase, Probed::Unclear(fault)) => Ph::Held { at: Box::new(phase), fault: fault.clone() },
+            (phase, Probed::Running) => in_mode(phase, |attempt| attempt.in_mode(Mode::Attach)),
+            (phase, Probed::NotDone) => in_mode(phase, Attempt::next_round),
+            (phase, Probed::Ended(_)) => phase,
+        };
+        self.emit_own(effects);
+        Ok(())
+    }
+
+    /// Goes on with the node's own step after an interruption.
+    pub(super) fn resume_own(&mut self, effects: &mut Vec<Effect>) {
+        use HostPhase as Ph;
+        let phase = std::mem::replace(&mut self.phase, Ph::Pending);
+        self.phase = match phase {
+            Ph::Held { at, .. } => in_mode(*at, |attempt| attempt.in_mode(Mode::Probe)),
+            // Time has passed: whether it may be rebooted, and what runs there, is looked at anew.
+            Ph::StoppingGuests { case, attempt, .. } if !self.was_intended(None, attempt) => {
+                self.rounds.take_back(attempt);
+                self.shut.clear();
+                Ph::AwaitingReboot { case }
+            }
+            phase => self.after_interruption(phase),
+        };
+        self.emit_own(effects);
+    }
+
+    /// Returns how a phase goes on after an interruption.
+    pub(super) fn after_interruption(&self, phase: HostPhase) -> HostPhase {
+        in_mode(phase, |attempt| attempt.resumed(self.was_intended(None, attempt)))
+    }
+
+    /// Goes on behind a step of the node's own that the operator says was done.
+    pub(super) fn own_declared_done(&mut self, at: HostPhase, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
+        let detail = match &at {
+            HostPhase::UpgradingHost { .. } => Detail::Upgraded,
+            HostPhase::StoppingGuests { .. } => Detail::GuestsStopped,
+            HostPhase::Rebooting { .. } => Detail::Rebooted(BootId::new("unknown")),
+            HostPhase::StartingGuests { .. } => Detail::GuestsStarted,
+            HostPhase::AwaitingReboot { case } => {
+                self.phase = HostPhase::Done(HostVerdict::Verified(case.report.clone()));
+                return Ok(());
+            }
+            other => return Err(Illegal::new("host", other.name(), "resolved")),
+        };
+        self.phase = at;
+        self.own_ended(&Outcome::AlreadyDone(detail), "resolved", effects)
+    }
+
+    /// Goes on to the `nth` of what earlier runs left, or to the guests where there is nothing left.
+    pub(super) fn prune(&self, plan: Box<HostPlan>, nth: usize) -> HostPhase {
+        let step = match nth {
+            nth if nth < plan.prune.len() => Step::PruneSnapshot,
+            nth if nth < plan.prune.len() + plan.prune_backups.len() => Step::PruneBackup,
+            _ => return HostPhase::Snapshotting { plan },
+        };
+        HostPhase::Pruning { plan, nth, attempt: self.rounds.first(step) }
+    }
+
+    pub(super) fn after_guests(&self, plan: Box<HostPlan>) -> HostPhase {
+        let left_out = plan.upgrade.left_out.is_some();
+        if plan.upgrade.manager.is_some() && !plan.upgrade.pending.is_empty() && !left_out {
+            return HostPhase::UpgradingHost { plan, attempt: self.rounds.first(Step::UpgradeHost) };
+        }
+        let is_housekeeping = |step| matches!(step, Step::Discover | Step::PruneSnapshot | Step::PruneBackup);
+        let idle = self.steps.iter().all(|record| is_housekeeping(record.step));
+        if idle && !reboot_is_due(&plan, plan.upgrade.reboot_wanted.as_deref()) {
+            return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
+        }
+        self.verifying(plan, None)
+    }
+
+    fn verifying(&self, plan: Box<HostPlan>, rebooted: Option<Box<RebootFacts>>) -> HostPhase {
+        HostPhase::Verifying { plan, rebooted, attempt: self.rounds.first(Step::Verify) }
+    }
+
+    /// Shuts the guests down, where any run; from here on that is a debt.
+    fn ready_to_reboot(&mut self, case: Box<RebootCase>, ready: &RebootFacts) -> HostPhase {
+        let ready = Box::new(ready.clone());
+        self.shut = ready.running.iter().filter(|guest| !guest.ha).cloned().collect();
+        match self.shut.is_empty() {
+            true => HostPhase::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
+            false => HostPhase::StoppingGuests { case, ready, attempt: self.rounds.first(Step::StopGuests) },
+        }
+    }
+
+    fn after_return(&mut self, then: AfterReturn, effects: &mut Vec<Effect>) -> Result<HostPhase, Illegal> {
+        Ok(match then {
+            AfterReturn::Verify { plan, ready } => self.verifying(plan, Some(ready)),
+            AfterReturn::Hold { case, fault } => {
+                HostPhase::Held { at: Box::new(HostPhase::AwaitingReboot { case }), fault }
+            }
+            AfterReturn::Stand(phase) => {
+                let phase = self.after_interruption(*phase);
+                self.give_guests_back(Box::new(phase), effects)?
+            }
+            AfterReturn::Discover => {
+                let discovering = HostPhase::Discovering { attempt: self.rounds.first(Step::Discover) };
+                self.give_guests_back(Box::new(discovering), effects)?
+            }
+        })
+    }
+
+    /// Asks for what the phase is about.
+    pub(super) fn emit_own(&mut self, effects: &mut Vec<Effect>) {
+        let action = match &self.phase {
+            HostPhase::Discovering { .. } => Action::Discover { policy: self.policy.clone() },
+            HostPhase::Pruning { plan, nth, .. } => match (plan.prune.get(*nth), nth.checked_sub(plan.prune.len())) {
+                (Some(old), _) => Action::PruneSnapshot { old: old.clone() },
+                (None, Some(nth)) => match plan.prune_backups.get(nth) {
+                    Some(old) => Action::PruneBackup { old: old.clone() },
+                    None => return,
+                },
+                (None, None) => return,
+            },
+            HostPhase::UpgradingHost { plan, .. } => match plan.upgrade.manager {
+                Some(manager) => Action::UpgradeHost { manager },
+                None => return,
+            },
+            HostPhase::Verifying { plan, rebooted, .. } => Action::Verify {
+                node: plan.node.clone(),
+                baseline: plan.baseline.clone(),
+                pending: match plan.upgrade.left_out {
+                    None => plan.upgrade.pending.clone(),
+                    Some(_) => Vec::new(),
+                },
+                rebooted: rebooted.as_deref().cloned(),
+            },
+            HostPhase::PreparingReboot { case, .. } => Action::PrepareReboot {
+                node: case.plan.node.clone(),
+                manager: case.plan.upgrade.manager.unwrap_or(PackageManager::Apt),
+            },
+            HostPhase::StoppingGuests { case, ready, .. } => {
+                Action::StopGuests { node: case.plan.node.clone(), ready: (**ready).clone() }
+            }
+            HostPhase::Rebooting { case, ready, .. } => {
+                Action::RebootHost { node: case.plan.node.clone(), ready: (**ready).clone() }
+            }
+            HostPhase::StartingGuests { node, guests, .. } => {
+                Action::StartGuests { node: node.clone(), guests: guests.clone() }
+            }
+            _ => return,
+        };
+        if let Some(attempt) = self.phase.attempt() {
+            self.rounds.note(attempt);
+            self.emit(None, attempt, action, effects);
+        }
+    }
+}
+
+/// Ends a host that was verified, or goes on to its reboot, which is done once.
+fn verified(plan: HostPlan, rebooted: bool, report: &VerifyReport) -> HostPhase {
+    let report = report.clone();
+    if rebooted || !reboot_is_due(&plan, report.reboot_wanted.as_deref()) {
+        return HostPhase::Done(HostVerdict::Verified(report));
+    }
+    match plan.own {
+        Some(own) => HostPhase::Done(HostVerdict::NotRebooted { report, why: own.to_string() }),
+        None => HostPhase::AwaitingReboot { case: Box::new(RebootCase { plan, report }) },
+    }
+}
+
+fn reboot_is_due(plan: &HostPlan, wanted: Option<&str>) -> bool {
+    match plan.upgrade.reboot {
+        HostReboot::Never => false,
+        HostReboot::IfNeeded => wanted.is_some(),
+        HostReboot::Always => true,
+    }
+}
+
+fn in_mode(phase: HostPhase, change: impl Fn(Attempt) -> Attempt) -> HostPhase {
+    match phase.attempt() {
+        Some(attempt) => phase.with_attempt(change(attempt)),
+        None => phase,
+    }
+}
+
+/// Goes from "not known how it ended" to a look; what was unknown after attaching is held, since looking said "at work".
+fn in_doubt(phase: HostPhase, fault: &Fault) -> HostPhase {
+    match phase.attempt().map(|attempt| attempt.mode) {
+        Some(Mode::Act) => in_mode(phase, |attempt| attempt.in_mode(Mode::Probe)),
+        Some(Mode::Attach | Mode::Probe) | None => HostPhase::Held { at: Box::new(phase), fault: fault.clone() },
+    }
+}
