@@ -358,7 +358,26 @@ impl<T: Transport> Pve for Client<T> {
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, Fault> {
-        todo()
+        let call = get(&["cluster", "resources"])?.with("type", "vm");
+        let list = self.list(&call).await?;
+        let resource = |entry: Fields<'_>| {
+            let kind = match entry.non_empty("type")?.as_str() {
+                "lxc" => GuestKind::Ct,
+                "qemu" => GuestKind::Vm,
+                _ => return None,
+            };
+            Some(Resource {
+                id: guest_id(entry)?,
+                kind,
+                node: NodeName::new(entry.non_empty("node")?),
+                tags: entry
+                    .non_empty("tags")
+                    .map_or_else(Vec::new, |tags| tags.split(';').map(str::to_owned).collect()),
+                pool: entry.non_empty("pool"),
+                ha: entry.non_empty("hastate").is_some(),
+            })
+        };
+        Ok(list.iter().filter_map(Fields::of).filter_map(resource).collect())
     }
 
     async fn active_tasks(&self, _node: &NodeName) -> Result<Vec<TaskListing>, Fault> {

@@ -5,6 +5,7 @@
 //! [`Outcome::Unknown`], and the machine asks for a probe.
 
 mod discover;
+mod inside;
 mod power;
 mod protect;
 mod prune;
@@ -29,7 +30,8 @@ use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
-pub use discover::{discover, identity_of};
+pub use discover::discover;
+pub use inside::identity_of;
 
 /// What came of performing an effect.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
         }
         (Action::PruneBackup { old }, mode) => prune::backup(cx, &effect.key, old, mode).await,
         (Action::StartGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
-        (Action::LookGuest { guest, via }, _) => Report::Ended(discover::started(cx, guest, *via).await),
+        (Action::LookGuest { guest, via }, _) => Report::Ended(inside::started(cx, guest, *via).await),
         (Action::StopGuest { guest }, mode) => power::stop(cx, &effect.key, guest, mode).await,
         (Action::RebootGuest { guest, via, boot_id }, mode) => {
             power::reboot(cx, &effect.key, guest, via, boot_id, mode).await
