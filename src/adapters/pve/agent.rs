@@ -150,7 +150,10 @@ fn is_reachable(ip: IpAddr) -> bool {
 /// Makes a call below `/nodes/{node}/qemu/{vmid}/agent`.
 fn agent_call(method: Method, guest: &GuestRef, what: &str) -> Result<ApiCall, Fault> {
     if guest.kind != GuestKind::Vm {
-        return Err(Fault::permanent(format!("asking {} {} for its guest agent: only a VM has one", guest.kind, guest.id)));
+        return Err(Fault::permanent(format!(
+            "asking {} {} for its guest agent: only a VM has one",
+            guest.kind, guest.id
+        )));
     }
     guest_call(method, guest, &["agent", what])
 }
@@ -160,7 +163,8 @@ fn exec_data(call: &ApiCall, answer: Answer) -> Result<Value, Fault> {
     let denied = answer.status == 403;
     data_of(call, answer).map_err(|fault| match fault.hint {
         Some(hint) if denied => {
-            let both = "running commands by a guest agent takes VM.GuestAgent.Unrestricted, before Proxmox VE 9 VM.Monitor";
+            let both =
+                "running commands by a guest agent takes VM.GuestAgent.Unrestricted, before Proxmox VE 9 VM.Monitor";
             Fault { hint: Some(format!("{hint}; {both}")), ..fault }
         }
         _ => fault,
@@ -366,9 +370,7 @@ mod tests {
 
     #[test]
     fn each_way_of_not_answering_is_told_apart() {
-        let told = |text: &str| {
-            Refusal::of(&Answer { status: 500, reason: text.to_owned(), body: Value::Null })
-        };
+        let told = |text: &str| Refusal::of(&Answer { status: 500, reason: text.to_owned(), body: Value::Null });
         for (text, refusal) in [
             ("No QEMU guest agent configured", Refusal::NotConfigured),
             ("QEMU guest agent is not running", Refusal::NotRunning),

@@ -190,9 +190,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 fn names(der: &CertificateDer<'_>) -> Option<CertificateNames> {
     let certificate = Certificate::from_der(der.as_ref()).ok()?;
     let body = certificate.tbs_certificate();
-    let at = |time: x509_cert::time::Time| {
-        i64::try_from(time.to_unix_duration().as_secs()).ok().map(Timestamp::from_secs)
-    };
+    let at =
+        |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).ok().map(Timestamp::from_secs);
     let hosts = body.get_extension::<SubjectAltName>().ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
     Some(CertificateNames {
         subject: one_line(&body.subject().to_string()),

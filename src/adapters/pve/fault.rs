@@ -42,8 +42,9 @@ pub(super) fn of_answer(call: &ApiCall, answer: &Answer) -> Fault {
         429 => Fault::transient(what),
         502..=504 | 595..=599 => Fault::new(lost_class(call), what),
         // So the API's web server refuses a request that is longer than it takes in, before it looks at it.
-        501 if text.contains("data too large") => Fault::permanent(what)
-            .hint("this version of Proxmox VE takes requests of 64 KiB at most: update the node's libpve-http-server-perl"),
+        501 if text.contains("data too large") => Fault::permanent(what).hint(
+            "this version of Proxmox VE takes requests of 64 KiB at most: update the node's libpve-http-server-perl",
+        ),
         501 => {
             Fault::permanent(what).hint("this version of Proxmox VE does not know the call (`pveversion` on the node)")
         }

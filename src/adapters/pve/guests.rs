@@ -34,7 +34,10 @@ pub(super) async fn guest_config<T: Transport>(api: &Client<T>, guest: &GuestRef
     }
 }
 
-pub(super) async fn guest_status<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Result<(Power, Option<String>), Fault> {
+pub(super) async fn guest_status<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+) -> Result<(Power, Option<String>), Fault> {
     let call = guest_call(Method::Get, guest, &["status", "current"])?;
     let data = api.data(&call).await?;
     let status = Fields::of(&data).ok_or_else(|| unexpected(&call, "a guest's status", &data))?;
@@ -52,11 +55,7 @@ fn power(entry: Fields<'_>) -> Power {
 }
 
 /// Lists the guests of one kind on a node.
-async fn of_kind<T: Transport>(
-    api: &Client<T>,
-    node: &NodeName,
-    kind: GuestKind,
-) -> Result<Vec<GuestListing>, Fault> {
+async fn of_kind<T: Transport>(api: &Client<T>, node: &NodeName, kind: GuestKind) -> Result<Vec<GuestListing>, Fault> {
     let call = get(&["nodes", node.as_str(), kind.api_name()])?;
     let list = api.list(&call).await?;
     Ok(entries(&call, &list, |entry| {

@@ -67,11 +67,7 @@ pub(super) async fn subscription<T: Transport>(api: &Client<T>, node: &NodeName)
     status.ok_or_else(|| unexpected(&call, "a subscription's status", &data))
 }
 
-pub(super) async fn stop_all<T: Transport>(
-    api: &Client<T>,
-    node: &NodeName,
-    timeout: Duration,
-) -> Result<Upid, Fault> {
+pub(super) async fn stop_all<T: Transport>(api: &Client<T>, node: &NodeName, timeout: Duration) -> Result<Upid, Fault> {
     let call = ApiCall::new(Method::Post, &["nodes", node.as_str(), "stopall"]).map_err(refused)?;
     // Its default powers off hard what has not gone down in time.
     api.start(&call.with("force-stop", "0").with("timeout", seconds(timeout.min(LONGEST_STOP)))).await

@@ -34,11 +34,20 @@ pub(super) async fn snapshots<T: Transport>(api: &Client<T>, guest: &GuestRef) -
     Ok(snapshots)
 }
 
-pub(super) async fn create_snapshot<T: Transport>(api: &Client<T>, guest: &GuestRef, name: &SnapshotName, description: &str) -> Result<Upid, Fault> {
+pub(super) async fn create_snapshot<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    name: &SnapshotName,
+    description: &str,
+) -> Result<Upid, Fault> {
     let call = guest_call(Method::Post, guest, &["snapshot"])?;
     api.start(&call.with("snapname", name.as_str()).with("description", description)).await
 }
 
-pub(super) async fn delete_snapshot<T: Transport>(api: &Client<T>, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault> {
+pub(super) async fn delete_snapshot<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    name: &SnapshotName,
+) -> Result<Upid, Fault> {
     api.start(&guest_call(Method::Delete, guest, &["snapshot", name.as_str()])?).await
 }

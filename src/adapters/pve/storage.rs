@@ -11,7 +11,10 @@ use crate::inventory::{PoolFacts, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
-pub(super) async fn backup_storages<T: Transport>(api: &Client<T>, node: &NodeName) -> Result<Vec<StorageFacts>, Fault> {
+pub(super) async fn backup_storages<T: Transport>(
+    api: &Client<T>,
+    node: &NodeName,
+) -> Result<Vec<StorageFacts>, Fault> {
     let call = get(&["nodes", node.as_str(), "storage"])?.with("content", "backup").with("enabled", "1");
     let list = api.list(&call).await?;
     let active: Vec<&Value> =
@@ -36,7 +39,11 @@ pub(super) async fn pools<T: Transport>(api: &Client<T>, node: &NodeName) -> Res
     }))
 }
 
-pub(super) async fn backups<T: Transport>(api: &Client<T>, guest: &GuestRef, storage: &str) -> Result<Vec<BackupListing>, Fault> {
+pub(super) async fn backups<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    storage: &str,
+) -> Result<Vec<BackupListing>, Fault> {
     let call = get(&["nodes", guest.node.as_str(), "storage", storage, "content"])?
         .with("content", "backup")
         .with("vmid", guest.id.to_string());
@@ -55,7 +62,11 @@ pub(super) async fn backups<T: Transport>(api: &Client<T>, guest: &GuestRef, sto
     }))
 }
 
-pub(super) async fn start_backup<T: Transport>(api: &Client<T>, guest: &GuestRef, spec: &BackupSpec) -> Result<Upid, Fault> {
+pub(super) async fn start_backup<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    spec: &BackupSpec,
+) -> Result<Upid, Fault> {
     let call = ApiCall::new(Method::Post, &["nodes", guest.node.as_str(), "vzdump"]).map_err(refused)?;
     let call = call
         .with("vmid", guest.id.to_string())

@@ -32,7 +32,11 @@ pub(super) async fn task<T: Transport>(api: &Client<T>, upid: &Upid) -> Result<T
     })
 }
 
-pub(super) async fn task_log_tail<T: Transport>(api: &Client<T>, upid: &Upid, lines: u32) -> Result<Vec<String>, Fault> {
+pub(super) async fn task_log_tail<T: Transport>(
+    api: &Client<T>,
+    upid: &Upid,
+    lines: u32,
+) -> Result<Vec<String>, Fault> {
     // The API pages from the beginning and says beside `data` how many lines there are; a limit of 0 would mean all.
     if lines == 0 {
         return Ok(Vec::new());
@@ -54,7 +58,11 @@ pub(super) async fn task_log_tail<T: Transport>(api: &Client<T>, upid: &Upid, li
     Ok(entries(&first, &list, |entry| entry.text("t").map(|line| fault::one_line(&line))))
 }
 
-pub(super) async fn tasks_of<T: Transport>(api: &Client<T>, guest: &GuestRef, since: Timestamp) -> Result<Vec<TaskListing>, Fault> {
+pub(super) async fn tasks_of<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    since: Timestamp,
+) -> Result<Vec<TaskListing>, Fault> {
     let call = get(&["nodes", guest.node.as_str(), "tasks"])?
         .with("source", "all")
         .with("vmid", guest.id.to_string())

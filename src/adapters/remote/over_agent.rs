@@ -107,10 +107,11 @@ impl<T: Transport> Exec for AgentExec<T> {
             (Some(exit), _) => exit,
             // As a shell tells it.
             (None, Some(signal)) => signal.saturating_add(128),
-            (None, None) => return Err(Fault::ambiguous("the guest agent tells of the command's end, but not how it ended")),
+            (None, None) => {
+                return Err(Fault::ambiguous("the guest agent tells of the command's end, but not how it ended"));
+            }
         };
-        let mut output =
-            ExecOutput { exit, stdout: end.stdout, stderr: end.stderr, truncated: end.truncated };
+        let mut output = ExecOutput { exit, stdout: end.stdout, stderr: end.stderr, truncated: end.truncated };
         for stream in [&mut output.stdout, &mut output.stderr] {
             output.truncated |= stream.len() > limit.max_output;
             stream.truncate(limit.max_output);

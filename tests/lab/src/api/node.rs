@@ -167,7 +167,9 @@ pub(crate) fn subscription(call: &mut Call<'_>) -> Result<Value, Failure> {
         "notfound" => "There is no subscription key".to_owned(),
         other => format!("the subscription is {other}"),
     };
-    Ok(json!({ "status": status, "message": message, "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing" }))
+    Ok(
+        json!({ "status": status, "message": message, "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing" }),
+    )
 }
 
 /// `POST /nodes/{node}/startall`

@@ -168,9 +168,11 @@ impl World {
         fits: impl Fn(&super::Guest) -> bool,
     ) -> Vec<(MachineId, Kind, u32)> {
         let Some(realm) = self.realm_of(node) else { return Vec::new() };
-        let managed = |g: &super::Guest| realm.ha.contains_key(&format!("{}:{}", g.kind.label().to_lowercase(), g.vmid));
+        let managed =
+            |g: &super::Guest| realm.ha.contains_key(&format!("{}:{}", g.kind.label().to_lowercase(), g.vmid));
         let wanted = |g: &super::Guest| only.is_none_or(|o| o.contains(&g.vmid));
-        let guests = realm.guests.values().filter(|g| g.node == node && !g.template && !managed(g) && wanted(g) && fits(g));
+        let guests =
+            realm.guests.values().filter(|g| g.node == node && !g.template && !managed(g) && wanted(g) && fits(g));
         guests.map(|g| (MachineId::guest(&realm.name, g.vmid), g.kind, g.vmid)).collect()
     }
 
