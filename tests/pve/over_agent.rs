@@ -117,10 +117,10 @@ async fn a_script_of_a_hundred_kilobytes_gets_there_through_requests_of_sixty_fo
 
 #[tokio::test]
 async fn output_is_cut_by_the_agent_or_by_us_and_either_is_told() {
-    let lab = lab(|vm| vm.agent_keeps(10)).await;
-    let output = run(&lab, "printf 123456789012345").await.unwrap();
-    assert_eq!((output.stdout.as_slice(), output.truncated), (&b"1234567890"[..], true));
-    let output = run(&lab, "printf 12345 >&2; printf 1234567890").await.unwrap();
+    let lab = lab(|vm| vm.agent_keeps(20)).await;
+    let output = run(&lab, "printf 123456789012345678901").await.unwrap();
+    assert_eq!((output.stdout.as_slice(), output.truncated), (&b"12345678901234567890"[..], true));
+    let output = run(&lab, "printf 12345 >&2; printf 12345678901234567890").await.unwrap();
     assert!(!output.truncated, "what fits is whole");
     let short = ExecLimit { max_output: 4, ..LIMIT };
     let output = exec(&lab).exec(&place(), "printf 12345 >&2", short).await.unwrap();

@@ -28,13 +28,14 @@ pub(crate) fn configured(guest: &Guest) -> bool {
 /// Returns the guest of the path whose agent answers, or says how it does not.
 fn answering<'a>(call: &'a mut Call<'_>) -> Result<&'a Guest, Failure> {
     let guest = call.guest()?;
+    // The real one asks whether the config mentions an agent, not whether it enables one.
+    if !guest.config.contains_key("agent") {
+        return Err(Failure::text("No QEMU guest agent configured"));
+    }
     if !guest.running() {
         return Err(Failure::text(format!("VM {} is not running", guest.vmid)));
     }
-    if !configured(guest) {
-        return Err(Failure::text("No QEMU guest agent configured"));
-    }
-    let up = matches!(guest.agent, Agent::From(at) if at <= call.now());
+    let up = configured(guest) && matches!(guest.agent, Agent::From(at) if at <= call.now());
     if !up {
         call.delay_ms = call.world.durations.agent_timeout;
         return Err(Failure::text("QEMU guest agent is not running"));
