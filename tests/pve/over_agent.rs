@@ -1,9 +1,10 @@
 //! Scripts carried by a VM's guest agent, over the lab's HTTPS: the commands really run, as the agent runs them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use proxmaint::adapters::pve::client::Client;
 use proxmaint::adapters::pve::http::{ApiEndpoint, HttpTransport, Limits};
 use proxmaint::adapters::pve::tls::Trust;
@@ -99,6 +100,7 @@ async fn a_script_runs_as_root_in_its_vm_and_tells_how_it_ended() {
 #[tokio::test]
 async fn a_script_of_a_hundred_kilobytes_gets_there_through_requests_of_sixty_four() {
     let lab = lab(|vm| vm).await;
+    // The lab does not see into what is compressed: no path may stand in it.
     let mut script = String::from("echo begun\n");
     for line in 0.. {
         if script.len() > 100 * 1024 {
@@ -131,25 +133,28 @@ async fn output_is_cut_by_the_agent_or_by_us_and_either_is_told() {
 
 #[tokio::test]
 async fn a_question_without_an_answer_is_asked_again_and_the_command_is_not() {
-    for effect in [busy(), RequestFault::Lost, RequestFault::Refuse, RequestFault::Status { code: 596, reason: None }] {
-        let lab = lab(|vm| vm).await;
-        // The command is at work meanwhile, so that no answer tells its end.
-        let go = lab.root_of(&id()).join("go");
-        strike(&lab, "GET", "exec-status", 2, effect.clone());
-        let asked = async {
-            let script = "n=0; while [ ! -e go ] && [ $n -lt 1000 ]; do n=$((n + 1)); sleep 0.02; done; echo done";
-            run(&lab, script).await
-        };
-        let released = async {
-            while lab.with(|world, _| world.faults.planted().iter().any(|f| f.seen < 3)) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            std::fs::write(&go, "").unwrap();
-        };
-        let (output, ()) = tokio::join!(asked, released);
-        assert_eq!(output.unwrap().stdout, b"done\n", "{effect:?}");
-        assert_eq!(given(&lab), 1, "{effect:?}");
-    }
+    let effects = [busy(), RequestFault::Lost, RequestFault::Refuse, RequestFault::Status { code: 596, reason: None }];
+    join_all(effects.map(asked_again)).await;
+}
+
+/// Lets two questions go without an answer while the command is at work, so that none of them tells its end.
+async fn asked_again(effect: RequestFault) {
+    let lab = lab(|vm| vm).await;
+    let go = lab.root_of(&id()).join("go");
+    strike(&lab, "GET", "exec-status", 2, effect.clone());
+    let asked = async {
+        let script = "n=0; while [ ! -e go ] && [ $n -lt 1000 ]; do n=$((n + 1)); sleep 0.02; done; echo done";
+        run(&lab, script).await
+    };
+    let released = async {
+        while lab.with(|world, _| world.faults.planted().iter().any(|f| f.seen < 3)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::write(&go, "").unwrap();
+    };
+    let (output, ()) = tokio::join!(asked, released);
+    assert_eq!(output.unwrap().stdout, b"done\n", "{effect:?}");
+    assert_eq!(given(&lab), 1, "{effect:?}");
 }
 
 #[tokio::test]
@@ -185,7 +190,8 @@ async fn what_became_of_a_command_is_in_doubt_where_its_end_is_not_known() {
 #[tokio::test]
 async fn each_agent_that_does_not_run_commands_is_told_apart() {
     use FaultClass::{Permanent, Transient};
-    let cases: [(fn(GuestSpec) -> GuestSpec, FaultClass, &str); 5] = [
+    type Shape = fn(GuestSpec) -> GuestSpec;
+    let cases: [(Shape, FaultClass, &str); 5] = [
         (GuestSpec::no_agent, Permanent, "enables no guest agent"),
         (GuestSpec::silent_agent, Transient, "none is running in it"),
         (|vm| vm.no_agent().config("agent", "0"), Permanent, "does not enable a guest agent"),
@@ -304,4 +310,41 @@ async fn the_adapter_works_over_an_agent_as_over_ssh() {
         let fault = adapter.identity(&elsewhere).await.unwrap_err();
         assert_eq!(fault.class, FaultClass::Identity, "{elsewhere:?} goes the other way");
     }
+}
+
+/// Runs nothing and keeps what it was to run.
+#[derive(Default)]
+struct Keeper(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Exec for &Keeper {
+    async fn exec(&self, _: &Place, script: &str, _: ExecLimit) -> Result<ExecOutput, Fault> {
+        self.0.lock().unwrap().push(script.to_owned());
+        Err(Fault::permanent("kept"))
+    }
+}
+
+#[tokio::test]
+async fn every_script_of_ours_goes_as_it_is() {
+    use PackageManager::{Apk, Apt, Dnf, Pacman, Zypper};
+    let keeper = Keeper::default();
+    let adapter = Adapter::new(&keeper);
+    let kept = |outcome: Result<(), Fault>| assert_eq!(outcome.unwrap_err().class, FaultClass::Permanent);
+    kept(adapter.identity(&place()).await.map(drop));
+    for refresh in [false, true] {
+        kept(adapter.inspect(&place(), refresh).await.map(drop));
+    }
+    for manager in [Apt, Apk, Dnf, Zypper, Pacman] {
+        let job = Job { name: "x".repeat(128), work: JobWork::Upgrade(manager) };
+        kept(adapter.start_job(&place(), &job).await.map(drop));
+        kept(adapter.packages_consistent(&place(), manager).await.map(drop));
+    }
+    kept(adapter.job(&place(), "x").await.map(drop));
+    kept(adapter.collect_job(&place(), "x").await);
+    let scripts = keeper.0.lock().unwrap();
+    assert_eq!(scripts.len(), 15);
+    let longest = scripts.iter().map(|script| serde_json::to_string(script).unwrap().len()).max().unwrap();
+    // A compressed script needs base64 and gzip in the guest, which ours are not to depend on.
+    assert!(longest < 48 * 1024, "a script of {longest} bytes comes near to what one request takes");
+    println!("the longest script is {longest} bytes");
 }

@@ -7,11 +7,17 @@
 //!
 //! As an argument of `/bin/sh -c`, so that its exit status is the command's. `input-data` would do for no more than 64 KiB
 //! (65536 characters by the schema), and the script would compete with its own commands for what is read. An argument may
-//! be 128 KiB long (the kernel's `MAX_ARG_STRLEN`), and an agent takes messages of 64 MiB. What is narrow is the API's web
-//! server: it takes a request of at most 64 KiB (read in the source of libpve-http-server-perl up to 5.2.0; later ones are
-//! said to take 512 KiB) and writes it anew for the daemon behind it. Our scripts are some 20 KiB. One that would not fit is
+//! be 128 KiB long (the kernel's `MAX_ARG_STRLEN`). What is narrower is the API's web server: it takes a request of at most
+//! 64 KiB (read in the source of libpve-http-server-perl up to 5.2.0; later ones are said to take 512 KiB) and writes it
+//! anew for the daemon behind it. Our own scripts are some 8 KiB, and a test keeps them below 48. One that would not fit is
 //! sent compressed, to a line of shell that unpacks it (shell scripts shrink to a quarter, base64 adds a third: 100 KiB
 //! become some 35).
+//!
+//! # What is kept of the output
+//!
+//! The agent keeps 16 MiB of either stream and says where that was not all of it. It tells a command's end once: whoever
+//! misses that answer finds the command forgotten, which is doubt for what changes something, and no harm for what only
+//! looks.
 
 use std::io::Write as _;
 use std::sync::Arc;
