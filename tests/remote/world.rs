@@ -17,7 +17,7 @@ use proxmaint::inventory::PackageManager;
 use proxmaint::machine::outcome::Fault;
 
 /// The paths that the scripts name, moved below the world's root by plain replacement.
-const MOVED: [&str; 10] = [
+const MOVED: [&str; 11] = [
     "/var/lib/proxmaint",
     "/var/lib/apt",
     "/var/lib/dpkg",
@@ -28,6 +28,7 @@ const MOVED: [&str; 10] = [
     "/run/reboot-required",
     "/boot/vmlinuz-",
     "/lib/apk/db/",
+    "/sys/class/net/",
 ];
 
 /// The name of the job that the tests run.
@@ -91,6 +92,8 @@ impl World {
             assert!(done.success(), "busybox installs its applets");
         }
         world.file("root/etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
+        world.file("root/sys/class/net/eth0/address", "BC:24:11:00:00:01\n");
+        world.file("root/sys/class/net/lo/address", "00:00:00:00:00:00\n");
         world.file("upgrade.sh", "echo upgraded\n");
         world.shim(
             "apt-get",
