@@ -202,7 +202,7 @@ mod tests {
     use crate::ids::{GuestId, HostId, RunId, Step};
 
     fn key(host: &str) -> StepKey {
-        let run: RunId = "20261122-222842-abcd".parse().unwrap();
+        let run = RunId::new("20261122-222842-abcd");
         StepKey { run, target: Target::Guest(HostId::new(host), GuestId(101)), step: Step::UpgradeGuest, round: 1 }
     }
 

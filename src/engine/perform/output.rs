@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn key() -> StepKey {
-        let run: RunId = "20261122-222842-abcd".parse().unwrap();
+        let run = RunId::new("20261122-222842-abcd");
         StepKey { run, target: Target::Host(HostId::new("edge1")), step: Step::UpgradeHost, round: 1 }
     }
 

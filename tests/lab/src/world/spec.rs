@@ -163,7 +163,11 @@ impl GuestSpec {
             extra: BTreeMap::new(),
             addresses: vec![format!("10.88.{}.{}", vmid / 250 % 250, vmid % 250 + 1)],
             agent: kind == Kind::Vm,
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            // A container runs an SSH server only where a test lets somebody log in.
+            reach: Reach {
+                ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
+                password: None,
+            },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
         }
@@ -279,7 +283,7 @@ impl GuestSpec {
         self.config("agent", "1")
     }
 
-    /// Sets who may log in over SSH.
+    /// Sets who may log in over SSH; a container has an SSH server only by this.
     #[must_use]
     pub fn ssh_users(mut self, users: &[&str]) -> Self {
         self.reach.ssh_users = users.iter().map(|u| (*u).to_owned()).collect();
