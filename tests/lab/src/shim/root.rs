@@ -141,8 +141,8 @@ fn macs(world: &World, id: &MachineId) -> Vec<String> {
     let is_mac = |value: &&str| value.len() == 17 && value.split(':').count() == 6;
     let nets = guest.config.iter().filter(|(key, _)| key.strip_prefix("net").is_some_and(|n| n.parse::<u32>().is_ok()));
     let mac = |value: &serde_json::Value| {
-        let parts = value.as_str()?.split(',').filter_map(|part| Some(part.split_once('=')?.1));
-        Some(parts.filter(|value| is_mac(value)).next()?.to_lowercase())
+        let mut values = value.as_str()?.split(',').filter_map(|part| Some(part.split_once('=')?.1));
+        Some(values.find(is_mac)?.to_lowercase())
     };
     nets.filter_map(|(_, value)| mac(value)).collect()
 }
