@@ -139,7 +139,7 @@ impl JobOutput for LogFiles {
         })
     }
 
-    fn append(&self, key: &StepKey, bytes: &[u8]) {
+    fn keep(&self, key: &StepKey, bytes: &[u8]) {
         if let Err(error) = self.write(key, bytes) {
             self.tell(key, &error);
         }
@@ -222,8 +222,8 @@ mod tests {
         let key = key("pve1.example.org");
         assert_eq!(files.length(&key), 0);
         assert!(!dir.path().join("state").exists(), "asking makes nothing");
-        files.append(&key, b"one\n");
-        files.append(&key, "zwei ä\n".as_bytes());
+        files.keep(&key, b"one\n");
+        files.keep(&key, "zwei ä\n".as_bytes());
         let path = dir.path().join("state/logs/20261122-222842-abcd/pve1.example.org-101-upgrade-guest-r1.log");
         assert_eq!(files.path(&key), path);
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\nzwei ä\n");
@@ -246,8 +246,8 @@ mod tests {
         for cut in 0..=text.len() {
             let (_dir, files) = files();
             let key = key("h");
-            files.append(&key, &text[..cut]);
-            files.append(&key, &text[cut..]);
+            files.keep(&key, &text[..cut]);
+            files.keep(&key, &text[cut..]);
             let written = fs::read(files.path(&key)).unwrap();
             assert_eq!(written.len(), text.len());
             let cut_in_two = text[..cut].ends_with(b"\xc2");
@@ -268,8 +268,8 @@ mod tests {
             redactor.register(&SecretString::from("hunter2-secret"));
             let files = LogFiles::new(dir.path(), &redactor);
             let key = key("h");
-            files.append(&key, &text[..cut]);
-            files.append(&key, &text[cut..]);
+            files.keep(&key, &text[..cut]);
+            files.keep(&key, &text[cut..]);
             assert_eq!(fs::read(files.path(&key)).unwrap(), b"before ************** after\n", "cut at {cut}");
         }
     }
@@ -281,7 +281,7 @@ mod tests {
         let odd =
             ["../../etc/x", "/etc/x", "..", ".", ".hidden", "-rf", "a/b", "a_b", "a b", "a\nb", "ä", "", "a\0b", &long];
         for host in odd {
-            files.append(&key(host), b"x");
+            files.keep(&key(host), b"x");
             assert_eq!(files.length(&key(host)), 1, "{host:?}");
         }
         let run = dir.path().join("state/logs/20261122-222842-abcd");
@@ -307,20 +307,20 @@ mod tests {
         // A link in the place of the file, of the run's directory, of the directory of logs; a second name; a FIFO.
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         symlink(&outside, &path).unwrap();
-        files.append(&key, b"x");
+        files.keep(&key, b"x");
         assert_eq!(files.length(&key), 0);
         fs::remove_file(&path).unwrap();
         fs::hard_link(&outside, &path).unwrap();
-        files.append(&key, b"x");
+        files.keep(&key, b"x");
         fs::remove_file(&path).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
-        files.append(&key, b"x");
+        files.keep(&key, b"x");
         fs::remove_file(&path).unwrap();
         let elsewhere = dir.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         fs::remove_dir(path.parent().unwrap()).unwrap();
         symlink(&elsewhere, path.parent().unwrap()).unwrap();
-        files.append(&key, b"x");
+        files.keep(&key, b"x");
         assert_eq!(files.length(&key), 0);
         assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
         assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
@@ -332,7 +332,7 @@ mod tests {
         fs::write(dir.path().join("state"), "a file in the place of the directory").unwrap();
         let key = key("h");
         for _ in 0..3 {
-            files.append(&key, b"x");
+            files.keep(&key, b"x");
             assert_eq!(files.length(&key), 0);
         }
         assert_eq!(files.told.lock().unwrap().len(), 1);

@@ -53,7 +53,7 @@ impl<'a> Follower<'a> {
             }
             let name = self.key.job_name();
             match self.remote.job_output(self.place, &name, from).await {
-                Ok(bytes) => match self.keep(from, &bytes) {
+                Ok(bytes) => match self.take(from, &bytes) {
                     Piece::More => {}
                     Piece::Last => return,
                 },
@@ -72,7 +72,7 @@ impl<'a> Follower<'a> {
             let from = self.output.length(self.key);
             let name = self.key.job_name();
             match retried(|| self.remote.job_output(self.place, &name, from)).await {
-                Ok(bytes) => match self.keep(from, &bytes) {
+                Ok(bytes) => match self.take(from, &bytes) {
                     Piece::More => {}
                     Piece::Last => return,
                 },
@@ -85,8 +85,8 @@ impl<'a> Follower<'a> {
         tracing::warn!(key = %self.key, %fault, "the rest of a job's output is missing from its log file");
     }
 
-    /// Keeps a piece that begins at `from`.
-    fn keep(&mut self, from: u64, bytes: &[u8]) -> Piece {
+    /// Takes over a piece that begins at `from`.
+    fn take(&mut self, from: u64, bytes: &[u8]) -> Piece {
         if bytes.is_empty() {
             return Piece::Last;
         }
@@ -97,11 +97,11 @@ impl<'a> Follower<'a> {
                 // Longer than the most by this line: a later session sees that it was written.
                 let note =
                     format!("\n[proxmaint: the output goes on beyond {} MiB; the rest is left out]\n", MOST >> 20);
-                self.output.append(self.key, &[&bytes[..room], note.as_bytes()].concat());
+                self.output.keep(self.key, &[&bytes[..room], note.as_bytes()].concat());
             }
             return Piece::Last;
         }
-        self.output.append(self.key, bytes);
+        self.output.keep(self.key, bytes);
         // Where nothing is kept (the disk is full) the same piece would be asked for for ever.
         if self.output.length(self.key) <= from {
             self.over = true;
@@ -187,7 +187,7 @@ mod tests {
             self.0.lock().unwrap().len() as u64
         }
 
-        fn append(&self, _: &StepKey, bytes: &[u8]) {
+        fn keep(&self, _: &StepKey, bytes: &[u8]) {
             self.0.lock().unwrap().extend_from_slice(bytes);
         }
     }
@@ -219,7 +219,7 @@ mod tests {
     async fn a_later_session_fills_in_what_was_missed() {
         let (machine, kept, key) = (Machine::default(), Kept::default(), key());
         machine.print(&vec![b'x'; 3 * PIECE as usize + 5]);
-        kept.append(&key, b"xxxxxxx");
+        kept.keep(&key, b"xxxxxxx");
         *machine.cuts.lock().unwrap() = 2;
         Follower::new(&machine, &kept, &key, &Place::Node).finish().await;
         assert_eq!(*kept.0.lock().unwrap(), *machine.log.lock().unwrap());
