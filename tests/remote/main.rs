@@ -7,5 +7,6 @@
 mod crashes;
 mod detached;
 mod inspect;
+mod openssh;
 mod ways;
 mod world;

@@ -35,6 +35,8 @@
 //! start time it is unique within a boot. A container shares the boot id of its node: its restart shows in pid and
 //! start time.
 //!
+//! Output is read from the log by offset, as the work writes it; reading changes nothing and gives no slot up.
+//!
 //! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told
 //! from one that was never sent; asked again under the same name, the two end in one run.
 

@@ -80,8 +80,10 @@ impl Refusal {
         if exit == 127 && says("sudo") {
             return Some(Self::Missing);
         }
-        let own: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("sudo: ")).collect();
-        (!own.is_empty()).then(|| Self::Other(fragment(&own)))
+        // A host that can't resolve its own name is only warned of, and what then failed is another one's word.
+        let own = stderr.lines().filter_map(|line| line.strip_prefix("sudo: "));
+        let own: Vec<&str> = own.filter(|line| !line.starts_with("unable to resolve host")).collect();
+        (exit == 1 && !own.is_empty()).then(|| Self::Other(fragment(&own)))
     }
 }
 
@@ -141,6 +143,9 @@ mod tests {
         assert_eq!(refused(&ct, 255, "container '101' not running!\n"), None);
         assert_eq!(refused(&ct, 127, "lxc-attach: No such file or directory\n"), None);
         assert_eq!(refused(&ct, 1, ""), None);
+        let warned = "sudo: unable to resolve host edge1: Name or service not known\n";
+        assert_eq!(refused(&ct, 255, &format!("{warned}container '101' not running!\n")), None);
+        assert_eq!(refused(&Place::Node, 1, warned), None);
         // A script that ran may say what it likes.
         let out = ExecOutput {
             exit: 1,
