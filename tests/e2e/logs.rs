@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use proxmaint_lab::faults::{Fault, UpgradeFault};
-use proxmaint_lab::ledger::Act;
+use proxmaint_lab::ledger::{Act, Outcome};
 use proxmaint_lab::world::World;
 
 use crate::support::{Site, until};
@@ -44,4 +44,25 @@ fn output_is_kept_whole_though_the_program_was_killed() {
     }
     let mode = fs::metadata(logs()).expect("a directory").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+/// What ended while nobody watched was not seen running again: its output is fetched where its outcome is.
+#[test]
+fn output_of_what_ended_unwatched_is_fetched() {
+    let world = World::builder()
+        .standalone("edge1")
+        .ct("edge1", 101, |ct| ct.pending(2))
+        .fault(Fault::upgrade("101", UpgradeFault::Slow { ms: 400 }));
+    let site = Site::new(world.build());
+    let working = site.start(&["run"]);
+    site.await_begun(Act::Upgrade, "101");
+    working.kill();
+    site.until("the upgrade has ended", |world| {
+        world.ledger.of(Act::Upgrade, "101").all(|entry| entry.outcome == Outcome::Done)
+    });
+    site.run(&["run"]).expect(0);
+    site.assert_clean();
+    let file = site.state().join("logs").join(site.run_name()).join("edge1-101-upgrade-guest-r1.log");
+    let text = fs::read_to_string(file).expect("a log file");
+    assert_eq!(text.matches("Setting up ").count(), 2, "{text}");
 }
