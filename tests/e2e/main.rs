@@ -11,6 +11,7 @@ mod held;
 mod identity;
 mod interrupt;
 mod kills;
+mod logs;
 mod output;
 mod policy;
 mod run;

@@ -167,7 +167,11 @@ impl GuestSpec {
             agent: kind == Kind::Vm,
             agent_traits: AgentTraits::default(),
             pool: None,
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            // A container runs an SSH server only where a test lets somebody log in.
+            reach: Reach {
+                ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
+                password: None,
+            },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
         }
@@ -317,7 +321,7 @@ impl GuestSpec {
         self
     }
 
-    /// Sets who may log in over SSH.
+    /// Sets who may log in over SSH; a container has an SSH server only by this.
     #[must_use]
     pub fn ssh_users(mut self, users: &[&str]) -> Self {
         self.reach.ssh_users = users.iter().map(|u| (*u).to_owned()).collect();
