@@ -82,6 +82,22 @@ impl<T: Transport> Client<T> {
             })
         }))
     }
+
+    /// Lists tasks of a node.
+    async fn tasks(&self, call: ApiCall) -> Result<Vec<TaskListing>, Fault> {
+        let list = self.list(&call).await?;
+        Ok(entries(&call, &list, |entry| {
+            // A task that works has no end; its status is missing or says so in capitals.
+            let unfinished = entry.non_empty("status").is_none_or(|s| s.eq_ignore_ascii_case("running"));
+            Some(TaskListing {
+                upid: Upid::new(entry.non_empty("upid")?),
+                kind: entry.text("type").unwrap_or_default(),
+                id: entry.text("id").unwrap_or_default(),
+                started: Timestamp::from_secs(entry.seconds("starttime")?),
+                running: unfinished && entry.value("endtime").is_none(),
+            })
+        }))
+    }
 }
 
 #[async_trait]
@@ -238,18 +254,7 @@ impl<T: Transport> Pve for Client<T> {
             .with("vmid", guest.id.to_string())
             .with("since", since.0.div_euclid(1000).to_string())
             .with("limit", TASK_LIMIT.to_string());
-        let list = self.list(&call).await?;
-        Ok(entries(&call, &list, |entry| {
-            // A task that works has no end; its status is missing or says so in capitals.
-            let unfinished = entry.non_empty("status").is_none_or(|s| s.eq_ignore_ascii_case("running"));
-            Some(TaskListing {
-                upid: Upid::new(entry.non_empty("upid")?),
-                kind: entry.text("type").unwrap_or_default(),
-                id: entry.text("id").unwrap_or_default(),
-                started: Timestamp::from_secs(entry.seconds("starttime")?),
-                running: unfinished && entry.value("endtime").is_none(),
-            })
-        }))
+        self.tasks(call).await
     }
 
     async fn backup_storages(&self, node: &NodeName) -> Result<Vec<StorageFacts>, Fault> {
@@ -358,15 +363,37 @@ impl<T: Transport> Pve for Client<T> {
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, Fault> {
-        todo()
+        let call = get(&["cluster", "resources"])?.with("type", "vm");
+        let list = self.list(&call).await?;
+        Ok(entries(&call, &list, |entry| {
+            let kind = match entry.text("type").as_deref() {
+                Some("lxc") => GuestKind::Ct,
+                Some("qemu") => GuestKind::Vm,
+                _ => return None,
+            };
+            let tags = entry.text("tags").unwrap_or_default();
+            Some(Resource {
+                id: guest_id(entry)?,
+                kind,
+                node: NodeName::new(entry.non_empty("node")?),
+                tags: tags.split([';', ',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+                pool: entry.non_empty("pool"),
+                ha: entry.non_empty("hastate").is_some(),
+            })
+        }))
     }
 
-    async fn active_tasks(&self, _node: &NodeName) -> Result<Vec<TaskListing>, Fault> {
-        todo()
+    async fn active_tasks(&self, node: &NodeName) -> Result<Vec<TaskListing>, Fault> {
+        let call = get(&["nodes", node.as_str(), "tasks"])?.with("source", "active");
+        self.tasks(call).await
     }
 
-    async fn tasks_of_type(&self, _node: &NodeName, _kind: &str, _since: Timestamp) -> Result<Vec<TaskListing>, Fault> {
-        todo()
+    async fn tasks_of_type(&self, node: &NodeName, kind: &str, since: Timestamp) -> Result<Vec<TaskListing>, Fault> {
+        let call = get(&["nodes", node.as_str(), "tasks"])?
+            .with("source", "all")
+            .with("typefilter", kind)
+            .with("since", since.0.div_euclid(1000).to_string());
+        self.tasks(call).await
     }
 
     async fn repositories(&self, _node: &NodeName) -> Result<Vec<RepositoryFacts>, Fault> {
@@ -377,32 +404,43 @@ impl<T: Transport> Pve for Client<T> {
         todo()
     }
 
-    async fn delete_backup(&self, _node: &NodeName, _volid: &str) -> Result<Option<Upid>, Fault> {
-        todo()
+    async fn delete_backup(&self, node: &NodeName, volid: &str) -> Result<Option<Upid>, Fault> {
+        let storage = volid.split(':').next().unwrap_or_default();
+        let call = ApiCall::new(Method::Delete, &["nodes", node.as_str(), "storage", storage, "content", volid])
+            .map_err(refused)?;
+        match self.data(&call).await? {
+            Value::Null => Ok(None),
+            Value::String(upid) if Upid::new(upid.as_str()).node().is_some() => Ok(Some(Upid::new(upid))),
+            other => Err(unexpected(&call, "a UPID or nothing", &other)),
+        }
     }
 
-    async fn start_guest(&self, _guest: &GuestRef) -> Result<Upid, Fault> {
-        todo()
+    async fn start_guest(&self, guest: &GuestRef) -> Result<Upid, Fault> {
+        self.start(&guest_call(Method::Post, guest, &["status", "start"])?).await
     }
 
-    async fn shutdown_guest(&self, _guest: &GuestRef, _timeout: Duration) -> Result<Upid, Fault> {
-        todo()
+    async fn shutdown_guest(&self, guest: &GuestRef, timeout: Duration) -> Result<Upid, Fault> {
+        let call = guest_call(Method::Post, guest, &["status", "shutdown"])?;
+        self.start(&call.with("forceStop", "0").with("timeout", timeout.as_secs().to_string())).await
     }
 
-    async fn reboot_guest(&self, _guest: &GuestRef, _timeout: Duration) -> Result<Upid, Fault> {
-        todo()
+    async fn reboot_guest(&self, guest: &GuestRef, timeout: Duration) -> Result<Upid, Fault> {
+        let call = guest_call(Method::Post, guest, &["status", "reboot"])?;
+        self.start(&call.with("timeout", timeout.as_secs().to_string())).await
     }
 
     async fn agent(&self, _guest: &GuestRef) -> Result<AgentState, Fault> {
         todo()
     }
 
-    async fn stop_all(&self, _node: &NodeName, _timeout: Duration) -> Result<Upid, Fault> {
-        todo()
+    async fn stop_all(&self, node: &NodeName, timeout: Duration) -> Result<Upid, Fault> {
+        let call = ApiCall::new(Method::Post, &["nodes", node.as_str(), "stopall"]).map_err(refused)?;
+        self.start(&call.with("force-stop", "0").with("timeout", timeout.as_secs().to_string())).await
     }
 
-    async fn reboot_node(&self, _node: &NodeName) -> Result<(), Fault> {
-        todo()
+    async fn reboot_node(&self, node: &NodeName) -> Result<(), Fault> {
+        let call = ApiCall::new(Method::Post, &["nodes", node.as_str(), "status"]).map_err(refused)?;
+        self.data(&call.with("command", "reboot")).await.map(|_| ())
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 
-use super::Context;
+use super::{Context, guest_ref};
 use crate::choices::ViaChoice;
 use crate::engine::port::{ClusterStatus, GuestConfig, GuestListing, GuestRef, Place};
-use crate::engine::wait::retried;
+use crate::engine::wait::{Backoff, retried};
 use crate::ids::{ClusterId, GuestKind, NodeName, SnapshotName, StepKey};
 use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, NodeState, PoolFacts, Power, Via};
-use crate::machine::outcome::{Fault, Outcome};
+use crate::machine::outcome::{Detail, Fault, Outcome};
 use crate::plan::{GuestAddr, HostPolicy};
 
 /// Gathers the facts of a host. With `refresh` package lists are refreshed first; without, nothing at all is changed.
@@ -71,7 +71,7 @@ fn local_node(policy: &HostPolicy, status: &ClusterStatus) -> Result<NodeName, F
 }
 
 /// Makes sure that API and SSH lead to one machine. `hostname` may be fully qualified.
-fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
+pub(super) fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
     let short = hostname.split('.').next().unwrap_or(hostname);
     if short.eq_ignore_ascii_case(node.as_str()) {
         return Ok(());
@@ -253,7 +253,20 @@ fn not_backed_up(kind: GuestKind, config: &GuestConfig) -> Vec<String> {
         .collect()
 }
 
-/// Waits until a guest that was started answers, and looks what is pending there.
-pub(super) async fn started(_cx: &Context, _guest: &GuestAddr, _via: ViaChoice) -> Outcome {
-    Outcome::Failed(Fault::permanent("looking into a started guest is not there yet"))
+/// Waits until a guest that was started answers, and looks what is pending there. One that does not answer within `limits.boot`
+/// is what it was seen to be last.
+pub(super) async fn started(cx: &Context, guest: &GuestAddr, _via: ViaChoice) -> Outcome {
+    let at = guest_ref(guest);
+    let config = match retried(|| cx.ports.pve.guest_config(&at)).await {
+        Ok(config) => config,
+        Err(fault) => return Outcome::Failed(fault),
+    };
+    let identity = identity_of(guest.kind, &config);
+    let mut backoff = Backoff::within(cx.limits.boot);
+    loop {
+        let inside = look_inside(cx, &at, identity.as_deref(), &config, true).await;
+        if matches!(inside, Inside::Seen { .. }) || !backoff.pause().await {
+            return Outcome::Done(Detail::Looked(Box::new(inside)));
+        }
+    }
 }
