@@ -85,10 +85,16 @@ impl Session {
         matches!(self, Self::Settle | Self::Restore)
     }
 
-    /// Tells whether an effect may be released in such a session: a look, a debt being paid, and the check of what is done.
+    /// Tells whether an effect may be released in such a session: a look, a debt being paid, the check of what is done, and the
+    /// wait for what makes or ends a debt. An upgrade at work is not waited for: it may take hours.
     fn releases(self, effect: &Effect) -> bool {
-        let harmless = effect.mode == Mode::Probe || effect.key.step == Step::CheckGuest;
-        !self.begins_nothing() || harmless || effect.key.step.gives_back()
+        let step = effect.key.step;
+        let harmless = match effect.mode {
+            Mode::Probe => true,
+            Mode::Attach => matches!(step, Step::StartGuest | Step::RebootGuest | Step::StopGuests | Step::RebootHost),
+            Mode::Act => step == Step::CheckGuest,
+        };
+        !self.begins_nothing() || harmless || step.gives_back()
     }
 }
 

@@ -119,20 +119,24 @@ fn described(package: &str) -> Value {
 
 /// `POST /nodes/{node}/startall`
 pub(crate) fn start_all(call: &mut Call<'_>) -> Result<Value, Failure> {
-    all(call, true)
+    let only = listed(call)?;
+    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
+    let force = call.flag("force").unwrap_or(false);
+    Ok(call.world.all_guests(now, &node, true, force, only.as_deref(), &by).into())
 }
 
 /// `POST /nodes/{node}/stopall`
 pub(crate) fn stop_all(call: &mut Call<'_>) -> Result<Value, Failure> {
-    all(call, false)
+    let only = listed(call)?;
+    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
+    let (timeout, force) = (call.count("timeout"), call.flag("force-stop").unwrap_or(true));
+    Ok(call.world.stop_all(now, &node, timeout, force, only.as_deref(), &by).into())
 }
 
-fn all(call: &mut Call<'_>, up: bool) -> Result<Value, Failure> {
+/// Returns the guests that are named, where any are.
+fn listed(call: &Call<'_>) -> Result<Option<Vec<u32>>, Failure> {
     call.need("/", &["VM.PowerMgmt"])?;
-    let only: Option<Vec<u32>> = call.opt("vms").map(vmids).transpose()?;
-    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
-    let force = call.flag("force").unwrap_or(false);
-    Ok(call.world.all_guests(now, &node, up, force, only.as_deref(), &by).into())
+    call.opt("vms").map(vmids).transpose()
 }
 
 /// Reads a list of vmids.

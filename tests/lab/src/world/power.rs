@@ -153,6 +153,42 @@ impl World {
         upid
     }
 
+    /// Begins to shut all guests of a node down, or those listed; returns the UPID. Guests under HA are left to it. One that does
+    /// not obey within `timeout_s` (180 s by default) is powered off where `force` says so, and else runs on: the task ends well.
+    pub fn stop_all(
+        &mut self,
+        now: Time,
+        node: &str,
+        timeout_s: Option<u64>,
+        force: bool,
+        only: Option<&[u32]>,
+        by: &Asker,
+    ) -> String {
+        self.advance(now);
+        let Some(realm) = self.realm_of(node) else { return String::new() };
+        let concerned: Vec<(u32, Kind, bool)> = realm
+            .guests
+            .values()
+            .filter(|g| g.node == node && !g.template && g.running() && only.is_none_or(|o| o.contains(&g.vmid)))
+            .filter(|g| !realm.ha.contains_key(&format!("{}:{}", g.kind.label().to_lowercase(), g.vmid)))
+            .map(|g| (g.vmid, g.kind, g.obeys_shutdown))
+            .collect();
+        let (realm, timeout_s) = (realm.name.clone(), timeout_s.unwrap_or(180));
+        for (vmid, ..) in &concerned {
+            let id = MachineId::guest(&realm, *vmid);
+            self.record(self.now, &id, Act::Shutdown, None, &by.to_string(), Outcome::Begun);
+        }
+        let takes =
+            if concerned.iter().all(|(.., obeys)| *obeys) { self.durations.shutdown } else { timeout_s * 1000 };
+        let go_down = concerned.iter().filter(|(.., obeys)| *obeys || force).map(|(vmid, ..)| *vmid).collect();
+        let order = Order { node, kind: "stopall", id: String::new(), by, ledger: None };
+        let upid = self.begin_task(order, Work::StopAll(go_down), takes);
+        for (vmid, kind, _) in concerned {
+            self.task_log(&upid, format!("Stopping {} {vmid} (timeout = {timeout_s} seconds)", kind.label()));
+        }
+        upid
+    }
+
     pub(crate) fn shutdown_due(&mut self, upid: &str, id: &MachineId) -> Result<End, String> {
         let Some(guest) = self.guest(id) else { return Err(format!("guest {id} is gone")) };
         let (kind, vmid, agent) = (guest.kind, guest.vmid, guest.agent);
@@ -249,6 +285,22 @@ impl World {
         node.machine.kernel_running.clone_from(&node.machine.kernel_installed);
         node.machine.reboot_required.clear();
         self.all_guests(self.now, name, true, false, None, &Asker::root());
+        self.ha_after_boot(name);
+    }
+
+    /// HA starts what it is asked to let run on a node that is up again.
+    fn ha_after_boot(&mut self, node: &str) {
+        let Some(realm) = self.realm_of(node) else { return };
+        let here = |sid: &&String| {
+            let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok()).unwrap_or_default();
+            realm.guests.get(&vmid).is_some_and(|g| g.node == node)
+        };
+        let (realm, services): (String, Vec<String>) =
+            (realm.name.clone(), realm.ha.keys().filter(here).cloned().collect());
+        let at = self.now.saturating_add(self.durations.ha);
+        for sid in services {
+            self.agenda.enter(at, Due::Ha(realm.clone(), sid));
+        }
     }
 
     /// Returns the guests that a node has.
