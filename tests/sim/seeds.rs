@@ -75,7 +75,7 @@ fn stage(seed: u64) -> (Scenario, Plan) {
     let scenario = Scenario::new("a seed", world).parallel(dice.count(1, 3), dice.count(1, 3)).sessions(SESSIONS);
     let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
     let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
-    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS) })
+    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), restores: false })
 }
 
 fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str]) {

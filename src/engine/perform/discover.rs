@@ -107,6 +107,9 @@ async fn look_at(
     let (can_snapshot, inside) = if looked_into {
         let can_snapshot = retried(|| cx.ports.pve.can_snapshot(&at)).await?;
         (can_snapshot, look_inside(cx, &at, identity.as_deref(), &config, refresh).await)
+    } else if !guest.template && !policy.unmanaged.contains(&guest.id) {
+        // It may be started to be upgraded.
+        (retried(|| cx.ports.pve.can_snapshot(&at)).await?, Inside::NotLooked)
     } else {
         (false, Inside::NotLooked)
     };

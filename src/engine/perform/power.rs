@@ -51,7 +51,9 @@ pub(super) async fn start(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: 
                     Ok(StartLook::RunsAnyway) => break Outcome::AlreadyDone(Detail::Started),
                     Ok(StartLook::AtWork) => {}
                     Ok(StartLook::Failed(why)) => break Outcome::Failed(Fault::permanent(why)),
-                    Ok(StartLook::Off) => break Outcome::Failed(Fault::permanent("its start ended and it does not run")),
+                    Ok(StartLook::Off) => {
+                        break Outcome::Failed(Fault::permanent("its start ended and it does not run"));
+                    }
                     Err(fault) => break Outcome::Unknown(fault),
                 }
                 if !backoff.pause().await {
@@ -219,7 +221,9 @@ async fn begin_stop(cx: &Context, key: &StepKey, at: &GuestRef) -> Outcome {
     match end {
         _ if off => Outcome::Done(Detail::Stopped),
         // A guest that HA manages: its task only asks HA, and the guest follows.
-        TaskEnd::Well if is_request_to_ha(&task) => wait_until_off(&Context { task: Some(task), ..cx.clone() }, at).await,
+        TaskEnd::Well if is_request_to_ha(&task) => {
+            wait_until_off(&Context { task: Some(task), ..cx.clone() }, at).await
+        }
         TaskEnd::Well => Outcome::Failed(not_obeyed(at, "its shutdown ended well, and it runs")),
         TaskEnd::Failed(why) => Outcome::Failed(not_obeyed(at, &why)),
         TaskEnd::Unknown(fault) => Outcome::Unknown(fault),
@@ -353,10 +357,9 @@ async fn wait_for_boot(cx: &Context, guest: &GuestAddr, at: &GuestRef, place: &P
             Ok(RebootLook::Other(now)) => return Outcome::Done(Detail::Rebooted(now)),
             Ok(RebootLook::Failed(why)) => return Outcome::Failed(Fault::permanent(why)),
             Ok(RebootLook::Same) => Outcome::Failed(Fault::permanent("was asked to reboot, and did not")),
-            Ok(RebootLook::Away(fault)) => Outcome::Unknown(Fault {
-                what: format!("does not answer after its reboot: {}", fault.what),
-                ..fault
-            }),
+            Ok(RebootLook::Away(fault)) => {
+                Outcome::Unknown(Fault { what: format!("does not answer after its reboot: {}", fault.what), ..fault })
+            }
             Err(fault) => return Outcome::Unknown(fault),
         };
         if !backoff.pause().await {

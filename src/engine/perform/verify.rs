@@ -110,7 +110,9 @@ async fn another_boot(cx: &Context, ready: &RebootFacts) -> Result<(), Fault> {
             "the node was rebooted into kernel {}, and not into {expected}",
             os.kernel
         ))
-        .hint("`proxmox-boot-tool kernel list` on the node says which kernels its boot loader has, and which is pinned")),
+        .hint(
+            "`proxmox-boot-tool kernel list` on the node says which kernels its boot loader has, and which is pinned",
+        )),
         Some(_) | None => Ok(()),
     }
 }

@@ -178,8 +178,7 @@ impl World {
             let id = MachineId::guest(&realm, *vmid);
             self.record(self.now, &id, Act::Shutdown, None, &by.to_string(), Outcome::Begun);
         }
-        let takes =
-            if concerned.iter().all(|(.., obeys)| *obeys) { self.durations.shutdown } else { timeout_s * 1000 };
+        let takes = if concerned.iter().all(|(.., obeys)| *obeys) { self.durations.shutdown } else { timeout_s * 1000 };
         let go_down = concerned.iter().filter(|(.., obeys)| *obeys || force).map(|(vmid, ..)| *vmid).collect();
         let order = Order { node, kind: "stopall", id: String::new(), by, ledger: None };
         let upid = self.begin_task(order, Work::StopAll(go_down), takes);
