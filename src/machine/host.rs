@@ -496,17 +496,28 @@ impl HostState {
         Ok(())
     }
 
-    /// Gives inputs to guests in order of vmid while places are free.
+    /// Gives inputs to guests in order of vmid while places are free. One that needs no protection is protected at once and
+    /// takes up no place: whoever comes after it is not to wait for an end of a step that there is none of.
     fn hand_out(
         &mut self,
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        let free = self.free_places();
-        let next: Vec<(GuestId, GuestInput)> =
-            self.guests.iter().filter_map(|(id, guest)| wants(guest).map(|input| (*id, input))).take(free).collect();
-        for (guest, input) in next {
-            self.guest_input(guest, input, effects)?;
+        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade.
+        for _ in 0..=2 * self.guests.len() {
+            let free = self.free_places();
+            let next: Vec<(GuestId, GuestInput)> = self
+                .guests
+                .iter()
+                .filter_map(|(id, guest)| wants(guest).map(|input| (*id, input)))
+                .take(free)
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            for (guest, input) in next {
+                self.guest_input(guest, input, effects)?;
+            }
         }
         Ok(())
     }

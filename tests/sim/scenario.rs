@@ -463,12 +463,13 @@ pub fn old_backups() -> Scenario {
 
 /// Guests that need no protection.
 pub fn unprotected() -> Scenario {
-    let world =
-        World::builder()
-            .standalone("pve1")
-            .ct("pve1", 101, |ct| ct.pending(1).no_snapshots())
-            .ct("pve1", 102, |ct| ct.pending(1).stopped());
-    Scenario::new("no protection", world).parallel(1, 2).wants(|policy| {
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1).no_snapshots())
+        .ct("pve1", 102, |ct| ct.pending(1).stopped())
+        .ct("pve1", 103, |ct| ct.pending(1))
+        .ct("pve1", 104, |ct| ct.pending(1));
+    Scenario::new("no protection", world).wants(|policy| {
         policy.guests.protect = vec![ProtectChoice::None];
         policy.guests.stopped = Stopped::Start;
     })
