@@ -390,6 +390,10 @@ impl GuestState {
                 (GuestInput::Resolve(Resolution::Done), GuestPhase::Starting { .. }) => {
                     self.borrowed = self.start().cloned();
                 }
+                // It may have been started all the same: it is stopped before it is left alone.
+                (GuestInput::Resolve(Resolution::Skip), GuestPhase::Starting { .. }) => {
+                    self.borrowed = self.start().cloned();
+                }
                 (GuestInput::Resolve(Resolution::Done), GuestPhase::Stopping { .. }) => self.returned(),
                 // It may stay as it is, running.
                 (GuestInput::Resolve(Resolution::Skip), GuestPhase::Stopping { .. }) => self.borrowed = None,
