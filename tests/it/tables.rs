@@ -253,6 +253,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("already:protected", Outcome::AlreadyDone(Detail::Protected(protection()))),
         ("already:upgraded", Outcome::AlreadyDone(Detail::Upgraded)),
         ("refused", Outcome::Refused(fault())),
+        ("refused+transient", Outcome::Refused(Fault::transient("it is locked"))),
         ("failed", Outcome::Failed(fault())),
         ("unknown", Outcome::Unknown(fault())),
     ]

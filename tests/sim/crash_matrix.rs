@@ -319,5 +319,7 @@ fn a_lock_is_waited_for_and_never_taken_away() {
     let verdicts = [("pve1/101", "upgraded"), ("pve1/102", "blocked")];
     let calm = calm(&scenario, &verdicts);
     assert_eq!(calm.world.guest_of("pve1", 102).expect("it is there").lock.as_deref(), Some("rollback"));
+    let minutes = calm.world.now() / 60_000;
+    assert_eq!(minutes, 10, "a lock that stands in the way of a snapshot is not waited for once more for a backup");
     crash_everywhere(&scenario, &verdicts, once);
 }

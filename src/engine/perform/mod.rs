@@ -183,7 +183,8 @@ async fn wait_for_lock(cx: &Context, at: &GuestRef) -> Result<Power, Fault> {
                 GuestKind::Ct => "pct",
                 GuestKind::Vm => "qm",
             };
-            return Err(Fault::permanent(format!(
+            // Transient: it goes away by itself, and until then it stands in the way of whatever else might be tried.
+            return Err(Fault::transient(format!(
                 "{} {} is locked ({lock}), and still so after {:?}: something else works on it",
                 at.kind, at.id, cx.lock_wait
             ))
