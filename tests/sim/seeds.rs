@@ -217,16 +217,20 @@ fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes sure that a host that was not worked on to its end waits for another node of its cluster.
+/// Makes sure that a host that was not worked on to its end waits for another one: of its cluster, or that is being rebooted.
 fn waits(run: &RunState, state: &HostState) -> Result<(), String> {
     let unwell = |other: &HostState| {
         matches!(other.phase, HostPhase::Done(HostVerdict::Failed(_)) | HostPhase::Held { .. })
             || other.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }))
     };
-    let waits =
-        matches!(state.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::AwaitingReboot { .. })
-            && run.waits_for(state).and_then(|holder| run.host(holder)).is_some_and(unwell);
-    if waits { Ok(()) } else { Err(format!("{} is {} and waits for nothing", state.host(), state.phase.name())) }
+    let holder = match state.phase {
+        HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::AwaitingReboot { .. } => run.waits_for(state),
+        _ => None,
+    };
+    let holder = holder.and_then(|holder| run.host(holder));
+    let holder = holder.ok_or_else(|| format!("{} is {} and waits for nothing", state.host(), state.phase.name()))?;
+    // Whoever it waits for may itself wait to be rebooted.
+    if unwell(holder) { Ok(()) } else { waits(run, holder) }
 }
 
 /// What did not end well has its cause in the machine, or came to nothing as often as it may.
