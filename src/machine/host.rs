@@ -151,6 +151,8 @@ impl HostState {
         match &self.phase {
             HostPhase::Done(HostVerdict::Failed(_)) => {}
             HostPhase::Done(_) => (self.turn, self.reboot_turn) = (None, false),
+            // One that waits for its turn to be rebooted, be it once more, does not have it.
+            HostPhase::AwaitingReboot { .. } => self.reboot_turn = false,
             // One that was not rebooted after all, and where everything runs again, stands in nobody's way.
             HostPhase::Held { at, .. } if matches!(**at, HostPhase::AwaitingReboot { .. }) => self.reboot_turn = false,
             _ => {}
@@ -338,8 +340,8 @@ impl HostState {
             true => {
                 let fault = Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step));
                 match key.step {
-                    // It is up, then, and was not rebooted: what was shut down for it is owed to it now.
-                    Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
+                    // It is up, then, and is not rebooted: what was shut down for it is owed to it now.
+                    Step::StopGuests | Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
                     _ => Probed::Unclear(fault),
                 }
             }
@@ -393,6 +395,19 @@ impl HostState {
                 None => *at,
             },
             (HostPhase::Held { at, .. }, Resolution::Done) => return self.own_declared_done(*at, effects),
+            // That guests stay off which can't be started is what the operator says of a start that is held.
+            (HostPhase::Held { at, .. }, Resolution::Skip) if matches!(*at, HostPhase::StartingGuests { .. }) => {
+                self.shut.clear();
+                HostPhase::Done(HostVerdict::Skipped)
+            }
+            // What was shut down for its reboot runs again before it is left alone.
+            (HostPhase::Held { at, fault }, Resolution::Skip) if !self.shut.is_empty() => match self.node() {
+                Some(node) => {
+                    let skipped = Box::new(HostPhase::Done(HostVerdict::Skipped));
+                    self.starting_guests(node, AfterReturn::Stand(skipped))
+                }
+                None => HostPhase::Held { at, fault },
+            },
             (
                 HostPhase::Held { .. }
                 | HostPhase::Pending
@@ -481,17 +496,28 @@ impl HostState {
         Ok(())
     }
 
-    /// Gives inputs to guests in order of vmid while places are free.
+    /// Gives inputs to guests in order of vmid while places are free. One that needs no protection is protected at once and
+    /// takes up no place: whoever comes after it is not to wait for an end of a step that there is none of.
     fn hand_out(
         &mut self,
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        let free = self.free_places();
-        let next: Vec<(GuestId, GuestInput)> =
-            self.guests.iter().filter_map(|(id, guest)| wants(guest).map(|input| (*id, input))).take(free).collect();
-        for (guest, input) in next {
-            self.guest_input(guest, input, effects)?;
+        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade.
+        for _ in 0..=2 * self.guests.len() {
+            let free = self.free_places();
+            let next: Vec<(GuestId, GuestInput)> = self
+                .guests
+                .iter()
+                .filter_map(|(id, guest)| wants(guest).map(|input| (*id, input)))
+                .take(free)
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            for (guest, input) in next {
+                self.guest_input(guest, input, effects)?;
+            }
         }
         Ok(())
     }

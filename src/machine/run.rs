@@ -9,7 +9,7 @@ use super::effect::{Effect, Mode};
 use super::event::HostEvent;
 use super::fleet::{Fleet, Grant};
 use super::host::{HostPhase, HostResult, HostState, HostVerdict};
-use crate::ids::{HostId, RunId, StepKey};
+use crate::ids::{ClusterId, HostId, RunId, StepKey};
 use crate::plan::RunPolicy;
 use crate::time::Timestamp;
 
@@ -150,6 +150,11 @@ impl RunState {
             _ => None,
         };
         holder.filter(|holder| *holder != state.host())
+    }
+
+    /// Returns who has the turn of a cluster, where it is another host: whoever is planned now waits, and is planned anew then.
+    pub fn ahead_of(&self, host: &HostId, cluster: &ClusterId) -> Option<&HostId> {
+        self.fleet.waits_for(cluster).filter(|holder| *holder != host)
     }
 
     /// Returns how the run stands as a whole; hosts that are left out don't count.

@@ -72,7 +72,7 @@ fn local_node(policy: &HostPolicy, status: &ClusterStatus) -> Result<NodeName, F
 }
 
 /// Makes sure that API and SSH lead to one machine. `hostname` may be fully qualified.
-fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
+pub(super) fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
     let short = hostname.split('.').next().unwrap_or(hostname);
     if short.eq_ignore_ascii_case(node.as_str()) {
         return Ok(());

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, guest_ref};
+use super::{Context, guest_ref, proven};
 use crate::choices::{Stopped, Traits, ViaChoice};
 use crate::engine::port::{AgentState, GuestConfig, GuestListing, GuestRef, Identity, Place, Resource};
 use crate::engine::wait::{Backoff, retried};
@@ -214,6 +214,10 @@ impl Entrance<'_> {
         }
     }
 
+    fn is_led_to(&self, found: &Identity) -> bool {
+        proven(self.at.kind, self.at.id, self.identity, found).is_ok()
+    }
+
     fn pct(&self) -> (Via, Place) {
         (Via::Pct, Place::Ct(self.at.id))
     }
@@ -240,7 +244,7 @@ impl Entrance<'_> {
         }
         let place = Place::Agent(self.at.node.clone(), self.at.id);
         match cx.ports.remote.identity(&place).await {
-            Ok(found) if is_this_guest(self.at.kind, self.identity, &found) => Ok((Via::Agent, place)),
+            Ok(found) if self.is_led_to(&found) => Ok((Via::Agent, place)),
             Ok(found) => Err(Miss::failed(format!(
                 "what answers through the guest agent is another machine ({})",
                 found.hostname
@@ -261,7 +265,7 @@ impl Entrance<'_> {
         for address in addresses {
             let place = Place::Ssh(self.at.id, address.clone());
             match cx.ports.remote.identity(&place).await {
-                Ok(found) if is_this_guest(self.at.kind, self.identity, &found) => {
+                Ok(found) if self.is_led_to(&found) => {
                     return Ok((Via::Ssh { address }, place));
                 }
                 Ok(found) => failures.push(format!("{address} is another machine ({})", found.hostname)),
@@ -287,16 +291,6 @@ impl Entrance<'_> {
         }
         all.truncate(MOST_ADDRESSES);
         Ok(all)
-    }
-}
-
-/// Tells whether the machine that answers is the guest: a VM has the uuid of its config, a container one of its MAC addresses.
-pub(super) fn is_this_guest(kind: GuestKind, identity: Option<&str>, found: &Identity) -> bool {
-    let Some(identity) = identity else { return false };
-    match kind {
-        GuestKind::Vm => found.product_uuid.as_deref() == Some(identity),
-        // The identity of a container is its root volume and its MAC addresses, see `identity_of`.
-        GuestKind::Ct => identity.split_whitespace().skip(1).any(|mac| found.macs.iter().any(|seen| seen == mac)),
     }
 }
 
@@ -400,19 +394,22 @@ mod tests {
     fn a_container_over_ssh_is_known_by_its_mac_addresses() {
         let ct = config(&[("rootfs", "zfs:subvol-101-disk-0,size=8G"), ("net0", "name=eth0,hwaddr=BC:24:11:00:00:01")]);
         let identity = identity_of(GuestKind::Ct, &ct);
-        let is = |found: &Identity| is_this_guest(GuestKind::Ct, identity.as_deref(), found);
+        let is = |found: &Identity| proven(GuestKind::Ct, GuestId(101), identity.as_deref(), found).is_ok();
         assert!(is(&answers(None, &["02:42:00:00:00:01", "bc:24:11:00:00:01"])));
         assert!(!is(&answers(Some("zfs:subvol-101-disk-0"), &["bc:24:11:00:00:02"])));
         let bare = identity_of(GuestKind::Ct, &config(&[("rootfs", "zfs:subvol-101-disk-0")]));
-        assert!(!is_this_guest(GuestKind::Ct, bare.as_deref(), &answers(None, &[])), "nothing to know it by");
+        assert!(
+            proven(GuestKind::Ct, GuestId(101), bare.as_deref(), &answers(None, &[])).is_err(),
+            "nothing to know it by"
+        );
     }
 
     #[test]
     fn a_vm_is_known_by_its_uuid_alone() {
-        let is = |found: &Identity| is_this_guest(GuestKind::Vm, Some("abc-1"), found);
+        let is = |found: &Identity| proven(GuestKind::Vm, GuestId(201), Some("abc-1"), found).is_ok();
         assert!(is(&answers(Some("abc-1"), &[])));
         assert!(!is(&answers(None, &["abc-1"])));
-        assert!(!is_this_guest(GuestKind::Vm, None, &answers(None, &[])));
+        assert!(proven(GuestKind::Vm, GuestId(201), None, &answers(None, &[])).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod power;
 mod protect;
 mod prune;
 mod reboot;
+mod task;
 mod upgrade;
 mod verify;
 
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
-use super::wait::retried;
+use super::wait::{Backoff, retried};
 use crate::ids::{BootId, GuestId, GuestKind, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode};
@@ -157,17 +158,44 @@ async fn same_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
 
 /// Makes sure that a guest is the planned one, runs, and that nothing else works on it.
 async fn ready_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
-    same_guest(cx, guest).await?;
-    let at = guest_ref(guest);
-    let (power, lock) = retried(|| cx.ports.pve.guest_status(&at)).await?;
-    if power != Power::Running {
-        return Err(Fault::permanent(format!("{} {} does not run any more", guest.kind, guest.id)));
-    }
-    match lock {
-        Some(lock) => {
-            Err(Fault::permanent(format!("{} {} is locked ({lock}): something else works on it", guest.kind, guest.id)))
+    match idle_guest(cx, guest).await? {
+        Power::Running => Ok(()),
+        Power::Stopped | Power::Other => {
+            Err(Fault::permanent(format!("{} {} does not run any more", guest.kind, guest.id)))
         }
-        None => Ok(()),
+    }
+}
+
+/// Waits until nothing else works on a guest, makes sure that it is the planned one, and returns its power state.
+async fn idle_guest(cx: &Context, guest: &GuestAddr) -> Result<Power, Fault> {
+    let power = wait_for_lock(cx, &guest_ref(guest)).await?;
+    // What held the lock may have been a restore: who it is, is looked at afterwards.
+    same_guest(cx, guest).await?;
+    Ok(power)
+}
+
+/// Waits, within `lock_wait`, until nothing else works on a guest; returns its power state. Nothing is unlocked here: whoever
+/// set a lock may still be at work.
+async fn wait_for_lock(cx: &Context, at: &GuestRef) -> Result<Power, Fault> {
+    let mut backoff = Backoff::within(cx.lock_wait);
+    loop {
+        let (power, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
+        let Some(lock) = lock else { return Ok(power) };
+        if !backoff.pause().await {
+            let tool = match at.kind {
+                GuestKind::Ct => "pct",
+                GuestKind::Vm => "qm",
+            };
+            // Transient: it goes away by itself, and until then it stands in the way of whatever else might be tried.
+            return Err(Fault::transient(format!(
+                "{} {} is locked ({lock}), and still so after {:?}: something else works on it",
+                at.kind, at.id, cx.lock_wait
+            ))
+            .hint(format!(
+                "locks are never taken away here; when nothing works on it any more: `{tool} unlock {}` on {}",
+                at.id, at.node
+            )));
+        }
     }
 }
 
@@ -178,7 +206,31 @@ async fn right_machine(cx: &Context, guest: &GuestAddr, place: &Place) -> Result
         return Ok(());
     }
     let found = retried(|| cx.ports.remote.identity(place)).await?;
-    proven(guest.kind, guest.id, guest.identity.as_deref(), &found)
+    is_guest(guest, &found)
+}
+
+/// The same for a guest that may be booting: it is asked within `limits.boot` until it answers.
+async fn right_machine_in_time(cx: &Context, guest: &GuestAddr, place: &Place) -> Result<(), Fault> {
+    if matches!(place, Place::Ct(_)) {
+        return Ok(());
+    }
+    let mut backoff = Backoff::within(cx.limits.boot);
+    loop {
+        match cx.ports.remote.identity(place).await {
+            Ok(found) => return is_guest(guest, &found),
+            Err(fault) if !matches!(fault.class, FaultClass::Transient | FaultClass::Ambiguous) => return Err(fault),
+            Err(fault) => {
+                if !backoff.pause().await {
+                    return Err(fault);
+                }
+            }
+        }
+    }
+}
+
+/// Makes sure that the machine that answered is the planned guest.
+fn is_guest(guest: &GuestAddr, found: &Identity) -> Result<(), Fault> {
+    proven(guest.kind, guest.id, guest.identity.as_deref(), found)
 }
 
 /// Decides whether the machine that answers is the guest of that identity ([`identity_of`]): a VM by its product uuid, a CT
@@ -221,6 +273,11 @@ fn change_failed(fault: Fault) -> Outcome {
             Outcome::Failed(fault)
         }
     }
+}
+
+/// Wraps what a look found: a probe's answer is an event of its own.
+fn probed(found: Probed) -> Report {
+    Report::Probed(found)
 }
 
 /// Wraps the outcome of a mode: a probe's answer and an act's end are different events.
