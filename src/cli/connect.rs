@@ -13,9 +13,9 @@ use crate::adapters::remote::Adapter;
 use crate::adapters::remote::over_ssh::SshExec;
 use crate::adapters::ssh::{self, JumpHop, SshTarget, Strictness};
 use crate::engine::port::{HostPorts, Hosts};
-use crate::ids::{GuestId, GuestKind, HostId};
+use crate::ids::{GuestId, HostId};
 use crate::machine::outcome::Fault;
-use crate::manifest::{ApiTrust, Credentials, HostCredentials, HostEntry, HostKeyPolicy, SshOptions};
+use crate::manifest::{ApiTrust, Credentials, GuestEntry, HostCredentials, HostEntry, HostKeyPolicy, SshOptions};
 
 /// The hosts of a manifest, each connected to when it is first needed.
 pub struct ManifestHosts {
@@ -74,25 +74,15 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
         token: token(credentials),
     })
     .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
-    let node = target(&entry.host, &entry.ssh, entry.ssh.login(), None, known_hosts);
-    let vms = entry.clone();
-    let passwords = credentials.guest_passwords.clone();
-    let file = known_hosts.to_owned();
-    let vm_targets = Box::new(move |id: GuestId, address: &str| {
-        let password = passwords.get(&(GuestKind::Vm, id)).cloned();
-        let listed = vms.guest(GuestKind::Vm, id);
-        let user = listed.and_then(|guest| guest.user.as_deref()).unwrap_or_else(|| vms.guest_ssh.login());
-        let mut made = target(address, &vms.guest_ssh, user, password, &file);
-        if let Some(key) = listed.and_then(|guest| guest.ssh_key_path.clone()) {
-            made.auth.identity_files.insert(0, key);
-        }
-        made
-    });
+    let node = target(&entry.host, &entry.ssh, entry.ssh.login(), credentials.node_password.clone(), known_hosts);
+    let (guests, secrets, file) = (entry.clone(), credentials.clone(), known_hosts.to_owned());
+    let guest_targets = Box::new(move |id: GuestId, address: &str| guest_target(&guests, &secrets, id, address, &file));
+    let known = entry.clone();
     Ok(Arc::new(HostPorts {
         pve: Arc::new(Client::new(transport)),
-        remote: Arc::new(Adapter::new(SshExec::new(node, vm_targets))),
+        remote: Arc::new(Adapter::new(SshExec::new(node, guest_targets))),
         addresses: addresses(entry),
-        ssh_known: Arc::new(|_| true),
+        ssh_known: Arc::new(move |id| ssh_known(&known, id)),
     }))
 }
 
@@ -112,19 +102,56 @@ fn token(credentials: &HostCredentials) -> SecretString {
     value.strip_prefix("PVEAPIToken=").unwrap_or(value).to_owned().into()
 }
 
-/// Lists the addresses that the manifest has for VMs.
+/// Lists the addresses that the manifest has for guests: those of their rules before those of the inventory.
 fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
+    let ruled = entry.guests.iter().rev().filter_map(|rule| Some((rule.id()?, rule.address.clone()?)));
+    let listed = entry.inventory.iter().flat_map(|inventory| &inventory.entries).filter_map(|guest| {
+        // An address may be written with its prefix length, as the inventory's tools did.
+        let ip = guest.ip.as_deref()?.split('/').next()?.trim();
+        (!ip.is_empty()).then(|| (guest.id, ip.to_owned()))
+    });
     let mut all: BTreeMap<GuestId, Vec<String>> = BTreeMap::new();
-    for guest in entry.inventory.iter().flat_map(|inventory| &inventory.entries) {
-        if let (GuestKind::Vm, Some(ip)) = (guest.kind, &guest.ip) {
-            // An address may be written with its prefix length, as the inventory's tools did.
-            let ip = ip.split('/').next().unwrap_or(ip).trim();
-            if !ip.is_empty() {
-                all.entry(guest.id).or_default().push(ip.to_owned());
-            }
+    for (id, address) in ruled.chain(listed) {
+        let known = all.entry(id).or_default();
+        if !known.contains(&address) {
+            known.push(address);
         }
     }
     all
+}
+
+/// Tells whether a login over SSH is known for a guest, so that `via = "auto"` takes SSH and not the guest agent: the
+/// manifest says where it is or who logs in with what, in a rule or an entry of the inventory of its own, or names a user
+/// other than the one built in, a key, a password or arguments for all guests of the host. That somebody could log in with
+/// what is built in (root, with the usual keys) is no such knowledge.
+fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
+    let in_inventory = entry.listed(id).is_some_and(|guest| {
+        guest.ip.is_some()
+            || guest.user.is_some()
+            || guest.ssh_key_path.is_some()
+            || guest.password_env.is_some()
+            || guest.password.is_some()
+    });
+    in_inventory || entry.guest_ssh.is_given() || entry.rules_of(id).any(GuestEntry::knows_login)
+}
+
+/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
+fn guest_target(
+    entry: &HostEntry,
+    credentials: &HostCredentials,
+    id: GuestId,
+    address: &str,
+    known_hosts: &Path,
+) -> SshTarget {
+    let listed = entry.listed(id);
+    let ruled = entry.rules_of(id).find_map(|rule| rule.user.as_deref());
+    let user = ruled.or_else(|| listed?.user.as_deref()).unwrap_or_else(|| entry.guest_ssh.login());
+    let mut made = target(address, &entry.guest_ssh, user, credentials.guest(id).cloned(), known_hosts);
+    let ruled = entry.rules_of(id).find_map(|rule| rule.identity_file.clone());
+    if let Some(key) = ruled.or_else(|| listed?.ssh_key_path.clone()) {
+        made.auth.identity_files.insert(0, key);
+    }
+    made
 }
 
 fn target(
@@ -182,7 +209,8 @@ mod tests {
     fn target_of(words: &[&str]) -> SshTarget {
         let extra_args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let parsed = SshArgs::parse(&extra_args, Path::new("/srv/fleet"), None).unwrap();
-        let options = SshOptions { user: "root".to_owned(), identity_file: None, extra_args, parsed };
+        let options =
+            SshOptions { user: "root".to_owned(), identity_file: None, extra_args, parsed, password_env: None };
         target("pve1.example.org", &options, options.login(), None, Path::new("/srv/fleet/state/known_hosts"))
     }
 

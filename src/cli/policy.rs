@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use std::time::Duration;
+
 use crate::ids::{GuestId, HostId};
-use crate::manifest::{HostEntry, Manifest};
-use crate::plan::{HostPolicy, RunPolicy};
+use crate::manifest::{GuestEntry, HostEntry, Manifest, Wanted};
+use crate::plan::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy};
 
 /// The hosts that a command is about.
 #[derive(Debug, Clone, Default)]
@@ -59,14 +61,62 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         let entries = entry.inventory.iter().flat_map(|inventory| &inventory.entries);
         entries.filter(|guest| guest.managed == Some(managed)).map(|guest| guest.id).collect()
     };
+    let Wanted { include, exclude, host_reboot, lock_wait, backup, snapshots, .. } = &entry.wanted;
     HostPolicy {
         node: entry.api.node.clone(),
         max_parallel: entry.max_parallel.get(),
         unmanaged: listed(false),
         declared: listed(true),
-        protect_max_age_ms: u64::try_from(entry.protect_max_age.as_millis()).unwrap_or(u64::MAX),
+        protect_max_age_ms: millis(entry.protect_max_age),
+        include: include.clone(),
+        exclude: exclude.clone(),
+        guests: guest_settings(&entry.wanted),
+        rules: entry.guests.iter().map(guest_rule).collect(),
+        reboot: *host_reboot,
+        lock_wait_ms: millis(*lock_wait),
+        keep: Retention {
+            snapshots_for_ms: millis(snapshots.time),
+            snapshots_last: snapshots.last,
+            backups_for_ms: millis(backup.keep.time),
+            backups_last: backup.keep.last,
+        },
+        // What is said on the command line (`only`, `scope`, `--reboot`) is put over this: see `Aim`.
         ..HostPolicy::new(entry.id.clone())
     }
+}
+
+fn guest_settings(wanted: &Wanted) -> GuestSettings {
+    GuestSettings {
+        via: wanted.via,
+        stopped: wanted.stopped,
+        protect: wanted.protect.clone(),
+        reboot: wanted.guest_reboot,
+        backup: BackupSettings {
+            storage: wanted.backup.storage.clone(),
+            mode: wanted.backup.mode,
+            compress: wanted.backup.compress,
+            lock_wait_ms: millis(wanted.backup.lock_wait),
+        },
+    }
+}
+
+/// Returns a rule's policy; how its guest is reached is none.
+fn guest_rule(entry: &GuestEntry) -> GuestRule {
+    GuestRule {
+        who: entry.who.clone(),
+        managed: entry.managed,
+        via: entry.via,
+        stopped: entry.stopped,
+        protect: entry.protect.clone(),
+        reboot: entry.reboot,
+        backup_storage: entry.backup_storage.clone(),
+        backup_mode: entry.backup_mode,
+        backup_compress: entry.backup_compress,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Lists, in words, where the manifest's present policy differs from the one that a run was opened with. Hosts that are new
@@ -81,4 +131,17 @@ pub fn differences(frozen: &RunPolicy, present: &RunPolicy) -> Vec<String> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_in_is_one_thing_in_manifest_and_policy() {
+        let text = "[[hosts]]\nhost = \"pve1\"\napi_token_env = \"T\"\napi_secret_env = \"S\"\n";
+        let manifest =
+            Manifest::parse(std::path::Path::new("/etc/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
+        assert_eq!(host_policy(&manifest.hosts[0]), HostPolicy::new(HostId::new("pve1")));
+    }
 }

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::aim::Selected;
 use super::{Decided, interrupted_before_anything, journal_failure, unless_interrupted};
 use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
@@ -144,7 +145,8 @@ impl Work<'_> {
     }
 
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
-        let exit = Exit::of_run(end);
+        let selected = Selected::by_states(run.hosts());
+        let exit = selected.exit(Exit::of_run(end));
         let standing = if run.is_finished() { Standing::Finished } else { Standing::Interrupted };
         let view = RunView::of_run(run, standing, SystemClock.now(), &Ask { detail: Detail::Full, host: None });
         watchers.close();
@@ -157,6 +159,11 @@ impl Work<'_> {
                 // A closed stdout is no reason to lose the exit code.
                 let _written = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes());
             }
+        }
+        let unseen: Vec<&HostId> =
+            run.hosts().filter(|state| state.identity.is_none()).map(|state| state.host()).collect();
+        if let Some(warning) = selected.warning(&unseen).filter(|_| run.is_finished()) {
+            eprintln!("warning: {warning}");
         }
         if end.interrupted {
             eprintln!("interrupted; nothing is lost. To go on: proxmaint run");

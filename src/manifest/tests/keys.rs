@@ -171,6 +171,7 @@ fn levels(key: &Key) -> Vec<fn(String) -> String> {
         Level::Both => vec![in_defaults, in_host],
         Level::Host => vec![in_host],
         Level::Defaults => vec![in_defaults],
+        Level::Guest => panic!("keys of rules are tested in `rules`"),
     }
 }
 
@@ -326,7 +327,7 @@ fn a_key_at_the_wrong_level_has_no_effect_and_is_warned_of() {
     for case in cases() {
         let lines = [line(case.key.spellings[0], case.values[0])];
         let (text, place) = match case.key.level {
-            Level::Both => continue,
+            Level::Both | Level::Guest => continue,
             Level::Host => (manifest(&lines, &[]), "[[hosts]]"),
             Level::Defaults => (manifest(&[], &lines), "[defaults]"),
         };
