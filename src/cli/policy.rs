@@ -140,8 +140,7 @@ mod tests {
     #[test]
     fn what_is_built_in_is_one_thing_in_manifest_and_policy() {
         let text = "[[hosts]]\nhost = \"pve1\"\napi_token_env = \"T\"\napi_secret_env = \"S\"\n";
-        let manifest =
-            Manifest::parse(std::path::Path::new("/etc/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
+        let manifest = Manifest::parse(std::path::Path::new("/etc/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
         assert_eq!(host_policy(&manifest.hosts[0]), HostPolicy::new(HostId::new("pve1")));
     }
 }

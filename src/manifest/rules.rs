@@ -16,11 +16,7 @@ use super::types::GuestInventory;
 use super::wanted::GuestEntry;
 
 /// Reads the rules of a `[[hosts]]` entry. The inventory tells the kinds of guests, where it knows them.
-pub(super) fn read(
-    reader: &mut Reader,
-    host: &dyn TableLike,
-    inventory: Option<&GuestInventory>,
-) -> Vec<GuestEntry> {
+pub(super) fn read(reader: &mut Reader, host: &dyn TableLike, inventory: Option<&GuestInventory>) -> Vec<GuestEntry> {
     // A table in its place is the section of `guests.include` and `guests.exclude`.
     let Some(found) = find(host, "guests").filter(|found| !found.item.is_table_like()) else { return Vec::new() };
     if !found.item.is_array() && !found.item.is_array_of_tables() {
@@ -128,7 +124,8 @@ fn refuse_logins(reader: &mut Reader, table: &dyn TableLike) {
     for name in facts.iter().flat_map(|key| key.spellings) {
         if let Some(found) = find(table, name).filter(|found| found.item.as_str() != Some("")) {
             let message = format!("`{name}` stands in a rule with `id` only");
-            let hint = "what holds for all guests of a host is written as guest_user, guest_identity_file, guest_password_env";
+            let hint =
+                "what holds for all guests of a host is written as guest_user, guest_identity_file, guest_password_env";
             reader.error(found.span, message, &[hint]);
         }
     }

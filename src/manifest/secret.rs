@@ -91,7 +91,8 @@ impl Credentials {
             let api = api_token(host, env, &mut errors);
             let mut password = |variable: &Option<String>, purpose| {
                 let variable = variable.as_ref()?;
-                let fail = |fault| CredentialError { host: host.id.clone(), variable: variable.clone(), purpose, fault };
+                let fail =
+                    |fault| CredentialError { host: host.id.clone(), variable: variable.clone(), purpose, fault };
                 read(env, variable).map_err(|fault| errors.push(fail(fault))).ok()
             };
             let node_password = password(&host.ssh.password_env, Purpose::NodePassword);

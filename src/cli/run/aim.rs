@@ -1,8 +1,8 @@
 //! What the command line says of a run's work (`--guest`, `--guests-only`, `--hosts-only`, `--reboot`), how that comes into
 //! the policy, and what comes of selectors that no guest matches.
 
-use crate::cli::exit_code::Exit;
 use crate::choices::{HostReboot, Scope, Selector, Traits, selects};
+use crate::cli::exit_code::Exit;
 use crate::ids::HostId;
 use crate::machine::host::HostState;
 use crate::plan::{HostPlan, HostPolicy, RunPolicy};
@@ -39,10 +39,7 @@ impl Aim {
 
     /// Returns what the command line said when a run was begun.
     fn of(policy: &HostPolicy) -> Self {
-        Self {
-            work: Some((policy.scope, policy.only.clone())),
-            reboot: policy.reboot_asked.then_some(policy.reboot),
-        }
+        Self { work: Some((policy.scope, policy.only.clone())), reboot: policy.reboot_asked.then_some(policy.reboot) }
     }
 
     fn put_over(&self, policy: &mut HostPolicy) {
@@ -203,6 +200,8 @@ mod tests {
         let nothing = found(&["101", "!101"]);
         assert_eq!(nothing.warning(&[]).as_deref(), Some("--guest 101 --guest !101 selects no guest of any host"));
         let unseen = HostId::new("pve2");
-        assert!(found(&["999"]).warning(&[&unseen]).is_some_and(|text| text.ends_with("(pve2 could not be looked at)")));
+        assert!(
+            found(&["999"]).warning(&[&unseen]).is_some_and(|text| text.ends_with("(pve2 could not be looked at)"))
+        );
     }
 }

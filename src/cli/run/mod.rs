@@ -147,12 +147,14 @@ impl Prepared<'_> {
 
     /// What is wanted now: by the manifest, by the command line, and, where a run goes on, by the one that began it.
     fn present(&self, choice: &Choice) -> RunPolicy {
-        let (aim, present) =
-            (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
+        let (aim, present) = (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
         let Choice::Resume(history) = choice else { return aim.begin(present) };
         let begun: Vec<HostPolicy> = history.hosts.iter().map(|state| state.policy.clone()).collect();
         if let Some(words) = aim.inherited(&begun) {
-            eprintln!("run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another", history.id);
+            eprintln!(
+                "run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another",
+                history.id
+            );
         }
         aim.go_on(present, &begun)
     }
