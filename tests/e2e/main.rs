@@ -15,5 +15,6 @@ mod output;
 mod policy;
 mod run;
 mod secrets;
+mod selection;
 mod state;
 mod support;
