@@ -309,7 +309,7 @@ Examples:
   proxmaint run --dry-run                    show the plan; changes nothing
   proxmaint run --host pve1 --host pve2      these hosts only
   proxmaint run --guest 104 --guest tag:web  these guests only
-  proxmaint run --hosts-only --reboot        nodes only, and reboot them where their upgrade needs it
+  proxmaint run --hosts-only --reboot        nodes only; reboot them where it is needed
   proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
   proxmaint run --output json                one JSON event a line, for programs";
 

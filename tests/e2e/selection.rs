@@ -174,6 +174,38 @@ fn selectors_that_no_guest_matches_do_nothing_silently() {
     assert!(!behind(&site, 101) && behind(&site, 102));
 }
 
+#[test]
+fn a_rule_says_how_its_guest_is_reached() {
+    const PASSWORD: &str = "open sesame";
+    let vm = |vmid: u32, user: &'static str| {
+        move |world: proxmaint_lab::world::WorldBuilder| {
+            world.vm("edge1", vmid, move |vm| vm.no_agent().ssh_users(&[user]).password(PASSWORD).pending(1))
+        }
+    };
+    let world = vm(202, "root")(vm(201, "ops")(World::builder().standalone("edge1"))).build();
+    let mut site = Site::new(world);
+    // Nothing but two rules knows where the VMs are and what opens them: the key does not.
+    let address = |vmid: u32| site.lab().vm_addr("edge1", vmid).expect("a server").ip();
+    let rules = format!(
+        "\n[[hosts.guests]]\nid = 201\naddress = \"{}\"\nuser = \"ops\"\npassword_env = \"OPS\"\n\
+         \n[[hosts.guests]]\nid = 202\naddress = \"{}\"\n",
+        address(201),
+        address(202),
+    );
+    site.edit(|text| {
+        let before = text.split("\n[hosts.guest_inventory]").next().expect("a text").to_owned();
+        before.lines().filter(|line| !line.starts_with("guest_identity_file")).map(|line| format!("{line}\n")).collect()
+    });
+    site.edit(|text| text + &rules);
+    with_defaults(&site, "guest.password_env = \"ALL\"");
+    site.env.push(("OPS".to_owned(), PASSWORD.to_owned()));
+    site.run(&["run"]).expect(2).says(&["ALL is not set", "guest.password_env"]);
+    site.env.push(("ALL".to_owned(), PASSWORD.to_owned()));
+    site.run(&["run"]).expect(0);
+    assert_eq!((site.count(Act::Upgrade, "201"), site.count(Act::Upgrade, "202")), (1, 1), "{}", site.ledger_text());
+    site.assert_clean();
+}
+
 /// A run that was interrupted while it worked on guest 101.
 fn interrupted(args: &[&str]) -> (Site, String) {
     let site = Site::new(world());
