@@ -129,10 +129,10 @@ pub struct RunArgs {
     /// Go on with this run; a unique beginning of its name will do
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
-    /// Go on with what the manifest says now for steps that have not begun
+    /// Go on with what manifest and command line say now for steps that have not begun
     #[arg(long, conflicts_with = "keep_plan")]
     pub replan: bool,
-    /// Go on as planned, although the manifest has changed
+    /// Go on as planned, although manifest or command line say something else
     #[arg(long)]
     pub keep_plan: bool,
     /// How to report

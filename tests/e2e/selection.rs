@@ -292,6 +292,24 @@ fn a_reboot_that_was_asked_for_is_asked_for_still() {
 }
 
 #[test]
+fn a_guest_of_a_host_that_is_only_planned_for_is_a_guest_all_the_same() {
+    let world = World::builder()
+        .standalone("edge1")
+        .standalone("edge2")
+        .ct("edge1", 101, |ct| ct.pending(1))
+        .ct("edge2", 102, |ct| ct.pending(1))
+        .build();
+    let site = Site::new(world);
+    site.replace("name = \"edge1\"\n", "name = \"edge1\"\ndry_run = true\n");
+    for (selector, changed) in [("101", 0), ("102", 1)] {
+        let done = site.run(&["run", "--guest", selector]).expect(0);
+        assert!(!done.stderr.contains("selects no guest"), "{done}");
+        assert_eq!(site.count(Act::Upgrade, "*"), changed, "{}", site.ledger_text());
+    }
+    site.run(&["run", "--guest", "999"]).expect(2).says(&["--guest 999 selects no guest of any host"]);
+}
+
+#[test]
 fn hosts_that_are_only_planned_for_are_aimed_at_alike() {
     let site = Site::new(world());
     with_defaults(&site, "dry_run = true");

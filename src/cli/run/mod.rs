@@ -62,6 +62,7 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let worked: Vec<&HostEntry> = selected.iter().copied().filter(|entry| !(args.dry_run || entry.dry_run)).collect();
     let known_hosts = places.state_dir().join("known_hosts");
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
+    let mut selected_elsewhere = false;
     if !planned.is_empty() {
         let policy = args.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
         let old = known_snapshots(places, &manifest)?;
@@ -70,10 +71,20 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
         };
         let exit = preview.print(args, &SystemClock);
         if worked.is_empty() {
-            return Ok(exit);
+            return Ok(preview.judge_selection(exit));
         }
+        selected_elsewhere = preview.selects_any();
     }
-    let prepared = Prepared { manifest: &manifest, selection: &selection, worked, hosts, redactor, args, places };
+    let prepared = Prepared {
+        manifest: &manifest,
+        selection: &selection,
+        worked,
+        selected_elsewhere,
+        hosts,
+        redactor,
+        args,
+        places,
+    };
     prepared.work(&runtime)
 }
 
@@ -91,6 +102,8 @@ struct Prepared<'a> {
     manifest: &'a Manifest,
     selection: &'a Selection,
     worked: Vec<&'a HostEntry>,
+    /// Whether `--guest` names a guest of a host that is only planned for.
+    selected_elsewhere: bool,
     hosts: Arc<ManifestHosts>,
     redactor: &'a Redactor,
     args: &'a RunArgs,
@@ -133,6 +146,7 @@ impl Prepared<'_> {
             redactor: self.redactor,
             args: self.args,
             only: self.only(),
+            selected_elsewhere: self.selected_elsewhere,
             manifest: &self.manifest.path,
             old_snapshots: Arc::new(old_snapshots),
         };
@@ -193,7 +207,9 @@ impl Prepared<'_> {
                         return Ok(Decided::declined());
                     };
                     preview.print_plan(self.args.verbose, &SystemClock);
-                    preview.refuse_nothing()?;
+                    if !self.selected_elsewhere {
+                        preview.refuse_nothing()?;
+                    }
                     decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)

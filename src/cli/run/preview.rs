@@ -93,11 +93,21 @@ impl Preview {
                 write_out(&text);
             }
         }
+        self.exit()
+    }
+
+    /// Says what is odd about the selection, where nothing but this preview was asked for, and returns how it ends then.
+    pub(super) fn judge_selection(&self, otherwise: Exit) -> Exit {
         let selected = self.selected();
         if let Some(warning) = selected.warning(&self.unseen()) {
             eprintln!("warning: {warning}");
         }
-        selected.exit(self.exit())
+        selected.exit(otherwise)
+    }
+
+    /// Tells whether a guest is among those that the command line names.
+    pub(super) fn selects_any(&self) -> bool {
+        !matches!(self.selected(), Selected::Nothing(_))
     }
 
     fn selected(&self) -> Selected {

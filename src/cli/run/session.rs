@@ -47,6 +47,8 @@ pub(super) struct Work<'a> {
     pub(super) args: &'a RunArgs,
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
+    /// Whether `--guest` names a guest of a host that is only planned for.
+    pub(super) selected_elsewhere: bool,
     pub(super) manifest: &'a Path,
     pub(super) old_snapshots: Arc<OldSnapshots>,
 }
@@ -145,7 +147,10 @@ impl Work<'_> {
     }
 
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
-        let selected = Selected::by_states(run.hosts());
+        let selected = match self.selected_elsewhere {
+            true => Selected::All,
+            false => Selected::by_states(run.hosts()),
+        };
         let exit = selected.exit(Exit::of_run(end));
         let standing = if run.is_finished() { Standing::Finished } else { Standing::Interrupted };
         let view = RunView::of_run(run, standing, SystemClock.now(), &Ask { detail: Detail::Full, host: None });

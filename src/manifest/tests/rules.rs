@@ -13,8 +13,11 @@ use super::{parse, valid};
 
 const HOST: &str = "[[hosts]]\nhost = \"a\"\napi_token_env = \"T\"\napi_secret_env = \"S\"\n";
 
-/// Every key of a rule beside `id` and `match`: two values, what counts as not given, and values of wrong types.
-const KEYS: [(&keys::Key, [&str; 2], Option<&str>, &[&str]); 12] = [
+/// A key, two values, what counts as not given, and values of wrong types.
+type Case = (&'static keys::Key, [&'static str; 2], Option<&'static str>, &'static [&'static str]);
+
+/// Every key of a rule beside `id` and `match`.
+const KEYS: [Case; 12] = [
     (&keys::RULE_MANAGED, ["true", "false"], None, &["\"true\"", "1", "[true]"]),
     (&keys::RULE_VIA, ["\"ssh\"", "\"auto\""], Some("\"\""), &["1", "[\"ssh\"]"]),
     (&keys::RULE_STOPPED, ["\"start\"", "\"skip\""], Some("\"\""), &["true", "{ x = 1 }"]),
