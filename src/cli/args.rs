@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use super::exit_code::Exit;
+use super::run::Aim;
+use crate::choices::{HostReboot, Scope, Selector, SelectorError};
 use crate::ids::{GuestId, HostId};
 use crate::machine::guest::Resolution;
 
@@ -88,6 +91,26 @@ pub struct RunArgs {
     /// Work on the first N hosts of the manifest only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_hosts: Option<u32>,
+    /// Work on this guest only: a number, range, name, tag:NAME, pool:NAME, type:ct or type:vm; `!` negates (may be given
+    /// several times; no node is upgraded)
+    #[arg(long = "guest", value_name = "SELECTOR", value_parser = selector, conflicts_with = "hosts_only")]
+    pub guests: Vec<Selector>,
+    /// Upgrade guests, but no node
+    #[arg(long, conflicts_with = "hosts_only")]
+    pub guests_only: bool,
+    /// Upgrade nodes, but no guest
+    #[arg(long)]
+    pub hosts_only: bool,
+    /// Reboot nodes after their upgrade in this run: `if-needed`, which is meant where no word follows, or `always`
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        default_missing_value = "if-needed",
+        value_parser = reboot_values(),
+        conflicts_with_all = ["guests", "guests_only"]
+    )]
+    pub reboot: Option<HostReboot>,
     /// Change nothing anywhere: show what would be done, by which path and with which protection
     #[arg(long)]
     pub dry_run: bool,
@@ -106,15 +129,38 @@ pub struct RunArgs {
     /// Go on with this run; a unique beginning of its name will do
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
-    /// Go on with what the manifest says now for steps that have not begun
+    /// Go on with what manifest and command line say now for steps that have not begun
     #[arg(long, conflicts_with = "keep_plan")]
     pub replan: bool,
-    /// Go on as planned, although the manifest has changed
+    /// Go on as planned, although manifest or command line say something else
     #[arg(long)]
     pub keep_plan: bool,
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+impl RunArgs {
+    /// Returns what is said of the run's work, as far as something is said.
+    pub fn aim(&self) -> Aim {
+        let scope = match (self.guests_only || !self.guests.is_empty(), self.hosts_only) {
+            (true, _) => Some(Scope::GuestsOnly),
+            (false, true) => Some(Scope::HostsOnly),
+            (false, false) => None,
+        };
+        Aim { work: scope.map(|scope| (scope, self.guests.clone())), reboot: self.reboot }
+    }
+}
+
+/// Reads a selector; its error says what can be written.
+fn selector(text: &str) -> Result<Selector, String> {
+    text.parse().map_err(|error: SelectorError| format!("{}; {}", error.why, Selector::HELP))
+}
+
+/// The words that `--reboot` takes; a run that reboots nothing is one without it.
+fn reboot_values() -> impl TypedValueParser<Value = HostReboot> {
+    let words = [HostReboot::IfNeeded, HostReboot::Always].map(HostReboot::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<HostReboot>())
 }
 
 /// What `status` can be told.
@@ -254,12 +300,16 @@ Examples:
 
 const RUN_EXAMPLES: &str = "\
 Each host is looked at first; guests with pending updates are protected by a snapshot or a backup, upgraded and \
-checked; then the node itself is upgraded and everything is verified. No machine is rebooted. Interrupt it whenever \
-you like (Ctrl-C, kill, power cut): the same command goes on from that very step.
+checked; then the node itself is upgraded and everything is verified. No machine is rebooted unless you say so \
+(`--reboot`, or `host.reboot` and `guest.reboot` in the manifest). Interrupt it whenever you like \
+(Ctrl-C, kill, power cut): `proxmaint run` goes on from that very step, with the guests, hosts and reboots that it was \
+begun for.
 
 Examples:
   proxmaint run --dry-run                    show the plan; changes nothing
   proxmaint run --host pve1 --host pve2      these hosts only
+  proxmaint run --guest 104 --guest tag:web  these guests only
+  proxmaint run --hosts-only --reboot        nodes only; reboot them where it is needed
   proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
   proxmaint run --output json                one JSON event a line, for programs";
 
@@ -317,6 +367,14 @@ mod tests {
         for line in [
             "proxmaint run --replan --keep-plan",
             "proxmaint run --fresh --resume 2026",
+            "proxmaint run --guests-only --hosts-only",
+            "proxmaint run --guest 101 --hosts-only",
+            "proxmaint run --guest 101 --reboot",
+            "proxmaint run --guests-only --reboot always",
+            "proxmaint run --reboot never",
+            "proxmaint run --reboot sometimes",
+            "proxmaint run --guest 199-100",
+            "proxmaint run --guest",
             "proxmaint run --max-hosts 0",
             "proxmaint run --parallel-hosts 0",
             "proxmaint status --all --host pve1",
@@ -327,6 +385,24 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line} was accepted");
         }
+    }
+
+    #[test]
+    fn an_aim_is_what_is_said_and_nothing_else() {
+        let aim = |line| match parse(line).unwrap().command {
+            Command::Run(args) => args.aim(),
+            other => panic!("parsed as {other:?}"),
+        };
+        let guests = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Selector>>();
+        let work = |scope, texts: &[&str]| Some((scope, guests(texts)));
+        assert_eq!(aim("proxmaint run"), Aim::default());
+        let one = aim("proxmaint run --guest 101 --guest !tag:a");
+        assert_eq!(one.work, work(Scope::GuestsOnly, &["101", "!tag:a"]), "no node is meant");
+        assert_eq!(aim("proxmaint run --guests-only").work, work(Scope::GuestsOnly, &[]));
+        assert_eq!(aim("proxmaint run --hosts-only").work, work(Scope::HostsOnly, &[]));
+        assert_eq!(aim("proxmaint run --reboot").reboot, Some(HostReboot::IfNeeded));
+        assert_eq!(aim("proxmaint run --reboot --yes").reboot, Some(HostReboot::IfNeeded));
+        assert_eq!(aim("proxmaint run --hosts-only --reboot always").reboot, Some(HostReboot::Always));
     }
 
     #[test]

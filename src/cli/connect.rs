@@ -14,9 +14,9 @@ use crate::adapters::remote::over_ssh::SshExec;
 use crate::adapters::remote::{Adapter, Ways};
 use crate::adapters::ssh::{self, JumpHop, SshTarget, Strictness};
 use crate::engine::port::{HostPorts, Hosts};
-use crate::ids::{GuestId, GuestKind, HostId};
+use crate::ids::{GuestId, HostId};
 use crate::machine::outcome::Fault;
-use crate::manifest::{ApiTrust, Credentials, HostCredentials, HostEntry, HostKeyPolicy, SshOptions};
+use crate::manifest::{ApiTrust, Credentials, GuestEntry, HostCredentials, HostEntry, HostKeyPolicy, SshOptions};
 
 /// The hosts of a manifest, each connected to when it is first needed.
 pub struct ManifestHosts {
@@ -75,26 +75,16 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
         token: token(credentials),
     })
     .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
-    let node = target(&entry.host, &entry.ssh, entry.ssh.login(), None, known_hosts);
-    let vms = entry.clone();
-    let passwords = credentials.guest_passwords.clone();
-    let file = known_hosts.to_owned();
-    let vm_targets = Box::new(move |id: GuestId, address: &str| {
-        let password = passwords.get(&(GuestKind::Vm, id)).cloned();
-        let listed = vms.guest(GuestKind::Vm, id);
-        let user = listed.and_then(|guest| guest.user.as_deref()).unwrap_or_else(|| vms.guest_ssh.login());
-        let mut made = target(address, &vms.guest_ssh, user, password, &file);
-        if let Some(key) = listed.and_then(|guest| guest.ssh_key_path.clone()) {
-            made.auth.identity_files.insert(0, key);
-        }
-        made
-    });
+    let node = node_target(entry, credentials, known_hosts);
+    let (guests, secrets, file) = (entry.clone(), credentials.clone(), known_hosts.to_owned());
+    let guest_targets = Box::new(move |id: GuestId, address: &str| guest_target(&guests, &secrets, id, address, &file));
+    let known = entry.clone();
     let api = Arc::new(Client::new(transport));
     Ok(Arc::new(HostPorts {
         pve: Arc::clone(&api) as _,
-        remote: Arc::new(Adapter::new(Ways { ssh: SshExec::new(node, vm_targets), agent: AgentExec::new(api) })),
+        remote: Arc::new(Adapter::new(Ways { ssh: SshExec::new(node, guest_targets), agent: AgentExec::new(api) })),
         addresses: addresses(entry),
-        ssh_known: Arc::new(|_| true),
+        ssh_known: Arc::new(move |id| ssh_known(&known, id)),
     }))
 }
 
@@ -114,19 +104,60 @@ fn token(credentials: &HostCredentials) -> SecretString {
     value.strip_prefix("PVEAPIToken=").unwrap_or(value).to_owned().into()
 }
 
-/// Lists the addresses that the manifest has for VMs.
+/// Lists the addresses that the manifest has for guests: those of their rules before those of the inventory.
 fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
+    let ruled = entry.guests.iter().rev().filter_map(|rule| Some((rule.id()?, rule.address.clone()?)));
+    let listed = entry.inventory.iter().flat_map(|inventory| &inventory.entries).filter_map(|guest| {
+        // An address may be written with its prefix length, as the inventory's tools did.
+        let ip = guest.ip.as_deref()?.split('/').next()?.trim();
+        (!ip.is_empty()).then(|| (guest.id, ip.to_owned()))
+    });
     let mut all: BTreeMap<GuestId, Vec<String>> = BTreeMap::new();
-    for guest in entry.inventory.iter().flat_map(|inventory| &inventory.entries) {
-        if let (GuestKind::Vm, Some(ip)) = (guest.kind, &guest.ip) {
-            // An address may be written with its prefix length, as the inventory's tools did.
-            let ip = ip.split('/').next().unwrap_or(ip).trim();
-            if !ip.is_empty() {
-                all.entry(guest.id).or_default().push(ip.to_owned());
-            }
+    for (id, address) in ruled.chain(listed) {
+        let known = all.entry(id).or_default();
+        if !known.contains(&address) {
+            known.push(address);
         }
     }
     all
+}
+
+/// Tells whether a login over SSH is known for a guest, so that `via = "auto"` takes SSH and not the guest agent: the
+/// manifest says where it is or who logs in with what, in a rule or an entry of the inventory of its own, or names a user
+/// other than the one built in, a key, a password or arguments for all guests of the host. That somebody could log in with
+/// what is built in (root, with the usual keys) is no such knowledge.
+fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
+    let in_inventory = entry.listed(id).is_some_and(|guest| {
+        guest.ip.is_some()
+            || guest.user.is_some()
+            || guest.ssh_key_path.is_some()
+            || guest.password_env.is_some()
+            || guest.password.is_some()
+    });
+    in_inventory || entry.guest_ssh.is_given() || entry.rules_of(id).any(GuestEntry::knows_login)
+}
+
+fn node_target(entry: &HostEntry, credentials: &HostCredentials, known_hosts: &Path) -> SshTarget {
+    target(&entry.host, &entry.ssh, entry.ssh.login(), credentials.node_password.clone(), known_hosts)
+}
+
+/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
+fn guest_target(
+    entry: &HostEntry,
+    credentials: &HostCredentials,
+    id: GuestId,
+    address: &str,
+    known_hosts: &Path,
+) -> SshTarget {
+    let listed = entry.listed(id);
+    let ruled = entry.rules_of(id).find_map(|rule| rule.user.as_deref());
+    let user = ruled.or_else(|| listed?.user.as_deref()).unwrap_or_else(|| entry.guest_ssh.login());
+    let mut made = target(address, &entry.guest_ssh, user, credentials.guest(id).cloned(), known_hosts);
+    let ruled = entry.rules_of(id).find_map(|rule| rule.identity_file.clone());
+    if let Some(key) = ruled.or_else(|| listed?.ssh_key_path.clone()) {
+        made.auth.identity_files.insert(0, key);
+    }
+    made
 }
 
 fn target(
@@ -179,12 +210,92 @@ fn local_user() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::SshArgs;
+    use crate::manifest::{Manifest, SshArgs};
+
+    const FLEET: &str = r#"
+[[hosts]]
+host = "pve1"
+api.token_env = "TOKEN"
+api.secret_env = "SECRET"
+ssh.password_env = "NODE"
+guest_inventory.entries = [
+    { kind = "vm", id = "201", ip = "192.0.2.201/24", user = "ops", ssh_key_path = "/keys/201", password_env = "LISTED" },
+    { kind = "ct", id = "101", ip = "192.0.2.101" },
+    { kind = "vm", id = "202", managed = true },
+]
+guests = [
+    { id = 201, address = "db.example.org", user = "admin", identity_file = "/keys/rule", password_env = "RULE" },
+    { id = 201, address = "192.0.2.201" },
+    { id = 203, user = "ops" },
+    { match = "204", via = "ssh" },
+]
+"#;
+
+    fn fleet(more: &str) -> (HostEntry, HostCredentials) {
+        let text = FLEET.replace("[[hosts]]\n", &format!("[[hosts]]\n{more}\n"));
+        let manifest = Manifest::parse(Path::new("/srv/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
+        let env = |name: &str| Some(if name == "TOKEN" { "root@pam!t".to_owned() } else { name.to_owned() }.into());
+        let credentials = Credentials::resolve(&manifest.hosts, &env).unwrap();
+        let found = credentials.host(&manifest.hosts[0].id).unwrap().clone();
+        (manifest.hosts[0].clone(), found)
+    }
+
+    #[test]
+    fn addresses_are_known_for_guests_of_both_kinds_and_those_of_rules_come_first() {
+        let all = addresses(&fleet("").0);
+        assert_eq!(all[&GuestId(201)], ["192.0.2.201", "db.example.org"]);
+        assert_eq!(all[&GuestId(101)], ["192.0.2.101"]);
+        assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn a_guest_is_logged_in_to_as_its_rule_says_then_the_inventory_then_the_host() {
+        let (entry, credentials) = fleet("guest_user = \"debian\"\nguest.password_env = \"ALL\"");
+        let guest = |id| {
+            let target = guest_target(&entry, &credentials, GuestId(id), "192.0.2.9", Path::new("/known"));
+            let key = target.auth.identity_files.first().map(|file| file.display().to_string()).unwrap_or_default();
+            let password = target.auth.password.map(|password| password.expose_secret().to_owned()).unwrap_or_default();
+            (target.user, key, password)
+        };
+        let seen = |user: &str, key: &str, password: &str| (user.to_owned(), key.to_owned(), password.to_owned());
+        assert_eq!(guest(201), seen("admin", "/keys/rule", "RULE"));
+        assert_eq!(guest(203), seen("ops", "", "ALL"));
+        assert_eq!(guest(101), seen("debian", "", "ALL"));
+        let (unruled, credentials) = (
+            HostEntry { guests: Vec::new(), ..entry.clone() },
+            HostCredentials { rule_passwords: BTreeMap::new(), ..credentials.clone() },
+        );
+        let target = guest_target(&unruled, &credentials, GuestId(201), "192.0.2.9", Path::new("/known"));
+        assert_eq!((target.user.as_str(), target.auth.identity_files), ("ops", vec![PathBuf::from("/keys/201")]));
+        assert_eq!(target.auth.password.unwrap().expose_secret(), "LISTED");
+    }
+
+    #[test]
+    fn the_node_is_logged_in_to_with_its_password_and_no_other() {
+        let (entry, credentials) = fleet("guest.password_env = \"ALL\"");
+        let target = node_target(&entry, &credentials, Path::new("/known"));
+        assert_eq!(target.auth.password.unwrap().expose_secret(), "NODE");
+    }
+
+    #[test]
+    fn ssh_is_known_where_something_is_said_about_it() {
+        let known = |more: &str| {
+            let entry = fleet(more).0;
+            [101, 201, 202, 203, 204].map(|id| ssh_known(&entry, GuestId(id)))
+        };
+        // An address or a login of its own; `managed` and `via` say nothing about a login.
+        assert_eq!(known(""), [true, true, false, true, false]);
+        assert_eq!(known("guest_user = \"root\""), [true, true, false, true, false], "what is built in anyway");
+        for more in ["guest_user = \"ops\"", "guest_identity_file = \"k\"", "guest_ssh_extra_args = \"-p 2200\""] {
+            assert_eq!(known(more), [true; 5], "{more}");
+        }
+    }
 
     fn target_of(words: &[&str]) -> SshTarget {
         let extra_args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let parsed = SshArgs::parse(&extra_args, Path::new("/srv/fleet"), None).unwrap();
-        let options = SshOptions { user: "root".to_owned(), identity_file: None, extra_args, parsed };
+        let options =
+            SshOptions { user: "root".to_owned(), identity_file: None, extra_args, parsed, password_env: None };
         target("pve1.example.org", &options, options.login(), None, Path::new("/srv/fleet/state/known_hosts"))
     }
 

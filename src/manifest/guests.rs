@@ -16,7 +16,7 @@ use super::types::{GuestInventory, InventoryEntry};
 /// The version of the inventory's shape that is read here.
 const VERSION: u32 = 1;
 /// The vmids that Proxmox VE gives out (format `pve-vmid`).
-const VMIDS: std::ops::RangeInclusive<u32> = 100..=999_999_999;
+pub(super) const VMIDS: std::ops::RangeInclusive<u32> = 100..=999_999_999;
 
 /// Reads the inventory of a `[[hosts]]` entry; also tells where its first password lies.
 pub(super) fn read(reader: &mut Reader, host: &dyn TableLike) -> (Option<GuestInventory>, Option<Range<usize>>) {

@@ -58,12 +58,15 @@ fn top_level(reader: &mut Reader, file: &Table) {
         }
         let span = key_span(file, name).unwrap_or_else(|| span_of(file, name, item));
         // `[[host]]` is meant for `[[hosts]]`, `host = ".."` for a line within it.
-        let is_setting = item.is_value() || keys::is_section(name);
+        let is_key = keys::spelled(Level::Host, name).is_some();
+        let is_host = name == keys::HOST.spellings[0] && !item.as_table().is_some_and(Table::is_dotted);
+        let is_section = keys::is_section(Level::Defaults, name) && !is_host;
+        let is_setting = item.is_value() || is_section;
         match keys::nearest(name, keys::TOP) {
-            Some(meant) if !is_setting || keys::spelled(name).is_none() => {
+            Some(meant) if !is_setting || !is_key => {
                 reader.warn(span, format!("unknown key `{name}`"), &[&format!("did you mean `{meant}`?")]);
             }
-            _ if keys::spelled(name).is_some() || keys::is_section(name) => {
+            _ if is_key || is_section => {
                 let hint = "write it below a line [defaults] or [[hosts]]";
                 reader.warn(span, format!("`{name}` has no effect outside of [defaults] and [[hosts]]"), &[hint]);
             }
@@ -122,6 +125,7 @@ fn host(
     let secret_env = required(reader, table, span, &keys::API_SECRET_ENV, variable, "api.secret_env = \"PVE1_SECRET\"");
     let own = Settings::read(reader, table);
     let (inventory, password) = guests::read(reader, table);
+    let rules = super::rules::read(reader, table, inventory.as_ref());
     if password_at.is_none() {
         *password_at = password;
     }
@@ -148,6 +152,8 @@ fn host(
         max_parallel: own.max_parallel.or(defaults.max_parallel).unwrap_or(HostEntry::MAX_PARALLEL),
         dry_run: own.dry_run.or(defaults.dry_run).unwrap_or(false),
         protect_max_age: own.protect_max_age.or(defaults.protect_max_age).unwrap_or(HostEntry::PROTECT_MAX_AGE),
+        wanted: own.choices.merge(&defaults.choices),
+        guests: rules,
         inventory,
         unknown_keys,
     };
@@ -192,8 +198,16 @@ fn required(
     given
 }
 
-/// Reads the name or address of a host.
-fn address(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
+/// What to write where a `[[hosts]]` entry has both `host` and `host.reboot`, which TOML does not allow.
+pub(super) const HOST_REBOOT_HINT: &str =
+    "in [[hosts]] `host` is the address, so `host.reboot` stands in [defaults] only: write host_reboot = \"..\" here";
+
+/// Reads the name or address of a host or guest.
+pub(super) fn address(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
+    if found.name == "host" && found.item.is_table_like() {
+        reader.error(found.span.clone(), "`host` must be a string, not a table", &[HOST_REBOOT_HINT]);
+        return None;
+    }
     let text = reader.string(found)?;
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&text);
     // A zone (`fe80::1%eth0`) is no part of the address itself.
@@ -211,7 +225,7 @@ fn address(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
     } else {
         "write a DNS name or an IP address"
     };
-    reader.error(found.span.clone(), "`host` is no host name or address", &[hint]);
+    reader.error(found.span.clone(), format!("`{}` is no host name or address", found.name), &[hint]);
     None
 }
 

@@ -58,12 +58,13 @@ fn parse(shown: &Path, canonical: PathBuf, bytes: &[u8], open: bool, env: &Env<'
     let document = match Document::parse(source.text()) {
         Ok(document) => document,
         Err(error) => {
+            let span = error.span().unwrap_or(0..0);
             let draft = Draft {
                 severity: Severity::Error,
                 message: format!("this is not TOML: {}", error.message()),
-                span: error.span().unwrap_or(0..0),
+                hints: syntax_hints(error.message(), source.text(), span.start),
+                span,
                 other: None,
-                hints: syntax_hints(error.message()),
             };
             return Err(invalid(source.problems(vec![draft], Vec::new(), Trust::Broken)));
         }
@@ -107,9 +108,26 @@ fn not_utf8(shown: &Path, bytes: &[u8], at: usize) -> Vec<Problem> {
     Source::new(shown.to_owned(), &text).problems(vec![draft], Vec::new(), Trust::Broken)
 }
 
-/// Returns what to do about a syntax error, where the parser's words don't say it.
-fn syntax_hints(message: &str) -> Vec<String> {
-    let hint = if message.contains("duplicate key") {
+/// Returns the line that an offset lies in.
+fn line_at(text: &str, at: usize) -> &str {
+    let at = text.floor_char_boundary(at.min(text.len()));
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    text[start..].lines().next().unwrap_or_default().trim_start()
+}
+
+/// Returns what to do about a syntax error at an offset, where the parser's words don't say it.
+fn syntax_hints(message: &str, text: &str, at: usize) -> Vec<String> {
+    let line = line_at(text, at);
+    let is_twice = message.contains("duplicate key") || message.contains("dotted key");
+    let key: String = line.trim_start_matches('[').chars().filter(|c| !c.is_whitespace()).collect();
+    let is_of = |section: &str| key.strip_prefix(section).is_some_and(|rest| rest.starts_with(['.', '=', ']']));
+    // `host` alone may simply stand twice.
+    let is_host = is_of("hosts.host") || key.starts_with("host.") || is_of("host") && text.contains("host.reboot");
+    let hint = if is_twice && is_host {
+        hosts::HOST_REBOOT_HINT
+    } else if is_twice && (is_of("guests") || is_of("hosts.guests")) {
+        "beside [[hosts.guests]], TOML has no room for `guests.include`: write guests_include and guests_exclude"
+    } else if is_twice {
         "a key, or a [table], stands once; each host begins with a line [[hosts]] of its own"
     } else if message.contains("comma") {
         "within [ ] and { } there is a comma between one and the next; a quote within quotes is written \\\""

@@ -211,8 +211,8 @@ impl Reader {
         self.error(found.span.clone(), message, &hints);
     }
 
-    /// Looks at the keys of a `[[hosts]]` entry or of `[defaults]`: returns the unknown ones, warns of those that are
-    /// probably misspelled or have no effect there, and refuses a section that is no table.
+    /// Looks at the keys of a table of that level: returns the unknown ones, warns of those that are probably misspelled or
+    /// have no effect there, and refuses a section that is no table.
     pub(super) fn unknown_keys(&mut self, table: &dyn TableLike, here: Level) -> Vec<String> {
         let mut unknown = Vec::new();
         // Sections are nested two deep at most (`guest.ssh`), and only known ones are entered.
@@ -221,23 +221,22 @@ impl Reader {
             for (name, item) in table.iter() {
                 let path = format!("{prefix}{name}");
                 let span = span_of(table, name, item);
-                if let Some(key) = keys::spelled(&path) {
+                let is_section = keys::is_section(here, &path);
+                if let Some(section) = item.as_table_like().filter(|_| is_section) {
+                    open.push((format!("{path}."), section));
+                } else if let Some(key) = keys::spelled(here, &path) {
                     if key.level != Level::Both && key.level != here {
                         let place = if key.level == Level::Host { "[[hosts]]" } else { "[defaults]" };
                         let message = format!("`{path}` has no effect here: it is read in {place} only");
                         let key_span = key_span(table, name).unwrap_or(span);
                         self.warn(key_span, message, &[]);
                     }
-                } else if keys::is_section(&path) {
-                    match item.as_table_like() {
-                        Some(section) => open.push((format!("{path}."), section)),
-                        None => self.wrong_type(&Found { name: &path, item, span }, "a table"),
-                    }
+                } else if is_section {
+                    self.wrong_type(&Found { name: &path, item, span }, "a table");
                 } else {
-                    let known = keys::ALL.into_iter().filter(|key| key.level == Level::Both || key.level == here);
+                    let known = here.keys().iter().filter(|key| key.level == Level::Both || key.level == here);
                     let candidates = known.flat_map(|key| key.spellings.iter().copied());
-                    let candidates = candidates.chain(["ssh", "api", "guest", "protect"]);
-                    self.warn_of_typo(table, name, &path, candidates);
+                    self.warn_of_typo(table, name, &path, candidates.chain(keys::sections(here)));
                     unknown.push(path);
                 }
             }

@@ -7,10 +7,12 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::choices::ViaChoice;
 use crate::ids::{GuestId, GuestKind, HostId};
 
 use super::Env;
 use super::types::{HostEntry, InventoryEntry};
+use super::wanted::GuestEntry;
 
 /// An API token of Proxmox VE.
 #[derive(Debug, Clone)]
@@ -41,8 +43,28 @@ impl ApiToken {
 pub struct HostCredentials {
     /// The token for its API.
     pub api: ApiToken,
+    /// The password of the login on the node.
+    pub node_password: Option<SecretString>,
+    /// Passwords of guests that a rule has one for (`[[hosts.guests]]`).
+    pub rule_passwords: BTreeMap<GuestId, SecretString>,
     /// Passwords of guests that the inventory has one for, by kind and vmid.
     pub guest_passwords: BTreeMap<(GuestKind, GuestId), SecretString>,
+    /// The password of guests that have none of their own.
+    pub default_password: Option<SecretString>,
+}
+
+impl HostCredentials {
+    /// Returns the password of a guest: its rule's, else the inventory's, else that of all guests.
+    pub fn guest(&self, id: GuestId) -> Option<&SecretString> {
+        let listed = || [GuestKind::Vm, GuestKind::Ct].iter().find_map(|kind| self.guest_passwords.get(&(*kind, id)));
+        self.rule_passwords.get(&id).or_else(listed).or(self.default_password.as_ref())
+    }
+
+    /// Returns every password.
+    pub fn passwords(&self) -> impl Iterator<Item = &SecretString> {
+        let of_guests = self.rule_passwords.values().chain(self.guest_passwords.values());
+        of_guests.chain(&self.node_password).chain(&self.default_password)
+    }
 }
 
 /// The credentials of all hosts of a run.
@@ -54,8 +76,8 @@ pub struct Credentials {
 impl Credentials {
     /// Looks up every variable that these hosts name.
     ///
-    /// A guest's `password_env` goes before its `password`; guests that are to be left alone need none. A token variable
-    /// may hold the whole `USER@REALM!TOKENID=SECRET`: its secret then serves where the other variable is not set.
+    /// A guest's `password_env` goes before its `password`. Guests that are to be left alone, or that SSH is no way into,
+    /// need none. A token variable may hold the whole `USER@REALM!TOKENID=SECRET`: its secret then serves where the other variable is not set.
     ///
     /// # Errors
     /// All that is missing or unusable, by host and variable. The program ends with exit code 2 on it.
@@ -67,9 +89,25 @@ impl Credentials {
         let mut errors = Vec::new();
         for host in hosts {
             let api = api_token(host, env, &mut errors);
+            let mut password = |variable: &Option<String>, purpose| {
+                let variable = variable.as_ref()?;
+                let fail =
+                    |fault| CredentialError { host: host.id.clone(), variable: variable.clone(), purpose, fault };
+                read(env, variable).map_err(|fault| errors.push(fail(fault))).ok()
+            };
+            let node_password = password(&host.ssh.password_env, Purpose::NodePassword);
+            let by_default = host.guest_ssh.password_env.clone().filter(|_| default_is_needed(host));
+            let default_password = password(&by_default, Purpose::GuestPasswords);
+            let mut rule_passwords = BTreeMap::new();
+            for (id, variable) in rule_variables(host) {
+                let found = password(&Some(variable), Purpose::RulePassword(id));
+                rule_passwords.extend(found.map(|password| (id, password)));
+            }
             let guest_passwords = guest_passwords(host, env, &mut errors);
             if let Some(api) = api {
-                found.hosts.insert(host.id.clone(), HostCredentials { api, guest_passwords });
+                let found_here =
+                    HostCredentials { api, node_password, rule_passwords, guest_passwords, default_password };
+                found.hosts.insert(host.id.clone(), found_here);
             }
         }
         if errors.is_empty() { Ok(found) } else { Err(CredentialErrors(errors)) }
@@ -107,7 +145,13 @@ pub enum Purpose {
     ApiToken,
     /// `api.secret_env`.
     ApiSecret,
-    /// `password_env` of a guest.
+    /// `ssh.password_env`.
+    NodePassword,
+    /// `guest.password_env`.
+    GuestPasswords,
+    /// `password_env` of a rule.
+    RulePassword(GuestId),
+    /// `password_env` of a guest of the inventory.
     GuestPassword(GuestKind, GuestId),
 }
 
@@ -116,6 +160,9 @@ impl fmt::Display for Purpose {
         match self {
             Self::ApiToken => f.write_str("named by api.token_env: USER@REALM!TOKENID"),
             Self::ApiSecret => f.write_str("named by api.secret_env: the token's secret"),
+            Self::NodePassword => f.write_str("named by ssh.password_env: the password of the login on the node"),
+            Self::GuestPasswords => f.write_str("named by guest.password_env: the password of the login in guests"),
+            Self::RulePassword(id) => write!(f, "named by password_env of guest {id}"),
             Self::GuestPassword(kind, id) => write!(f, "named by password_env of {kind} {id}"),
         }
     }
@@ -200,6 +247,31 @@ fn is_header_text(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_graphic())
 }
 
+/// Tells whether SSH may be the way into guests that are not said to have a password of their own.
+fn default_is_needed(host: &HostEntry) -> bool {
+    let rules = host.guests.iter().filter(|rule| rule.managed != Some(false)).filter_map(|rule| rule.via);
+    std::iter::once(host.wanted.via).chain(rules).any(may_be_ssh)
+}
+
+fn may_be_ssh(via: ViaChoice) -> bool {
+    matches!(via, ViaChoice::Auto | ViaChoice::Ssh)
+}
+
+/// Tells whether a guest may be worked on over SSH: it is not to be left alone, and no other way is fixed. A rule goes
+/// before the inventory, and before what holds for all guests.
+fn may_log_in(host: &HostEntry, id: GuestId) -> bool {
+    let managed = host.rules_of(id).find_map(|rule| rule.managed);
+    let is_left_alone = managed.or_else(|| host.listed(id)?.managed) == Some(false);
+    let via = host.rules_of(id).find_map(|rule| rule.via).unwrap_or(host.wanted.via);
+    !is_left_alone && may_be_ssh(via)
+}
+
+/// Returns the variables that rules name, of each guest the one that counts.
+fn rule_variables(host: &HostEntry) -> BTreeMap<GuestId, String> {
+    let ids = host.guests.iter().filter_map(GuestEntry::id).filter(|id| may_log_in(host, *id));
+    ids.filter_map(|id| Some((id, host.rules_of(id).find_map(|rule| rule.password_env.clone())?))).collect()
+}
+
 fn guest_passwords(
     host: &HostEntry,
     env: &Env<'_>,
@@ -207,7 +279,7 @@ fn guest_passwords(
 ) -> BTreeMap<(GuestKind, GuestId), SecretString> {
     let mut passwords = BTreeMap::new();
     let entries = host.inventory.iter().flat_map(|inventory| &inventory.entries);
-    for InventoryEntry { kind, id, password_env, password, .. } in entries.filter(|entry| !entry.is_excluded()) {
+    for InventoryEntry { kind, id, password_env, password, .. } in entries.filter(|entry| may_log_in(host, entry.id)) {
         let password = match password_env {
             Some(variable) => match read(env, variable) {
                 Ok(password) => Some(password),

@@ -9,7 +9,9 @@ use toml_edit::TableLike;
 
 use crate::ids::NodeName;
 
+use super::choices::Choices;
 use super::fingerprint::Fingerprint;
+use super::hosts::variable;
 use super::jump::is_host;
 use super::keys::{self, Key};
 use super::raw::{Found, Given, Reader};
@@ -29,6 +31,7 @@ pub(super) struct Settings {
     pub max_parallel: Option<NonZeroU32>,
     pub dry_run: Option<bool>,
     pub protect_max_age: Option<Duration>,
+    pub choices: Choices,
 }
 
 /// What one table says about SSH to the node, or to its guests.
@@ -37,6 +40,7 @@ pub(super) struct SshSettings {
     user: Option<String>,
     identity_file: Option<PathBuf>,
     extra_args: Option<ExtraArgs>,
+    password_env: Option<String>,
 }
 
 /// Arguments as words, and their meaning.
@@ -47,11 +51,16 @@ struct ExtraArgs {
 }
 
 impl SshSettings {
-    fn read(reader: &mut Reader, table: &dyn TableLike, [user, identity_file, extra_args]: [&'static Key; 3]) -> Self {
+    fn read(
+        reader: &mut Reader,
+        table: &dyn TableLike,
+        [user, identity_file, extra_args, password_env]: [&'static Key; 4],
+    ) -> Self {
         Self {
             user: value(reader.pick(table, user, login)),
             identity_file: value(reader.pick(table, identity_file, Reader::path)),
             extra_args: value(reader.pick(table, extra_args, self::extra_args)),
+            password_env: value(reader.pick(table, password_env, variable)),
         }
     }
 
@@ -64,14 +73,16 @@ impl SshSettings {
             identity_file: self.identity_file.as_ref().or(defaults.identity_file.as_ref()).cloned(),
             extra_args: words,
             parsed,
+            password_env: self.password_env.as_ref().or(defaults.password_env.as_ref()).cloned(),
         }
     }
 }
 
 impl Settings {
     pub(super) fn read(reader: &mut Reader, table: &dyn TableLike) -> Self {
-        let ssh = [&keys::USER, &keys::IDENTITY_FILE, &keys::SSH_EXTRA_ARGS];
-        let guest_ssh = [&keys::GUEST_USER, &keys::GUEST_IDENTITY_FILE, &keys::GUEST_SSH_EXTRA_ARGS];
+        let ssh = [&keys::USER, &keys::IDENTITY_FILE, &keys::SSH_EXTRA_ARGS, &keys::PASSWORD_ENV];
+        let guest_ssh =
+            [&keys::GUEST_USER, &keys::GUEST_IDENTITY_FILE, &keys::GUEST_SSH_EXTRA_ARGS, &keys::GUEST_PASSWORD_ENV];
         Self {
             ssh: SshSettings::read(reader, table, ssh),
             guest_ssh: SshSettings::read(reader, table, guest_ssh),
@@ -83,11 +94,12 @@ impl Settings {
             max_parallel: value(reader.pick(table, &keys::MAX_PARALLEL, |r, found| r.number(found, u32::MAX))),
             dry_run: value(reader.pick(table, &keys::DRY_RUN, Reader::boolean)),
             protect_max_age: value(reader.pick(table, &keys::PROTECT_MAX_AGE, Reader::duration)),
+            choices: Choices::read(reader, table),
         }
     }
 }
 
-fn value<T>(given: Option<Given<T>>) -> Option<T> {
+pub(super) fn value<T>(given: Option<Given<T>>) -> Option<T> {
     given.map(|given| given.value)
 }
 

@@ -14,6 +14,7 @@ use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use super::fingerprint::Fingerprint;
 use super::problem::Problem;
 use super::ssh_args::SshArgs;
+use super::wanted::{GuestEntry, Wanted};
 
 /// A manifest that was read and found valid.
 #[derive(Debug, Clone)]
@@ -71,6 +72,10 @@ pub struct HostEntry {
     pub dry_run: bool,
     /// `protect.max_age`: how old a guest's protection may be when its upgrade begins.
     pub protect_max_age: Duration,
+    /// What is wanted done.
+    pub wanted: Wanted,
+    /// `[[hosts.guests]]`: what holds for single guests; of two that say something of one guest, the later one counts.
+    pub guests: Vec<GuestEntry>,
     /// `guest_inventory`, where there is one.
     pub inventory: Option<GuestInventory>,
     /// Keys of the entry that mean nothing here, as dotted paths in the order of the file. Their values are not kept.
@@ -87,6 +92,16 @@ impl HostEntry {
     pub fn guest(&self, kind: GuestKind, id: GuestId) -> Option<&InventoryEntry> {
         self.inventory.as_ref()?.entry(kind, id)
     }
+
+    /// Returns what the inventory says about a guest whose kind is not known: no two guests of a cluster share a vmid.
+    pub fn listed(&self, id: GuestId) -> Option<&InventoryEntry> {
+        self.guest(GuestKind::Vm, id).or_else(|| self.guest(GuestKind::Ct, id))
+    }
+
+    /// Returns the rules of that very guest, the one that counts most first.
+    pub fn rules_of(&self, id: GuestId) -> impl Iterator<Item = &GuestEntry> {
+        self.guests.iter().rev().filter(move |rule| rule.id() == Some(id))
+    }
 }
 
 /// How a machine is reached over SSH.
@@ -100,6 +115,8 @@ pub struct SshOptions {
     pub extra_args: Vec<String>,
     /// What these words mean.
     pub parsed: SshArgs,
+    /// `password_env`: the environment variable that holds the password.
+    pub password_env: Option<String>,
 }
 
 impl SshOptions {
@@ -130,6 +147,15 @@ impl SshOptions {
             }
         }
         files
+    }
+
+    /// Tells whether the manifest says anything at all about this login: a user other than the one built in, a key, a
+    /// password or arguments.
+    pub fn is_given(&self) -> bool {
+        self.login() != Self::USER
+            || self.identity_file.is_some()
+            || self.password_env.is_some()
+            || !self.extra_args.is_empty()
     }
 
     /// Tells whether the user's own keys (`~/.ssh/id_*`) may be offered: only where no key is named, as OpenSSH does.
@@ -219,7 +245,7 @@ pub struct InventoryEntry {
     pub name: Option<String>,
     /// `status`, as it was when the entry was written.
     pub status: Option<String>,
-    /// `ip`, as written: a hint where it may be reached, never taken on trust.
+    /// `ip`, as written: a hint where it may be reached over SSH, never taken on trust.
     pub ip: Option<String>,
     /// `user`: the login, where it differs from the host's `guest_user`.
     pub user: Option<String>,

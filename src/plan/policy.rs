@@ -62,6 +62,9 @@ pub struct HostPolicy {
     /// Whether the node is rebooted (`host.reboot`, `--reboot`).
     #[serde(default = "never")]
     pub reboot: HostReboot,
+    /// Whether that was said for this run alone (`--reboot`), whatever the manifest says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reboot_asked: bool,
     /// How long a guest's lock is waited for, in milliseconds (`lock_wait`).
     #[serde(default = "lock_wait")]
     pub lock_wait_ms: u64,
@@ -214,6 +217,7 @@ impl HostPolicy {
             guests: GuestSettings::default(),
             rules: Vec::new(),
             reboot: HostReboot::Never,
+            reboot_asked: false,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
         }

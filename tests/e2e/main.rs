@@ -16,5 +16,6 @@ mod output;
 mod policy;
 mod run;
 mod secrets;
+mod selection;
 mod state;
 mod support;

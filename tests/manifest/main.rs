@@ -4,6 +4,7 @@
 
 mod broken;
 mod openssh;
+mod reference;
 mod show;
 
 use std::ffi::OsString;

@@ -13,13 +13,13 @@ pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
 
 /// Asks by which policy an unfinished run goes on: `Some(true)` by the manifest's present one; `None` means neither.
 pub(super) fn replan(run: &RunId, changed: &[String]) -> Result<Option<bool>, Failure> {
-    eprintln!("The manifest has changed since run {run} was opened:");
+    eprintln!("Manifest or command line say something else than when run {run} was opened:");
     for line in changed {
         eprintln!("  {}", crate::observe::sanitize::clean(line));
     }
     answered(
         cliclack::select("How shall it go on?")
-            .item(true, "with what the manifest says now", "steps that have begun are finished as they were planned")
+            .item(true, "with what they say now", "steps that have begun are finished as they were planned")
             .item(false, "as it was planned", "the changes count from the next run on")
             .interact(),
     )

@@ -1,5 +1,6 @@
 //! `proxmaint run`: what is to be worked on, whether the operator agrees, the work itself, and how it came out.
 
+mod aim;
 mod ask;
 mod preview;
 mod session;
@@ -26,9 +27,10 @@ use crate::journal::{JournalError, LockAttempt, OpenRead, Purpose, RunLock, Sled
 use crate::manifest::{ApiTrust, Credentials, HostEntry, Manifest};
 use crate::observe::log::Redactor;
 use crate::observe::style::Paint;
-use crate::plan::RunPolicy;
+use crate::plan::{HostPolicy, RunPolicy};
 use crate::time::Timestamp;
 
+pub use aim::Aim;
 use session::Work;
 
 /// Runs `proxmaint run`.
@@ -60,18 +62,29 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let worked: Vec<&HostEntry> = selected.iter().copied().filter(|entry| !(args.dry_run || entry.dry_run)).collect();
     let known_hosts = places.state_dir().join("known_hosts");
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
+    let mut selected_elsewhere = false;
     if !planned.is_empty() {
-        let policy = run_policy(planned.iter().copied(), args.parallel_hosts);
+        let policy = args.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
         let old = known_snapshots(places, &manifest)?;
         let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old))) else {
             return Ok(interrupted_before_anything());
         };
         let exit = preview.print(args, &SystemClock);
         if worked.is_empty() {
-            return Ok(exit);
+            return Ok(preview.judge_selection(exit));
         }
+        selected_elsewhere = preview.selects_any();
     }
-    let prepared = Prepared { manifest: &manifest, selection: &selection, worked, hosts, redactor, args, places };
+    let prepared = Prepared {
+        manifest: &manifest,
+        selection: &selection,
+        worked,
+        selected_elsewhere,
+        hosts,
+        redactor,
+        args,
+        places,
+    };
     prepared.work(&runtime)
 }
 
@@ -89,6 +102,8 @@ struct Prepared<'a> {
     manifest: &'a Manifest,
     selection: &'a Selection,
     worked: Vec<&'a HostEntry>,
+    /// Whether `--guest` names a guest of a host that is only planned for.
+    selected_elsewhere: bool,
     hosts: Arc<ManifestHosts>,
     redactor: &'a Redactor,
     args: &'a RunArgs,
@@ -111,7 +126,7 @@ impl Prepared<'_> {
             Choice::New { .. } => state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?,
             Choice::Resume(_) => OldSnapshots::new(),
         };
-        let present = run_policy(self.worked.iter().copied(), self.args.parallel_hosts);
+        let present = self.present(&choice);
         let plan = self.decide(runtime, choice, &present, &old_snapshots)?;
         if plan.declined {
             eprintln!("nothing was changed");
@@ -131,6 +146,7 @@ impl Prepared<'_> {
             redactor: self.redactor,
             args: self.args,
             only: self.only(),
+            selected_elsewhere: self.selected_elsewhere,
             manifest: &self.manifest.path,
             old_snapshots: Arc::new(old_snapshots),
         };
@@ -141,6 +157,20 @@ impl Prepared<'_> {
             (Ok(_), Some(Err(error))) => Err(journal_failure(error)),
             (exit, _) => exit,
         }
+    }
+
+    /// What is wanted now: by the manifest, by the command line, and, where a run goes on, by the one that began it.
+    fn present(&self, choice: &Choice) -> RunPolicy {
+        let (aim, present) = (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
+        let Choice::Resume(history) = choice else { return aim.begin(present) };
+        let begun: Vec<HostPolicy> = history.hosts.iter().map(|state| state.policy.clone()).collect();
+        if let Some(words) = aim.inherited(&begun) {
+            eprintln!(
+                "run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another",
+                history.id
+            );
+        }
+        aim.go_on(present, &begun)
     }
 
     fn wish(&self) -> state::Wish<'_> {
@@ -177,6 +207,9 @@ impl Prepared<'_> {
                         return Ok(Decided::declined());
                     };
                     preview.print_plan(self.args.verbose, &SystemClock);
+                    if !self.selected_elsewhere {
+                        preview.refuse_nothing()?;
+                    }
                     decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)
@@ -272,12 +305,12 @@ fn resume_question(history: &RunHistory) -> String {
 
 fn policy_changed(history: &RunHistory, changed: &[String]) -> Failure {
     let text = format!(
-        "run {} is unfinished, and the manifest has changed since it was opened:\n{}",
+        "run {} is unfinished, and manifest or command line say something else than when it was opened:\n{}",
         history.id,
         changed.join("\n")
     );
     Failure::new(Exit::Config, text)
-        .hint("`proxmaint run --replan` goes on with what the manifest says now")
+        .hint("`proxmaint run --replan` goes on with what they say now")
         .hint("`proxmaint run --keep-plan` goes on as planned")
 }
 
@@ -298,7 +331,7 @@ fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &
         if let Some((_, secret)) = header.expose_secret().rsplit_once('=') {
             redactor.register(&secret.to_owned().into());
         }
-        for password in found.guest_passwords.values() {
+        for password in found.passwords() {
             redactor.register(password);
         }
     }

@@ -7,8 +7,11 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::aim::Selected;
 use crate::adapters::clock::SystemClock;
+use crate::choices::Selector;
 use crate::cli::args::{Output, RunArgs};
+use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
 use crate::cli::state::OldSnapshots;
 use crate::engine::limits::Limits;
@@ -28,6 +31,8 @@ const LOOKERS: usize = 16;
 /// What would be done on each host, in the manifest's order, or why that can't be told.
 pub(super) struct Preview {
     hosts: Vec<(HostId, Result<HostPlan, Fault>)>,
+    /// Which guests it is about (`--guest`).
+    only: Vec<Selector>,
 }
 
 /// Looks at all hosts of a policy.
@@ -44,7 +49,8 @@ pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldSna
         });
         (policy.host.clone(), plan)
     };
-    Preview { hosts: policy.hosts.iter().zip(looked).map(plan).collect() }
+    let only = policy.hosts.first().map_or_else(Vec::new, |first| first.only.clone());
+    Preview { hosts: policy.hosts.iter().zip(looked).map(plan).collect(), only }
 }
 
 async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fault> {
@@ -90,6 +96,41 @@ impl Preview {
         self.exit()
     }
 
+    /// Says what is odd about the selection, where nothing but this preview was asked for, and returns how it ends then.
+    pub(super) fn judge_selection(&self, otherwise: Exit) -> Exit {
+        let selected = self.selected();
+        if let Some(warning) = selected.warning(&self.unseen()) {
+            eprintln!("warning: {warning}");
+        }
+        selected.exit(otherwise)
+    }
+
+    /// Tells whether a guest is among those that the command line names.
+    pub(super) fn selects_any(&self) -> bool {
+        !matches!(self.selected(), Selected::Nothing(_))
+    }
+
+    fn selected(&self) -> Selected {
+        Selected::by_plans(&self.only, self.hosts.iter().filter_map(|(_, plan)| plan.as_ref().ok()))
+    }
+
+    fn unseen(&self) -> Vec<&HostId> {
+        self.hosts.iter().filter(|(_, plan)| plan.is_err()).map(|(host, _)| host).collect()
+    }
+
+    /// Ends a run before it begins that would do nothing, since no guest is selected.
+    pub(super) fn refuse_nothing(&self) -> Result<(), Failure> {
+        let (selected, unseen) = (self.selected(), self.unseen());
+        match (&selected, selected.warning(&unseen)) {
+            (Selected::Nothing(_), Some(why)) if unseen.is_empty() => Err(nothing_selected(why)),
+            (_, Some(warning)) => {
+                eprintln!("warning: {warning}");
+                Ok(())
+            }
+            (_, None) => Ok(()),
+        }
+    }
+
     /// Prints the plan before the operator is asked about it.
     pub(super) fn print_plan(&self, verbose: bool, clock: &dyn Clock) {
         let paint = Paint::for_stream(&io::stderr());
@@ -106,6 +147,11 @@ impl Preview {
         let bad = self.hosts.iter().any(|(_, plan)| plan.as_ref().map_or(true, blocked));
         if bad { Exit::Failed } else { Exit::Clean }
     }
+}
+
+/// Makes the failure of a command whose selectors no guest matches.
+pub(super) fn nothing_selected(why: String) -> Failure {
+    Failure::new(Exit::Usage, why).hint("`proxmaint run --dry-run` lists the guests with their names and numbers")
 }
 
 fn write_out(text: &str) {

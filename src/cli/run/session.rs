@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::aim::Selected;
 use super::{Decided, interrupted_before_anything, journal_failure, unless_interrupted};
 use crate::adapters::clock::SystemClock;
 use crate::cli::args::{Output, RunArgs};
@@ -47,6 +48,8 @@ pub(super) struct Work<'a> {
     pub(super) args: &'a RunArgs,
     /// The hosts that are worked on; others in the run stay as they are.
     pub(super) only: BTreeSet<HostId>,
+    /// Whether `--guest` names a guest of a host that is only planned for.
+    pub(super) selected_elsewhere: bool,
     pub(super) manifest: &'a Path,
     pub(super) old_snapshots: Arc<OldSnapshots>,
 }
@@ -145,7 +148,11 @@ impl Work<'_> {
     }
 
     fn report(&self, run: &RunState, end: RunEnd, watchers: &Watchers) -> Exit {
-        let exit = Exit::of_run(end);
+        let selected = match self.selected_elsewhere {
+            true => Selected::All,
+            false => Selected::by_states(run.hosts()),
+        };
+        let exit = selected.exit(Exit::of_run(end));
         let standing = if run.is_finished() { Standing::Finished } else { Standing::Interrupted };
         let view = RunView::of_run(run, standing, SystemClock.now(), &Ask { detail: Detail::Full, host: None });
         watchers.close();
@@ -158,6 +165,11 @@ impl Work<'_> {
                 // A closed stdout is no reason to lose the exit code.
                 let _written = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes());
             }
+        }
+        let unseen: Vec<&HostId> =
+            run.hosts().filter(|state| state.identity.is_none()).map(|state| state.host()).collect();
+        if let Some(warning) = selected.warning(&unseen).filter(|_| run.is_finished()) {
+            eprintln!("warning: {warning}");
         }
         if end.interrupted {
             eprintln!("interrupted; nothing is lost. To go on: proxmaint run");
