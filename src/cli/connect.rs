@@ -96,7 +96,7 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
     }))
 }
 
-fn trust(trust: &ApiTrust<'_>) -> Trust {
+pub(super) fn trust(trust: &ApiTrust<'_>) -> Trust {
     match trust {
         ApiTrust::Pinned(pin) => Trust::Pin(*pin.as_bytes()),
         ApiTrust::CaFile(file) => Trust::CaFile(file.to_path_buf()),
@@ -127,7 +127,7 @@ fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
     all
 }
 
-fn target(
+pub(super) fn target(
     host: &str,
     options: &SshOptions,
     user: &str,

@@ -354,7 +354,19 @@ impl<T: Transport> Pve for Client<T> {
     }
 
     async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {
-        todo()
+        let call = get(&["access", "permissions"])?;
+        let data = self.data(&call).await?;
+        let Value::Object(paths) = &data else {
+            return Err(unexpected(&call, "privileges by path", &data));
+        };
+        let of_path = |(path, privileges): (&String, &Value)| {
+            let privileges = privileges.as_object()?;
+            let flag = |(name, _): (&String, &Value)| {
+                Some((name.clone(), Fields::of(&paths[path]).and_then(|fields| fields.flag(name))?))
+            };
+            Some((path.clone(), privileges.iter().filter_map(flag).collect()))
+        };
+        Ok(paths.iter().filter_map(of_path).collect())
     }
 
     async fn resources(&self) -> Result<Vec<Resource>, Fault> {

@@ -230,7 +230,7 @@ impl Transport for HttpTransport {
 }
 
 /// Makes the URL of a host's API.
-fn base_url(host: &str, port: u16) -> Result<Url, EndpointError> {
+pub(super) fn base_url(host: &str, port: u16) -> Result<Url, EndpointError> {
     let bad = || EndpointError::Host { host: host.to_owned(), port };
     let authority = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     // What would end the host or begin something else in a URL is no host.

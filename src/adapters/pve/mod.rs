@@ -7,6 +7,7 @@
 //!
 //! Nothing here retries: whether a call is repeated is decided once, in the engine, by the class of the fault.
 
+pub mod certificate;
 pub mod client;
 pub mod fault;
 mod fields;

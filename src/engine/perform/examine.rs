@@ -7,8 +7,8 @@ use crate::engine::wait::retried;
 use crate::ids::NodeName;
 use crate::inventory::HostFacts;
 use crate::machine::outcome::{Fault, FaultClass};
+use crate::plan::HostPolicy;
 use crate::plan::preflight::{Check, Finding, Level, preflight, privileges};
-use crate::plan::{HostPlan, HostPolicy, plan_host};
 
 /// What was found out about a host.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct Examination {
     pub not_checked: Vec<Check>,
     /// The node that answered, where that is known.
     pub node: Option<NodeName>,
-    /// The host's facts, and what a run would do, where everything needed for that answered.
-    pub seen: Option<Box<(HostFacts, HostPlan)>>,
+    /// The host's facts, where everything needed for them answered.
+    pub facts: Option<Box<HostFacts>>,
 }
 
 /// Examines a host. The node's package lists, and those of its guests, are refreshed as a run does: what a repository answers is
@@ -46,9 +46,8 @@ pub async fn examine(cx: &Context, policy: &HostPolicy, token: &str) -> Examinat
             findings.extend(judged);
             findings.extend(privileges::judge(policy, &facts, Some(token)));
             findings.sort_by_key(|finding| finding.check);
-            let plan = plan_host(policy, &facts, None);
             let node = Some(facts.node.clone());
-            Examination { findings, not_checked: Vec::new(), node, seen: Some(Box::new((facts, plan))) }
+            Examination { findings, not_checked: Vec::new(), node, facts: Some(Box::new(facts)) }
         }
         Err(Stopped { stage, fault, node }) => {
             let privileges = of_token(cx, policy, token, node.as_ref()).await;
@@ -126,5 +125,5 @@ fn stopped_early(mut findings: Vec<Finding>, node: Option<NodeName>) -> Examinat
     // The manifest, the variables, certificate and host key are looked at by whoever has them.
     let elsewhere = [Check::Manifest, Check::Credentials, Check::Tls, Check::HostKey];
     let open = |check: &Check| !found.contains(check) && !elsewhere.contains(check);
-    Examination { findings, not_checked: Check::ALL.into_iter().filter(open).collect(), node, seen: None }
+    Examination { findings, not_checked: Check::ALL.into_iter().filter(open).collect(), node, facts: None }
 }
