@@ -326,3 +326,6 @@ fn reboot(policy: &HostPolicy, facts: &HostFacts) -> Finding {
             .remedy("reboot it when it suits you, or let a run do it: host.reboot = \"if-needed\", or --reboot once"),
     }
 }
+
+#[cfg(test)]
+mod tests;
