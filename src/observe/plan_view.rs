@@ -29,7 +29,7 @@ use super::words::{self, count, list, some};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
-use crate::plan::{Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, OldSnapshot, ProtectBy};
+use crate::plan::{Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, OldSnapshot, ProtectBy};
 use crate::time::Timestamp;
 
 /// Package lists older than this are remarked upon: the plan may miss what has come since.
@@ -187,7 +187,8 @@ impl Writer<'_> {
 
     /// Says what the checks found: of what fails the reasons stand in the refusal, and only what to do about it is added.
     fn findings(&mut self, findings: &[Finding]) {
-        for finding in findings {
+        // That the node wants a reboot is said with its upgrade.
+        for finding in findings.iter().filter(|finding| finding.check != Check::Reboot) {
             match finding.level {
                 Level::Ok => continue,
                 Level::Warn => {
