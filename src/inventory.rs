@@ -102,7 +102,7 @@ pub enum RootAccess {
 pub struct SpaceFacts {
     /// The path that was asked for.
     pub path: String,
-    /// Bytes that are free to root.
+    /// Bytes that are free, without what is reserved for root (`df`'s `Available`).
     pub available: u64,
     /// Bytes in all.
     pub total: u64,

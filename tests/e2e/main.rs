@@ -12,6 +12,7 @@ mod held;
 mod identity;
 mod interrupt;
 mod kills;
+mod logs;
 mod output;
 mod policy;
 mod run;

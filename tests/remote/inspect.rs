@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use proxmaint::engine::port::{Place, Remote};
-use proxmaint::inventory::{PackageChange, PackageManager};
+use proxmaint::inventory::{PackageChange, PackageManager, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::FaultClass;
 use proxmaint::time::Timestamp;
 
@@ -25,6 +25,62 @@ async fn a_machine_says_who_it_is() {
         assert_eq!(identity.hostname, "lab-101");
         assert_eq!(identity.boot_id.as_str(), proc("/proc/sys/kernel/random/boot_id"));
         assert_eq!(identity.product_uuid, None, "within a container it would be the node's");
+        assert_eq!(identity.macs, ["bc:24:11:00:00:01"], "in lower case, without loopback");
+        assert_eq!(identity.kernel, proc("/proc/sys/kernel/osrelease"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_interfaces_have_no_mac_address() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        // A tunnel without one, Infiniband's of 20 bytes, an interface whose name hides the next one's, many of a container host.
+        world.file("root/sys/class/net/tun0/address", "\n");
+        world.file("root/sys/class/net/ib0/address", &format!("{}00\n", "80:".repeat(19)));
+        world.file("root/sys/class/net/sit0/address", "0.0.0.0\n");
+        world.file("root/sys/class/net/eth1/address", "bc:24:11:00:00:02");
+        for n in 0..1500 {
+            world.file(&format!("root/sys/class/net/veth{n:04}/address"), "fe:00:00:00:00:01\n");
+        }
+        let macs = world.adapter().identity(&place()).await.expect("an identity").macs;
+        assert_eq!(macs[0], "bc:24:11:00:00:01");
+        assert!(macs.len() <= 1024 && macs[1..].iter().all(|mac| mac != "00:00:00:00:00:00"), "{}", macs.len());
+
+        fs::remove_dir_all(world.path("root/sys/class/net")).expect("removed");
+        assert!(world.adapter().identity(&place()).await.expect("an identity").macs.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_measured_once_a_file_system() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        // Whoever runs the tests; the real df: at least the root.
+        world.shim("id", "echo 0");
+        let look = world.adapter().look_at_node().await.expect("a look");
+        assert_eq!(look.root, RootAccess::Root);
+        assert_eq!(look.space[0].path, "/");
+        assert!(look.space[0].available <= look.space[0].total && look.space[0].total > 0, "{look:?}");
+
+        world.shim(
+            "df",
+            r#"echo "df $*" >>"$W/calls"
+echo "Filesystem 1024-blocks Used Available Capacity Mounted on"
+case $3 in
+/var/tmp) echo "rpool/var-tmp 4000 1000 3000 25% /var/tmp" ;;
+*) echo "/dev/mapper/pve-root 2000 500 1400 27% /" ;;
+esac"#,
+        );
+        let look = world.adapter().look_at_node().await.expect("a look");
+        let space = |path: &str, available: u64, total: u64| SpaceFacts {
+            path: path.to_owned(),
+            available: available * 1024,
+            total: total * 1024,
+        };
+        assert_eq!(look.space, [space("/", 1400, 2000), space("/var/tmp", 3000, 4000)]);
+        world.shim("id", "echo 1000");
+        let fault = world.adapter().look_at_node().await.expect_err("no root");
+        assert_eq!(fault.class, FaultClass::Auth);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::cli::state::{self, Adoption, OldSnapshots};
 use crate::engine::driver::{Engine, EngineError, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
-use crate::engine::port::{Clock, Hosts, NoOutput};
+use crate::engine::port::{Clock, Hosts};
 use crate::ids::{HostId, RunId};
 use crate::journal::record::CloseReason;
 use crate::journal::replay::RunHistory;
@@ -27,6 +27,7 @@ use crate::machine::run::RunState;
 use crate::observe::json::JsonLines;
 use crate::observe::live::Live;
 use crate::observe::log::{Console, Log, Redactor};
+use crate::observe::output::LogFiles;
 use crate::observe::progress::{self, Progress, Style};
 use crate::observe::report;
 use crate::observe::style::Paint;
@@ -91,7 +92,7 @@ impl Work<'_> {
             limits: Limits::default(),
             old_snapshots: Arc::clone(&self.old_snapshots),
             old_backups: Arc::default(),
-            output: Arc::new(NoOutput),
+            output: Arc::new(LogFiles::new(self.dir.root(), self.redactor)),
             own_boot: crate::cli::own_boot(),
         }
     }

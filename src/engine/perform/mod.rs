@@ -7,6 +7,7 @@
 mod discover;
 mod examine;
 mod inside;
+mod output;
 mod power;
 mod protect;
 mod prune;
@@ -21,9 +22,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use super::port::{Clock, GuestRef, HostPorts, JobOutput, Place};
+use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
 use super::wait::retried;
-use crate::ids::{BootId, GuestKind, StepKey, Upid};
+use crate::ids::{BootId, GuestId, GuestKind, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode};
 use crate::machine::host::HostState;
@@ -172,22 +173,41 @@ async fn ready_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
     }
 }
 
-/// Makes sure over the path itself that it leads to the planned guest: a VM by its product uuid. For a CT the path is
-/// the node's own `pct`, which goes by the vmid that the config was checked for.
+/// Makes sure over the path itself that it leads to the planned guest. The node's own `pct` goes by the vmid that the config
+/// was checked for, and needs no more; every other path must prove itself (see [`proven`]).
 async fn right_machine(cx: &Context, guest: &GuestAddr, place: &Place) -> Result<(), Fault> {
-    if guest.kind == GuestKind::Ct {
+    if matches!(place, Place::Ct(_)) {
         return Ok(());
     }
     let found = retried(|| cx.ports.remote.identity(place)).await?;
-    if found.product_uuid.is_some() && found.product_uuid == guest.identity {
-        return Ok(());
+    proven(guest.kind, guest.id, guest.identity.as_deref(), &found)
+}
+
+/// Decides whether the machine that answers is the guest of that identity ([`identity_of`]): a VM by its product uuid, a CT
+/// by one of its MAC addresses, which its config fixes and no other machine of the network may have.
+fn proven(kind: GuestKind, id: GuestId, identity: Option<&str>, found: &Identity) -> Result<(), Fault> {
+    let another = |why: String| {
+        Fault::identity(format!("the machine that answers ({}) is not proven to be {kind} {id}: {why}", found.hostname))
+    };
+    match kind {
+        GuestKind::Vm if found.product_uuid.is_some() && found.product_uuid.as_deref() == identity => Ok(()),
+        GuestKind::Vm => {
+            let uuid = found.product_uuid.as_deref().unwrap_or("not readable");
+            Err(another(format!("its product uuid is {uuid}")))
+        }
+        GuestKind::Ct => {
+            // The first word is the root volume.
+            let own: Vec<&str> = identity.unwrap_or_default().split_whitespace().skip(1).collect();
+            if own.is_empty() {
+                return Err(another("the container's config fixes no MAC address".to_owned())
+                    .hint("let it be reached by pct (`via = \"pct\"`), or give its network interface a `hwaddr`"));
+            }
+            if own.iter().any(|mac| found.macs.iter().any(|seen| seen.eq_ignore_ascii_case(mac))) {
+                return Ok(());
+            }
+            Err(another(format!("none of its interfaces has {}", own.join(" or "))))
+        }
     }
-    Err(Fault::identity(format!(
-        "the machine that answers ({}) is not VM {}: its product uuid is {}",
-        found.hostname,
-        guest.id,
-        found.product_uuid.as_deref().unwrap_or("not readable")
-    )))
 }
 
 /// Turns what kept a change from being tried into an outcome: nothing was changed yet.
@@ -210,5 +230,52 @@ fn unclear(mode: Mode, fault: Fault) -> Report {
     match mode {
         Mode::Probe => Report::Probed(Probed::Unclear(fault)),
         Mode::Act | Mode::Attach => Report::Ended(Outcome::Unknown(fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(uuid: Option<&str>, macs: &[&str]) -> Identity {
+        Identity {
+            hostname: "web".to_owned(),
+            boot_id: BootId::new("1"),
+            product_uuid: uuid.map(str::to_owned),
+            macs: macs.iter().map(|mac| (*mac).to_owned()).collect(),
+            kernel: "6.8.12-9-pve".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_vm_is_proven_by_its_uuid_alone() {
+        let vm = |identity: Option<&str>, found: &Identity| proven(GuestKind::Vm, GuestId(201), identity, found);
+        assert_eq!(vm(Some("a-b"), &machine(Some("a-b"), &[])), Ok(()));
+        for (identity, found) in [
+            (Some("a-b"), machine(Some("a-c"), &["bc:24:11:00:00:01"])),
+            (Some("a-b"), machine(None, &[])),
+            (None, machine(None, &[])),
+        ] {
+            let fault = vm(identity, &found).expect_err("another machine");
+            assert_eq!(fault.class, FaultClass::Identity);
+            assert!(fault.what.contains("VM 201") && fault.what.contains("web"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_ct_is_proven_by_one_of_its_mac_addresses() {
+        // A container sees the uuid of its node: it proves nothing.
+        let found = machine(Some("a-b"), &["02:42:00:00:00:01", "bc:24:11:00:00:02"]);
+        let ct = |identity: Option<&str>| proven(GuestKind::Ct, GuestId(101), identity, &found);
+        assert_eq!(ct(Some("local-zfs:subvol-101-disk-0 bc:24:11:00:00:01 bc:24:11:00:00:02")), Ok(()));
+        assert_eq!(ct(Some("local-zfs:subvol-101-disk-0 BC:24:11:00:00:02")), Ok(()));
+        let other = ct(Some("local-zfs:subvol-101-disk-0 bc:24:11:00:00:03")).expect_err("another machine");
+        assert_eq!(other.class, FaultClass::Identity);
+        assert!(other.what.contains("CT 101") && other.what.contains("bc:24:11:00:00:03"), "{other:?}");
+        for unprovable in [Some("local-zfs:subvol-101-disk-0"), Some("a-b"), None] {
+            let fault = ct(unprovable).expect_err("can't be proven");
+            assert_eq!(fault.class, FaultClass::Identity);
+            assert!(fault.hint.is_some(), "{fault:?}");
+        }
     }
 }

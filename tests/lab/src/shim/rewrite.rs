@@ -22,6 +22,7 @@ const PREFIXES: &[&str] = &[
     "/sbin",
     "/srv",
     "/sys/class/dmi",
+    "/sys/class/net",
     "/tmp",
     "/usr",
     "/var",
