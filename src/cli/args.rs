@@ -68,6 +68,9 @@ pub enum Command {
     /// Upgrade hosts and guests, or go on with a run that was interrupted
     #[command(after_help = help_end(RUN_EXAMPLES))]
     Run(RunArgs),
+    /// Check each host as a run would, and say how to mend what is wrong
+    #[command(after_help = help_end(DOCTOR_EXAMPLES))]
+    Doctor(DoctorArgs),
     /// Show how a run stands, while it works as well as afterwards
     #[command(after_help = help_end(STATUS_EXAMPLES))]
     Status(StatusArgs),
@@ -161,6 +164,17 @@ fn selector(text: &str) -> Result<Selector, String> {
 fn reboot_values() -> impl TypedValueParser<Value = HostReboot> {
     let words = [HostReboot::IfNeeded, HostReboot::Always].map(HostReboot::as_str);
     PossibleValuesParser::new(words).try_map(|word| word.parse::<HostReboot>())
+}
+
+/// What `doctor` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DoctorArgs {
+    /// Check this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// What `status` can be told.
@@ -312,6 +326,17 @@ Examples:
   proxmaint run --hosts-only --reboot        nodes only; reboot them where it is needed
   proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
   proxmaint run --output json                one JSON event a line, for programs";
+
+const DOCTOR_EXAMPLES: &str = "\
+Looks at everything that must be right before a guest is touched: certificate, host key, privileges of the token, root, \
+cluster, repositories, room, packages. The package lists of nodes and guests are refreshed, as a run does: whether a \
+repository answers is found out only by asking it. Nothing else is changed. A run makes the same checks; what fails here \
+keeps it from touching the host.
+
+Examples:
+  proxmaint doctor                           every host of the manifest
+  proxmaint doctor --host pve1               this host only
+  proxmaint doctor --output json             one JSON object, for programs";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:

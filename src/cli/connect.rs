@@ -75,7 +75,7 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
         token: token(credentials),
     })
     .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
-    let node = node_target(entry, credentials, known_hosts);
+    let node = node_target(entry, Some(credentials), known_hosts);
     let (guests, secrets, file) = (entry.clone(), credentials.clone(), known_hosts.to_owned());
     let guest_targets = Box::new(move |id: GuestId, address: &str| guest_target(&guests, &secrets, id, address, &file));
     let known = entry.clone();
@@ -88,7 +88,7 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
     }))
 }
 
-fn trust(trust: &ApiTrust<'_>) -> Trust {
+pub(super) fn trust(trust: &ApiTrust<'_>) -> Trust {
     match trust {
         ApiTrust::Pinned(pin) => Trust::Pin(*pin.as_bytes()),
         ApiTrust::CaFile(file) => Trust::CaFile(file.to_path_buf()),
@@ -137,8 +137,10 @@ fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
     in_inventory || entry.guest_ssh.is_given() || entry.rules_of(id).any(GuestEntry::knows_login)
 }
 
-fn node_target(entry: &HostEntry, credentials: &HostCredentials, known_hosts: &Path) -> SshTarget {
-    target(&entry.host, &entry.ssh, entry.ssh.login(), credentials.node_password.clone(), known_hosts)
+/// Makes the SSH target of a node; without credentials one that only tells where it is.
+pub(super) fn node_target(entry: &HostEntry, credentials: Option<&HostCredentials>, known_hosts: &Path) -> SshTarget {
+    let password = credentials.and_then(|credentials| credentials.node_password.clone());
+    target(&entry.host, &entry.ssh, entry.ssh.login(), password, known_hosts)
 }
 
 /// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.

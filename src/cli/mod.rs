@@ -3,6 +3,7 @@
 pub mod args;
 pub mod connect;
 pub mod diagnostics;
+pub mod doctor;
 pub mod exit_code;
 pub mod journal;
 pub mod manifest;
@@ -40,6 +41,10 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Run(args) => {
             install_tls();
             run::run(places, args, redactor)
+        }
+        Command::Doctor(args) => {
+            install_tls();
+            doctor::doctor(places, args, redactor)
         }
         Command::Status(args) => status_command::status(places, args),
         Command::Resolve(args) => resolve::resolve(places, args),

@@ -8,6 +8,7 @@
 //! | `host`, `node` | the manifest's entry and the node that it is; `node` is `null` where it could not be looked at |
 //! | `error`, `hint` | why it could not be looked at, and what to do about it |
 //! | `refused` | why nothing at all may be done there |
+//! | `findings[]` | what the checks of `doctor` found, where it is not as it should be: `check`, `level` (`warn`, `fail`), `what`, `remedy`; left out where there is none |
 //! | `facts_at` | when it was looked at |
 //! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted` |
 //! | `prune` | snapshots of earlier runs that would be removed: `guest`, `name`; left out where there are none |
@@ -28,7 +29,7 @@ use super::words::{self, count, list, some};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
-use crate::plan::{Decision, GuestPlan, GuestUpgrade, HostPlan, OldSnapshot, ProtectBy};
+use crate::plan::{Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, OldSnapshot, ProtectBy};
 use crate::time::Timestamp;
 
 /// Package lists older than this are remarked upon: the plan may miss what has come since.
@@ -169,9 +170,11 @@ impl Writer<'_> {
         };
         if let Some(why) = &plan.refusal {
             let label = self.paint.bad("not touched");
-            return self.line(0, &format!("{name}{node}  {label}: {}", clean(why)));
+            self.line(0, &format!("{name}{node}  {label}: {}", clean(why)));
+            return self.findings(&plan.findings);
         }
         self.line(0, &format!("{name}{node}  {}", words::plan_summary(plan)));
+        self.findings(&plan.findings);
         for guest in &plan.guests {
             self.guest(guest);
         }
@@ -180,6 +183,27 @@ impl Writer<'_> {
             self.line(2, &format!("{label}: remove the snapshot {} of an earlier run", clean(old.name.as_str())));
         }
         self.node(plan);
+    }
+
+    /// Says what the checks found: of what fails the reasons stand in the refusal, and only what to do about it is added.
+    fn findings(&mut self, findings: &[Finding]) {
+        // That the node wants a reboot is said with its upgrade.
+        for finding in findings.iter().filter(|finding| finding.check != Check::Reboot) {
+            match finding.level {
+                Level::Ok => continue,
+                Level::Warn => {
+                    let label = self.paint.warn(&format!("warning ({})", finding.check));
+                    self.line(2, &format!("{label}: {}", clean(&finding.what)));
+                }
+                Level::Fail => {
+                    let label = self.paint.note(&format!("to mend it ({})", finding.check));
+                    self.line(2, &format!("{label}:"));
+                }
+            }
+            for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                self.line(4, &clean(line));
+            }
+        }
     }
 
     fn guest(&mut self, plan: &GuestPlan) {
@@ -273,6 +297,8 @@ struct PlanLine<'a> {
     error: Option<&'a str>,
     hint: Option<&'a str>,
     refused: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    findings: &'a [Finding],
     #[serde(with = "when::option")]
     facts_at: Option<Timestamp>,
     node_upgrade: Option<NodeLine<'a>>,
@@ -325,6 +351,7 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
             host: Some(host),
             node: Some(&plan.node),
             refused: plan.refusal.as_deref(),
+            findings: &plan.findings,
             facts_at: Some(plan.facts_at),
             prune: &plan.prune,
             node_upgrade: Some(NodeLine {

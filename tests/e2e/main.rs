@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
 
 mod cluster;
+mod doctor;
 mod errors;
 mod faults;
 mod held;

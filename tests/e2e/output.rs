@@ -177,9 +177,10 @@ fn a_changed_manifest_is_asked_about_at_a_terminal() {
 #[test]
 fn help_is_a_document() {
     let site = Site::new(World::builder().standalone("edge1").build());
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["run"],
+        &["doctor"],
         &["status"],
         &["resolve"],
         &["manifest"],

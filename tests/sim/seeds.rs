@@ -181,6 +181,18 @@ fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
             (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
                 cause.ok_or_else(|| format!("{host} did not end well without a cause that is left: {fault}"))?;
             }
+            (HostPhase::Done(HostVerdict::Blocked(why)), _) => {
+                // A refresh that fails leaves no trace.
+                if !why.contains("could not be refreshed") {
+                    cause.ok_or_else(|| format!("{host} was not touched without a cause that is left: {why}"))?;
+                }
+                // Left alone from the start, or over since an earlier round.
+                let at_rest = |phase: &GuestPhase| matches!(phase, GuestPhase::Waiting | GuestPhase::Settled(_));
+                if let Some((id, _)) = state.guests.iter().find(|(_, guest)| !at_rest(&guest.phase)) {
+                    return Err(format!("{host} is not touched, and its guest {id} is in the middle of something"));
+                }
+                continue;
+            }
             (_, HostResult::Skipped) => return Err(format!("{host} is skipped, and nobody said so")),
             (_, HostResult::Unfinished) => waits(run, state)?,
             _ => {}

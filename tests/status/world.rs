@@ -1,8 +1,11 @@
 //! Builds runs by feeding events to the machine: what the engine would do, without one.
 
+use std::collections::BTreeMap;
+
 use proxmaint::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use proxmaint::inventory::{
-    ClusterFacts, GuestFacts, HostFacts, Inside, OsFacts, PackageChange, PackageManager, Power, StorageFacts, Via,
+    ClusterFacts, GuestFacts, HostFacts, Inside, NodeState, OsFacts, PackageChange, PackageManager, Power,
+    RepositoryFacts, RootAccess, StorageFacts, Via,
 };
 use proxmaint::machine::effect::{Effect, Mode};
 use proxmaint::machine::event::HostEvent;
@@ -95,7 +98,28 @@ pub fn facts(node: &str, guests: Vec<GuestFacts>) -> HostFacts {
         services_running: vec!["pveproxy".to_owned()],
         guests,
         backup_storages: vec![StorageFacts { name: "local".to_owned(), available: 100 << 30 }],
-        state: Default::default(),
+        state: in_order(),
+    }
+}
+
+/// A node of which the checks find nothing to remark.
+fn in_order() -> NodeState {
+    let all: BTreeMap<String, bool> =
+        ["Datastore.AllocateSpace", "Sys.Audit", "VM.Audit", "VM.Backup", "VM.GuestAgent.Unrestricted", "VM.Snapshot"]
+            .map(|privilege| (privilege.to_owned(), true))
+            .into();
+    NodeState {
+        permissions: BTreeMap::from([("/".to_owned(), all)]),
+        root: Some(RootAccess::Root),
+        repositories: vec![RepositoryFacts {
+            file: "/etc/apt/sources.list.d/proxmox.sources".to_owned(),
+            uris: vec!["http://download.proxmox.com/debian/pve".to_owned()],
+            suites: vec!["trixie".to_owned()],
+            components: vec!["pve-no-subscription".to_owned()],
+            enabled: true,
+        }],
+        subscription: Some("notfound".to_owned()),
+        ..NodeState::default()
     }
 }
 

@@ -325,7 +325,7 @@ fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
 }
 
 /// Registers every secret, so that none can reach a log or an error's text.
-fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &Credentials) {
+pub(super) fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &Credentials) {
     for found in selected.iter().filter_map(|entry| credentials.host(&entry.id)) {
         let header = found.api.header();
         if let Some((_, secret)) = header.expose_secret().rsplit_once('=') {

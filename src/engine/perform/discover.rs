@@ -6,31 +6,69 @@ use super::Context;
 use super::inside::{Around, look_at};
 use crate::engine::port::{ClusterStatus, Place};
 use crate::engine::wait::retried;
-use crate::ids::{ClusterId, NodeName};
-use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState};
+use crate::ids::{ClusterId, GuestKind, NodeName};
+use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState, OsFacts, Question};
 use crate::machine::outcome::Fault;
 use crate::plan::HostPolicy;
 
 /// Gathers the facts of a host. With `refresh` package lists are refreshed first; without, nothing at all is changed.
 ///
 /// # Errors
-/// A node that can't be reached, or whose identity over API and SSH differs. A guest that can't be looked into is a fact.
+/// A node that can't be reached, or whose identity over API and SSH differs. A guest that can't be looked into is a fact, and so
+/// is a refresh of the node's own lists that fails, and whatever only the checks before the first change look at.
 pub async fn discover(cx: &Context, policy: &HostPolicy, refresh: bool) -> Result<HostFacts, Fault> {
+    by_stages(cx, policy, refresh).await.map_err(|stopped| stopped.fault)
+}
+
+/// What a fault kept discovery from going on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A question to the API.
+    Api,
+    /// A question to the node over SSH.
+    Ssh,
+    /// That both lead to one node.
+    Identity,
+    /// The node's packages.
+    Packages,
+}
+
+/// Where discovery stopped, and why.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) stage: Stage,
+    pub(super) fault: Fault,
+    /// The node, where that was known already.
+    pub(super) node: Option<NodeName>,
+}
+
+/// [`discover`], with the stage at which it stopped.
+pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) -> Result<HostFacts, Stopped> {
     let (pve, remote) = (&cx.ports.pve, &cx.ports.remote);
-    let pve_version = retried(|| pve.version()).await?;
-    let status = retried(|| pve.cluster_status()).await?;
-    let node = local_node(policy, &status)?;
-    let identity = retried(|| remote.identity(&Place::Node)).await?;
-    same_machine(&node, &identity.hostname)?;
-    let ca = ClusterId::new(retried(|| pve.ca_fingerprint(&node)).await?);
-    let services = retried(|| pve.services(&node)).await?;
-    let backup_storages = retried(|| pve.backup_storages(&node)).await?;
-    let pools = retried(|| pve.pools(&node)).await?;
-    let listed = retried(|| pve.guests(&node)).await?;
-    let os = inspect(cx, &Place::Node, refresh)
-        .await
-        .map_err(|fault| Fault { what: format!("the node's packages: {}", fault.what), ..fault })?;
-    let resources = retried(|| pve.resources()).await?;
+    let stop = |stage| move |fault| Stopped { stage, fault, node: None };
+    let pve_version = retried(|| pve.version()).await.map_err(stop(Stage::Api))?;
+    let status = retried(|| pve.cluster_status()).await.map_err(stop(Stage::Api))?;
+    let node = local_node(policy, &status).map_err(stop(Stage::Identity))?;
+    let known = node.clone();
+    let stop = |stage| {
+        let node = Some(known.clone());
+        move |fault| Stopped { stage, fault, node }
+    };
+    let identity = retried(|| remote.identity(&Place::Node)).await.map_err(stop(Stage::Ssh))?;
+    same_machine(&node, &identity.hostname).map_err(stop(Stage::Identity))?;
+    let ca = ClusterId::new(retried(|| pve.ca_fingerprint(&node)).await.map_err(stop(Stage::Api))?);
+    let services = retried(|| pve.services(&node)).await.map_err(stop(Stage::Api))?;
+    let backup_storages = retried(|| pve.backup_storages(&node)).await.map_err(stop(Stage::Api))?;
+    let pools = retried(|| pve.pools(&node)).await.map_err(stop(Stage::Api))?;
+    let listed = retried(|| pve.guests(&node)).await.map_err(stop(Stage::Api))?;
+    let (os, refused) = inspect_node(cx, refresh).await.map_err(stop(Stage::Packages))?;
+    let no_login = listed.iter().filter(|guest| guest.kind == GuestKind::Vm && !(cx.ports.ssh_known)(guest.id));
+    let no_login = no_login.map(|guest| guest.id).collect();
+    let mut state = NodeState { no_login, ..node_state(cx, &node, &os).await };
+    if let Some(Fault { what, hint, .. }) = refused {
+        (state.refresh_failed, state.refresh_hint) = (Some(what), hint);
+    }
+    let resources = retried(|| pve.resources()).await.map_err(stop(Stage::Api))?;
     let resources = resources.into_iter().map(|resource| (resource.id, resource)).collect();
     let around = Around { policy, node: &node, pools: &pools, resources: &resources, refresh };
     let mut guests: Vec<GuestFacts> = stream::iter(listed)
@@ -39,8 +77,10 @@ pub async fn discover(cx: &Context, policy: &HostPolicy, refresh: bool) -> Resul
         .collect::<Vec<Result<GuestFacts, Fault>>>()
         .await
         .into_iter()
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, _>>()
+        .map_err(stop(Stage::Api))?;
     guests.sort_by_key(|guest| guest.id);
+    state.pools = pools;
     Ok(HostFacts {
         pve_version,
         cluster: status.name.map(|name| ClusterFacts {
@@ -56,8 +96,78 @@ pub async fn discover(cx: &Context, policy: &HostPolicy, refresh: bool) -> Resul
         services_running: services.into_iter().filter(|service| service.running).map(|service| service.name).collect(),
         guests,
         backup_storages,
-        state: NodeState { own_boot: cx.own_boot.clone(), ..NodeState::default() },
+        state,
     })
+}
+
+/// Looks at the node's packages. Lists that can't be refreshed are a finding and no end: what is pending is then told by the
+/// lists as they are, beside the fault of the refresh.
+async fn inspect_node(cx: &Context, refresh: bool) -> Result<(OsFacts, Option<Fault>), Fault> {
+    let located = |fault: Fault| Fault { what: format!("the node's packages: {}", fault.what), ..fault };
+    let refused = match inspect(cx, refresh).await {
+        Ok(os) => return Ok((os, None)),
+        Err(fault) if refresh => fault,
+        Err(fault) => return Err(located(fault)),
+    };
+    let os = inspect(cx, false).await.map_err(located)?;
+    Ok((os, Some(refused)))
+}
+
+async fn inspect(cx: &Context, refresh: bool) -> Result<OsFacts, Fault> {
+    retried(|| cx.ports.remote.inspect(&Place::Node, refresh)).await
+}
+
+/// Gathers what only the checks before the first change look at. What can't be asked is a fact as well, with its reason.
+async fn node_state(cx: &Context, node: &NodeName, os: &OsFacts) -> NodeState {
+    let (pve, remote) = (&cx.ports.pve, &cx.ports.remote);
+    let of_api = async {
+        tokio::join!(
+            retried(|| pve.permissions()),
+            retried(|| pve.active_tasks(node)),
+            retried(|| pve.repositories(node)),
+            retried(|| pve.subscription(node)),
+        )
+    };
+    // One after the other: each is a channel of the node's SSH, of which a stock sshd allows ten.
+    let of_node = async {
+        let look = retried(|| remote.look_at_node()).await;
+        let order = match os.manager {
+            Some(manager) => retried(|| remote.packages_consistent(&Place::Node, manager)).await,
+            None => Ok(Ok(())),
+        };
+        (look, order)
+    };
+    let ((permissions, tasks, repositories, subscription), (look, order)) = tokio::join!(of_api, of_node);
+    let mut state = NodeState { own_boot: cx.own_boot.clone(), boot: Some(os.boot_id.clone()), ..NodeState::default() };
+    match permissions {
+        Ok(permissions) => state.permissions = permissions,
+        Err(fault) => _ = state.unknown.insert(Question::Permissions, fault.what),
+    }
+    match tasks {
+        Ok(tasks) => {
+            let backups = tasks.into_iter().filter(|task| task.running && task.kind == "vzdump");
+            state.running_backups = backups.map(|task| task.id).collect();
+        }
+        Err(fault) => _ = state.unknown.insert(Question::Tasks, fault.what),
+    }
+    match repositories {
+        Ok(repositories) => state.repositories = repositories,
+        Err(fault) => state.repositories_unknown = Some(fault.what),
+    }
+    match subscription {
+        Ok(status) => state.subscription = Some(status),
+        Err(fault) => _ = state.unknown.insert(Question::Subscription, fault.what),
+    }
+    match look {
+        Ok(look) => (state.root, state.space) = (Some(look.root), look.space),
+        Err(fault) => _ = state.unknown.insert(Question::Node, fault.what),
+    }
+    match order {
+        Ok(Ok(())) => {}
+        Ok(Err(disorder)) => state.disorder = Some(disorder),
+        Err(fault) => _ = state.unknown.insert(Question::Dpkg, fault.what),
+    }
+    state
 }
 
 /// Returns which node answers: the one marked `local`. One that the manifest names differently is refused by the planner.
@@ -79,8 +189,4 @@ pub(super) fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault>
     }
     Err(Fault::identity(format!("the API answers as node {node}, but SSH leads to {hostname}"))
         .hint("`host`, `ssh.extra_args` and `api.port` of the entry must lead to one and the same node"))
-}
-
-async fn inspect(cx: &Context, place: &Place, refresh: bool) -> Result<crate::inventory::OsFacts, Fault> {
-    retried(|| cx.ports.remote.inspect(place, refresh)).await
 }

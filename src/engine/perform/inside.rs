@@ -224,7 +224,7 @@ impl Entrance<'_> {
 
     async fn by_pct(&self, cx: &Context) -> Result<(Via, Place), Miss> {
         let (via, place) = self.pct();
-        match cx.ports.remote.identity(&place).await {
+        match retried(|| cx.ports.remote.identity(&place)).await {
             Ok(_) => Ok((via, place)),
             Err(fault) => Err(Miss::failed(fault.what)),
         }

@@ -5,6 +5,7 @@
 //! [`Outcome::Unknown`], and the machine asks for a probe.
 
 mod discover;
+mod examine;
 mod inside;
 mod output;
 mod power;
@@ -33,6 +34,7 @@ use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
 pub use discover::discover;
+pub use examine::{Examination, examine};
 pub use inside::identity_of;
 
 /// What came of performing an effect.
