@@ -1,5 +1,6 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
+use super::policy::PRUNE_ONLY;
 use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
@@ -29,9 +30,13 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
             pending: facts.os.pending.clone(),
             lists_refreshed: facts.os.lists_refreshed,
             reboot_wanted: facts.os.reboot_wanted.clone(),
-            left_out: (policy.scope == Scope::GuestsOnly).then(|| "--guests-only".to_owned()),
+            left_out: match policy.scope {
+                Scope::GuestsOnly => Some("--guests-only".to_owned()),
+                Scope::PruneOnly => Some(PRUNE_ONLY.to_owned()),
+                Scope::All | Scope::HostsOnly => None,
+            },
             reboot: match policy.scope {
-                Scope::GuestsOnly => HostReboot::Never,
+                Scope::GuestsOnly | Scope::PruneOnly => HostReboot::Never,
                 Scope::All | Scope::HostsOnly => policy.reboot,
             },
         },
@@ -58,7 +63,7 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
                 && guest.own_snapshots.contains(&old.name)
         })
     };
@@ -79,7 +84,7 @@ pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
         })
     };
     let here = |old: &OldBackup| OldBackup {
@@ -112,6 +117,10 @@ fn refusal(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -
     }
     if let Some(wanted) = policy.node.as_ref().filter(|wanted| **wanted != facts.node) {
         return Some(format!("the manifest says node {wanted}, but it answers as {}", facts.node));
+    }
+    // What follows is about upgrades.
+    if policy.scope == Scope::PruneOnly {
+        return None;
     }
     if let Some(lost) =
         facts.os.pending.iter().find(|change| change.new.is_none() && ESSENTIAL.contains(&change.name.as_str()))
