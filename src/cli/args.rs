@@ -71,6 +71,9 @@ pub enum Command {
     /// Decide about a step that is held because nobody can tell how it ended
     #[command(after_help = help_end(RESOLVE_EXAMPLES))]
     Resolve(ResolveArgs),
+    /// Give back what a run borrowed (guests that it started or shut down), and do nothing else
+    #[command(after_help = help_end(RESTORE_EXAMPLES))]
+    Restore(RestoreArgs),
     /// Look at the manifest
     #[command(subcommand, after_help = help_end(""))]
     Manifest(ManifestCommand),
@@ -177,6 +180,20 @@ impl ResolveArgs {
     }
 }
 
+/// What `restore` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RestoreArgs {
+    /// The run; a unique beginning of its name will do
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Give back on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
 /// What can be asked of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ManifestCommand {
@@ -278,6 +295,15 @@ Examples:
   proxmaint resolve 20261122 pve1 104 --done     the upgrade of guest 104 was complete
   proxmaint resolve 20261122 pve1 104 --retry    it was not done: try it anew
   proxmaint resolve 20261122 pve1 --skip         leave the node pve1 alone in this run";
+
+const RESTORE_EXAMPLES: &str = "\
+A run that ends, fails or is killed may owe something: a guest that it started is to be stopped again, guests that it \
+shut down are to run again. `proxmaint status` shows it, and the next `proxmaint run` gives it back before anything \
+else. This does only that.
+
+Examples:
+  proxmaint restore 20261122                 everything that the run owes
+  proxmaint restore 20261122 --host pve1     what it owes on pve1";
 
 #[cfg(test)]
 mod tests {

@@ -122,6 +122,13 @@ impl RunState {
         self.events_where(failed, &HostEvent::NewRound)
     }
 
+    /// Returns the events by which hosts that are over, and that nothing else will happen to, give back what they owe still.
+    pub fn old_debts(&self) -> Vec<(HostId, HostEvent)> {
+        let over =
+            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.result() != HostResult::Failed;
+        self.events_where(|state| over(state) && state.can_give_back(), &HostEvent::GiveBack)
+    }
+
     /// Returns the events by which everything in doubt is looked at at once: for a run in which nothing is begun any more.
     pub fn looks(&self) -> Vec<(HostId, HostEvent)> {
         let begun = |state: &HostState| {

@@ -69,10 +69,7 @@ mod tests {
             name("pve1.lan", Some(101), Step::UpgradeGuest, 2),
             "logs/20261122-222842-kqzt/pve1.lan-101-upgrade-guest-r2.log"
         );
-        assert_eq!(
-            name("pve1", None, Step::UpgradeHost, 1),
-            "logs/20261122-222842-kqzt/pve1-node-upgrade-host-r1.log"
-        );
+        assert_eq!(name("pve1", None, Step::UpgradeHost, 1), "logs/20261122-222842-kqzt/pve1-node-upgrade-host-r1.log");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
-use crate::ids::{GuestKind, HostId};
+use crate::ids::{GuestKind, HostId, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
 /// Packages without which a node is no node any more: an upgrade that would remove one is never begun.
@@ -65,6 +65,7 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
                 && guest.lock.is_none()
                 && policy.may_prune(&guest.traits())
                 && guest.own_snapshots.contains(&old.name)
+                && !is_among_newest(&old.name, &guest.own_snapshots, policy.keep.snapshots_last)
         })
     };
     let here = |old: &OldSnapshot| OldSnapshot {
@@ -72,6 +73,12 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
         name: old.name.clone(),
     };
     old.iter().filter(still_there).map(here).collect()
+}
+
+/// Tells whether a snapshot is among the newest so many that are there: their names are in the order in which runs began.
+fn is_among_newest(name: &SnapshotName, there: &[SnapshotName], most: u32) -> bool {
+    let newer = there.iter().filter(|other| other.as_str() > name.as_str()).count();
+    newer < usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
