@@ -15,37 +15,34 @@ use crate::machine::outcome::Obligation;
 use crate::observe::project::resolve_command;
 use crate::observe::sanitize::clean;
 
+/// Something that a run owes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debt {
+    /// Where.
+    pub host: HostId,
+    /// What.
+    pub owed: Obligation,
+    /// The command that decides about what is held and keeps it from being given back.
+    pub held: Option<String>,
+}
+
 /// What a run owes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debts {
     /// The run.
     pub run: RunId,
-    /// What it owes, and where.
-    pub owed: Vec<(HostId, Obligation)>,
-    /// Commands that decide about what is held there: what is held can't be given back.
-    pub held: Vec<String>,
+    /// What it owes.
+    pub owed: Vec<Debt>,
 }
 
 impl Debts {
     /// Looks what a run's hosts are owed.
     pub fn of<'a>(run: &RunId, hosts: impl IntoIterator<Item = &'a HostState>) -> Self {
-        let mut debts = Self { run: run.clone(), owed: Vec::new(), held: Vec::new() };
-        for state in hosts {
-            let owed = state.owed();
-            if owed.is_empty() {
-                continue;
-            }
-            debts.owed.extend(owed.into_iter().map(|owed| (state.host().clone(), owed)));
-            if matches!(state.phase, HostPhase::Held { .. }) {
-                debts.held.push(resolve_command(run, state.host(), None));
-            }
-            let held = state
-                .guests
-                .iter()
-                .filter(|(_, guest)| guest.borrowed.is_some() && matches!(guest.phase, GuestPhase::Held { .. }));
-            debts.held.extend(held.map(|(id, _)| resolve_command(run, state.host(), Some(*id))));
-        }
-        debts
+        let debts = |state: &HostState| -> Vec<Debt> {
+            let debt = |owed| Debt { host: state.host().clone(), held: held(state, &owed), owed };
+            state.owed().into_iter().map(debt).collect()
+        };
+        Self { run: run.clone(), owed: hosts.into_iter().flat_map(debts).collect() }
     }
 
     /// Tells whether nothing is owed.
@@ -55,7 +52,7 @@ impl Debts {
 
     /// Returns a line for each debt: `pve1: CT 103 was started ..`.
     pub fn lines(&self) -> Vec<String> {
-        self.owed.iter().map(|(host, owed)| format!("{}: {owed}", clean(host.as_str()))).collect()
+        self.owed.iter().map(|debt| format!("{}: {}", clean(debt.host.as_str()), debt.owed)).collect()
     }
 
     /// Says on standard error what is owed.
@@ -67,8 +64,10 @@ impl Debts {
 
     /// Says what was given back between then and now, and what is owed still.
     pub fn compare(before: &Self, after: &Self) {
-        for (host, owed) in before.owed.iter().filter(|debt| !after.owed.contains(debt)) {
-            eprintln!("given back: {}: {owed}", clean(host.as_str()));
+        for debt in &before.owed {
+            if !after.owed.iter().any(|still| (&still.host, &still.owed) == (&debt.host, &debt.owed)) {
+                eprintln!("given back: {}: {}", clean(debt.host.as_str()), debt.owed);
+            }
         }
         after.say("still owed");
     }
@@ -80,6 +79,20 @@ impl Debts {
             eprintln!("to give it back: proxmaint restore {}", self.run);
         }
     }
+}
+
+/// Returns the command that has to come first, where what is owed can't be given back because a step is held.
+fn held(state: &HostState, owed: &Obligation) -> Option<String> {
+    let guest = match owed {
+        Obligation::StartGuests { .. } if matches!(state.phase, HostPhase::Held { .. }) => None,
+        Obligation::StopGuest { id, .. }
+            if state.guests.get(id).is_some_and(|guest| matches!(guest.phase, GuestPhase::Held { .. })) =>
+        {
+            Some(*id)
+        }
+        Obligation::StartGuests { .. } | Obligation::StopGuest { .. } => return None,
+    };
+    Some(resolve_command(&state.run, state.host(), guest))
 }
 
 /// Settles a run that is not gone on with: looks at what is in doubt, gives back what is owed, and closes it. One that owes
@@ -106,7 +119,7 @@ pub(super) async fn settle(shop: &Workshop<'_>, leftover: Leftover) -> Result<De
         }
         Settling::Debts => (Session::Restore, history.closed),
     };
-    if why == Settling::Debts && !before.owed.iter().any(|(host, _)| shop.only.contains(host)) {
+    if why == Settling::Debts && !before.owed.iter().any(|debt| shop.only.contains(&debt.host)) {
         return Ok(before);
     }
     before.say("owed from before, and given back first");

@@ -36,6 +36,8 @@ pub struct Left {
     pub upgrade: Came,
     /// Whether a later `run` may go on with the run that made it.
     pub open: bool,
+    /// Whether it is there still, as far as is known.
+    pub there: bool,
 }
 
 /// What a run left.
@@ -149,6 +151,7 @@ pub fn of_host(state: &HostState, open: bool) -> Vec<Left> {
             made: record.ended?,
             upgrade: came(state, id),
             open,
+            there: true,
         })
     };
     state.made().filter_map(left).collect()
@@ -222,7 +225,8 @@ fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fat
         return Fate::Stays(Why::Young);
     }
     let newer = of_guest().filter(|other| {
-        other.thing.is_snapshot() == left.thing.is_snapshot() && (other.made, &other.run) > (left.made, &left.run)
+        let alike = other.there && other.thing.is_snapshot() == left.thing.is_snapshot();
+        alike && (other.made, &other.run) > (left.made, &left.run)
     });
     if newer.count() < usize::try_from(keep_last).unwrap_or(usize::MAX) {
         return Fate::Stays(Why::Newest);
@@ -230,18 +234,31 @@ fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fat
     Fate::Goes
 }
 
-/// Lists what runs made, without the backups that a later one of them removed.
-pub fn of_runs<'a>(runs: impl IntoIterator<Item = &'a RunHistory>) -> Vec<Left> {
-    let (mut all, mut removed) = (Vec::new(), BTreeSet::new());
-    for history in runs {
+/// Gathers what runs made, without the backups that a later one of them removed.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    all: Vec<Left>,
+    removed: BTreeSet<String>,
+}
+
+impl Gathered {
+    /// Adds what a run made and removed.
+    pub fn add(&mut self, history: &RunHistory) {
         for state in &history.hosts {
-            all.extend(of_host(state, history.is_open()));
+            self.all.extend(of_host(state, history.is_open()));
             let gone = state.steps.iter().filter(|r| r.step == Step::PruneBackup && r.state == StepState::Done);
-            removed.extend(gone.filter_map(|record| record.thing.clone()));
+            self.removed.extend(gone.filter_map(|record| record.thing.clone()));
         }
     }
-    all.retain(|left| !matches!(&left.thing, Thing::Backup { volid: Some(volid), .. } if removed.contains(volid)));
-    all
+
+    /// Returns what there may be still.
+    pub fn finish(self) -> Vec<Left> {
+        let Self { mut all, removed } = self;
+        let gone = |thing: &Thing| matches!(thing, Thing::Backup { volid: Some(volid), .. } if removed.contains(volid));
+        // How its upgrade came out counts all the same.
+        all.iter_mut().filter(|left| gone(&left.thing)).for_each(|left| left.there = false);
+        all
+    }
 }
 
 /// What a run removes before anything else, by host.
@@ -294,20 +311,19 @@ pub fn old_things(
     let worth = |listed: &&state::Listed| {
         let meta = listed.meta.as_ref();
         let recent = meta.is_some_and(|meta| now.since(meta.touched_at) <= back);
-        let made = meta.and_then(|meta| meta.tally.as_ref()).and_then(|tally| tally.made);
-        !listed.archived && recent && made != Some(0)
+        !listed.archived && recent && listed.is_about_things()
     };
-    let mut histories = Vec::new();
+    let mut gathered = Gathered::default();
     for listed in state::list(store)?.iter().rev().filter(worth).take(MOST_RUNS) {
         let history = state::load(store, &listed.run)?;
         if history.is_of(manifest) {
-            histories.push(history);
+            gathered.add(&history);
         }
     }
-    let all = of_runs(&histories);
+    let all = gathered.finish();
     let mut old = OldThings::default();
     let fates = fates(&all, |host| keep.get(host).copied(), now);
-    for (left, _) in all.iter().zip(fates).filter(|(_, fate)| *fate == Fate::Goes) {
+    for (left, _) in all.iter().zip(fates).filter(|(left, fate)| left.there && *fate == Fate::Goes) {
         old.add(left);
     }
     Ok(old)

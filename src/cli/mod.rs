@@ -14,6 +14,7 @@ pub mod resolve;
 pub mod restore;
 pub mod run;
 pub mod session;
+pub mod snapshots;
 pub mod state;
 pub mod status;
 pub mod status_command;
@@ -51,6 +52,10 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Restore(args) => {
             install_tls();
             restore::restore(places, args, redactor)
+        }
+        Command::Snapshots(command) => {
+            install_tls();
+            snapshots::snapshots(places, command, redactor)
         }
         Command::Manifest(command) => manifest_command(&places.config, command),
         Command::Journal(command) => journal_command(places, command),

@@ -79,7 +79,7 @@ fn asked(history: &RunHistory, named: &[String]) -> Result<BTreeSet<HostId>, Fai
 
 /// Returns the manifest's entries of the hosts that are owed something; it has to have one of them at least.
 fn entries<'a>(manifest: &'a Manifest, debts: &Debts) -> Result<Vec<&'a HostEntry>, Failure> {
-    let hosts: BTreeSet<&HostId> = debts.owed.iter().map(|(host, _)| host).collect();
+    let hosts: BTreeSet<&HostId> = debts.owed.iter().map(|debt| &debt.host).collect();
     let (there, gone): (Vec<&HostId>, Vec<&HostId>) = hosts.into_iter().partition(|host| manifest.host(host).is_some());
     for host in &gone {
         eprintln!("{}: is not in the manifest any more, so nothing can be given back there", clean(host.as_str()));
@@ -111,10 +111,10 @@ async fn give_back(
         let now = SystemClock.now();
         state::close_run(&shop.journal, &history, &state, reason, now).await.map_err(journal_failure)?;
     }
-    let concerned = |host: &HostId| before.owed.iter().any(|(owing, _)| owing == host);
+    let concerned = |host: &HostId| before.owed.iter().any(|debt| debt.host == *host);
     let after = Debts::of(&run, state.hosts().filter(|state| concerned(state.host())));
     Debts::compare(before, &after);
-    for command in &after.held {
+    for command in after.owed.iter().filter_map(|debt| debt.held.as_ref()) {
         eprintln!("held, and to be decided first: {}", clean(command));
     }
     let exit = exit(&after, end.interrupted);
@@ -128,11 +128,11 @@ async fn give_back(
 
 /// Returns how the command ends: held counts where nothing that is owed is owed for another reason.
 fn exit(after: &Debts, interrupted: bool) -> Exit {
-    match (after.owed.len(), after.held.len()) {
-        (0, _) => Exit::Clean,
-        _ if interrupted => Exit::Interrupted,
-        (owed, held) if held >= owed => Exit::Held,
-        _ => Exit::Failed,
+    match after.is_none() {
+        true => Exit::Clean,
+        false if interrupted => Exit::Interrupted,
+        false if after.owed.iter().all(|debt| debt.held.is_some()) => Exit::Held,
+        false => Exit::Failed,
     }
 }
 

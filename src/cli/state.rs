@@ -57,6 +57,14 @@ pub struct Listed {
     pub archived: bool,
 }
 
+impl Listed {
+    /// Tells whether the run made or removed snapshots or backups, as far as the list says: if it does not say, it may have.
+    pub fn is_about_things(&self) -> bool {
+        let tally = self.meta.as_ref().and_then(|meta| meta.tally.as_ref());
+        tally.is_none_or(|tally| tally.made != Some(0) || tally.removed != 0)
+    }
+}
+
 /// Lists the runs, oldest first.
 ///
 /// # Errors

@@ -167,13 +167,13 @@ pub fn find_run(state_dir: &Path, prefix: &str) -> Result<RunId, Failure> {
 }
 
 /// Lists the runs that the segments know, oldest first: by the names of the segments, whatever is in them.
-fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
+pub(super) fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
     let runs = runs_in_segments(dir).map_err(journal_failure)?;
     Ok(runs.into_iter().map(|run| Listed { run, meta: None, archived: false }).collect())
 }
 
 /// Folds a run from the journal's segments.
-fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
+pub(super) fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
     let filter = EventFilter { run: Some(run.clone()), ..EventFilter::default() };
     let found =
         events(dir, filter).map_err(journal_failure)?.collect::<Result<Vec<_>, _>>().map_err(journal_failure)?;

@@ -286,6 +286,9 @@ pub struct Tally {
     /// How many snapshots and backups the run made; what a later one removed is counted still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<usize>,
+    /// How many snapshots and backups of earlier runs it removed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed: usize,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -296,13 +299,14 @@ fn is_none(count: &usize) -> bool {
 impl Tally {
     /// Counts the hosts of a run.
     pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
-        let (mut results, mut owed, mut made) = (BTreeMap::new(), 0, 0);
+        let (mut results, mut owed, mut made, mut removed) = (BTreeMap::new(), 0, 0, 0);
         for state in hosts {
             *results.entry(state.result()).or_default() += 1;
             owed += usize::from(!state.owed().is_empty());
             made += state.made().count();
+            removed += state.removed().count();
         }
-        Self { parallel_hosts, closed: None, results, owed, made: Some(made) }
+        Self { parallel_hosts, closed: None, results, owed, made: Some(made), removed }
     }
 }
 

@@ -177,6 +177,14 @@ impl HostState {
         self.steps.iter().filter(made)
     }
 
+    /// Returns the steps that removed a snapshot or backup of an earlier run, oldest first.
+    pub fn removed(&self) -> impl Iterator<Item = &StepRecord> {
+        let removed = |record: &&StepRecord| {
+            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup) && record.state == StepState::Done
+        };
+        self.steps.iter().filter(removed)
+    }
+
     /// Returns the host's result so far.
     pub fn result(&self) -> HostResult {
         let held_guest = self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }));

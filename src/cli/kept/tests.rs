@@ -21,6 +21,7 @@ fn left(run: u32, upgrade: Came) -> Left {
         made: Timestamp(i64::from(run) * DAY),
         upgrade,
         open: false,
+        there: true,
     }
 }
 
