@@ -15,8 +15,8 @@ use crate::observe::report::{painted, verdict};
 use crate::observe::sanitize::{clean, clean_json};
 use crate::observe::style::Paint;
 use crate::observe::view::{
-    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RunView, SMALL_FLEET, Standing, StepStanding,
-    StepView, VIEW_VERSION,
+    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RunView, SMALL_FLEET, Standing,
+    StepStanding, StepView, VIEW_VERSION,
 };
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
@@ -189,7 +189,10 @@ fn host_state(host: &HostView, running: bool) -> String {
     match host.result {
         HostResult::Held => "held".to_owned(),
         _ if !running
-            && !matches!(host.phase, HostStanding::Pending | HostStanding::AwaitingTurn | HostStanding::Done) =>
+            && !matches!(
+                host.phase,
+                HostStanding::Pending | HostStanding::AwaitingTurn | HostStanding::AwaitingReboot | HostStanding::Done
+            ) =>
         {
             format!("stopped while {phase}")
         }
@@ -302,7 +305,9 @@ fn node_line(host: &HostView) -> Option<String> {
         return None;
     }
     let what = match (host.phase, host.changed, host.pending) {
-        _ if host.left_out.is_some() => format!("left alone: {}", host.left_out.as_deref().map(clean).unwrap_or_default()),
+        _ if host.left_out.is_some() => {
+            format!("left alone: {}", host.left_out.as_deref().map(clean).unwrap_or_default())
+        }
         (HostStanding::Done, 0, _) if host.result == HostResult::NothingToDo => "nothing to do".to_owned(),
         (HostStanding::Done, 0, _) => String::new(),
         (HostStanding::Done, changed, _) => count(changed, "package") + " changed",

@@ -338,7 +338,10 @@ mod tests {
             let meta = crate::journal::record::decode_meta(&written).unwrap();
             let listed = Listed { run: history.id.clone(), meta: Some(meta), archived: false };
             let (told, read) = (tallied(&listed).unwrap(), line(&history, None));
-            assert_eq!((told.header, told.result, told.counts, told.owed), (read.header, read.result, read.counts, read.owed));
+            assert_eq!(
+                (told.header, told.result, told.counts, told.owed),
+                (read.header, read.result, read.counts, read.owed)
+            );
         }
     }
 

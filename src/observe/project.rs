@@ -249,7 +249,9 @@ impl Projection<'_> {
         let (reason, hint) = self.host_why(attempt.filter(|_| in_doubt), &guests, waits_for.as_ref());
         let reason = match (state.result(), reason) {
             // Nothing else is wrong, then.
-            (HostResult::Failed, None) => owed.first().map(|owed| format!("still owed: {}", owed.what)),
+            (HostResult::Failed, None) if !owed.is_empty() => {
+                Some("something that was borrowed could not be given back".to_owned())
+            }
             (_, reason) => reason,
         };
         let held = match &state.phase {

@@ -134,7 +134,8 @@ fn remarks(out: &mut String, view: &RunView) {
             let label = guest.label();
             let found = words::remarks(&guest.remarks.held, &guest.remarks.leftovers, &guest.remarks.restart_needed);
             let rebooted = guest.rebooted.then(|| "was rebooted".to_owned());
-            lines.extend(rebooted.into_iter().chain(found).map(|remark| format!("{name}: {}: {remark}", clean(&label))));
+            lines
+                .extend(rebooted.into_iter().chain(found).map(|remark| format!("{name}: {}: {remark}", clean(&label))));
         }
     }
     let more = lines.len().saturating_sub(MAX_SPELLED);

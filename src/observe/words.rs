@@ -109,9 +109,10 @@ pub fn plan_summary(plan: &HostPlan) -> String {
         (None, n) => count(n, "package"),
     };
     let _ok = write!(text, "; node: {}", list([node, reboot_plan(plan).to_owned()]));
-    let old = plan.prune.len() + plan.prune_backups.len();
-    if old > 0 {
-        let _ok = write!(text, "; {old} old to remove");
+    let old = [(plan.prune.len(), "old snapshot"), (plan.prune_backups.len(), "old backup")];
+    let old = list(old.map(|(n, what)| if n == 0 { String::new() } else { count(n, what) }));
+    if !old.is_empty() {
+        let _ok = write!(text, "; {old} to be removed");
     }
     text
 }
@@ -121,8 +122,8 @@ pub fn reboot_plan(plan: &HostPlan) -> &'static str {
     match (plan.upgrade.reboot, plan.own) {
         (HostReboot::Never, _) => "",
         (_, Some(_)) => "not rebooted, since proxmaint runs here",
-        (HostReboot::IfNeeded, None) => "rebooted if it needs it",
-        (HostReboot::Always, None) => "rebooted",
+        (HostReboot::IfNeeded, None) => "to be rebooted if it needs it",
+        (HostReboot::Always, None) => "to be rebooted",
     }
 }
 
@@ -267,9 +268,10 @@ fn detail_words(detail: &Detail) -> String {
         }
         Detail::Verified(report) => {
             let changed = count(report.changes.len(), "package");
-            let kernel = report.rebooted.as_ref().map_or_else(String::new, |kernel| {
-                format!("; was rebooted into kernel {}", clean(kernel))
-            });
+            let kernel = report
+                .rebooted
+                .as_ref()
+                .map_or_else(String::new, |kernel| format!("; was rebooted into kernel {}", clean(kernel)));
             let (wanted, remarks) = (reboot(&report.reboot_wanted), left(&report.remarks));
             format!(": {changed} of the node changed{kernel}{wanted}{remarks}")
         }

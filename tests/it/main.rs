@@ -4,4 +4,5 @@
 
 mod architecture;
 mod journals;
+mod story;
 mod tables;

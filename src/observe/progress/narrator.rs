@@ -123,9 +123,7 @@ impl Narrator {
             HostEvent::Resolved { .. }
             | HostEvent::PolicyChanged { .. }
             | HostEvent::NewRound
-            | HostEvent::GiveBack => {
-                say(Weight::Step, Tone::Plain, told.guest, told.what)
-            }
+            | HostEvent::GiveBack => say(Weight::Step, Tone::Plain, told.guest, told.what),
             _ => say(Weight::Detail, Tone::Plain, told.guest, told.what),
         }
         if let HostEvent::Planned { plan, .. } = event
@@ -343,7 +341,7 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
     let text = match verdict {
         HostVerdict::NothingToDo { reboot_wanted } => match state.removed().count() {
             0 => format!("done: nothing to do{}", reboot(reboot_wanted)),
-            n => format!("done: {n} old removed, nothing else to do{}", reboot(reboot_wanted)),
+            n => format!("done: {n} old snapshots and backups removed, nothing else to do{}", reboot(reboot_wanted)),
         },
         HostVerdict::Verified(report) => {
             let spent = match (state.began, state.touched) {
@@ -356,9 +354,10 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
             };
             let what = list([guests_summary(&GuestCounts::of(state)), node]);
             let what = if what.is_empty() { "verified".to_owned() } else { what };
-            let kernel = report.rebooted.as_ref().map_or_else(String::new, |kernel| {
-                format!("; rebooted into kernel {}", clean(kernel))
-            });
+            let kernel = report
+                .rebooted
+                .as_ref()
+                .map_or_else(String::new, |kernel| format!("; rebooted into kernel {}", clean(kernel)));
             format!("done{spent}: {what}{kernel}{}{}", reboot(&report.reboot_wanted), left(&report.remarks))
         }
         HostVerdict::NotRebooted { why, .. } => {
