@@ -131,7 +131,7 @@ fn the_second_version_holds_every_step_and_every_event() {
         .filter_map(|line| line.trim().strip_prefix("Self::")?.split("=> \"").nth(1)?.split('"').next())
         .collect();
     assert!(steps.contains(&"verify") && steps.len() >= 17, "{steps:?}");
-    for step in steps.iter().filter(|step| **step != "CT" && **step != "VM") {
+    for step in steps.iter().filter(|step| !["CT", "VM", "lxc", "qemu"].contains(step)) {
         assert!(text.contains(&format!("\"step\":\"{step}\"")), "no step {step}");
     }
 }

@@ -302,14 +302,18 @@ impl Story {
         self.event(&pve(1), &HostEvent::Probed { key, found });
     }
 
+    fn refused_by_the_third(&mut self) {
+        let key = self.take(3, None, Step::Discover).key;
+        let outcome = Outcome::Failed(Fault::auth("GET /version: 401").hint("check the token"));
+        self.event(&pve(3), &HostEvent::Ended { key, outcome });
+    }
+
     /// Up to an interruption while a guest that was started is being upgraded.
     fn first_session(&mut self) {
         self.of_run(&RunRecord::Session { pid: 4711 });
         self.grants();
         self.planned(2, own_plan());
-        let key = self.take(3, None, Step::Discover).key;
-        let outcome = Outcome::Failed(Fault::auth("GET /version: 401").hint("check the token"));
-        self.event(&pve(3), &HostEvent::Ended { key, outcome });
+        self.refused_by_the_third();
         self.planned(1, plan());
         self.done(None, Step::PruneSnapshot, Detail::Pruned);
         self.ended(None, Step::PruneBackup, Outcome::AlreadyDone(Detail::Pruned));
@@ -376,6 +380,10 @@ impl Story {
         self.ended(None, Step::RebootHost, Outcome::Unknown(Fault::ambiguous("the answer was lost")));
         self.probed(None, Step::RebootHost, Probed::Ended(Outcome::Done(Detail::Rebooted(BootId::new("boot-2")))));
         self.ended(None, Step::StartGuests, failed("CT 101: no space left on device"));
+        self.refused_by_the_third();
+        // It comes when everything else is over, and is looked at anew then.
+        self.grants();
+        self.planned(2, own_plan());
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: false, finished: false });
     }
 
