@@ -281,9 +281,10 @@ fn event_text(dir: &StateDir, run: &RunId, args: &StatusArgs) -> Result<String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{GuestId, GuestKind};
     use crate::journal::record::{RunMeta, Tally};
     use crate::machine::host::HostVerdict;
-    use crate::machine::outcome::Fault;
+    use crate::machine::outcome::{Fault, RunningGuest};
     use crate::plan::{HostPolicy, RunPolicy};
     use crate::time::Timestamp;
 
@@ -307,7 +308,9 @@ mod tests {
             };
             HostState { phase, ..HostState::new(run.clone(), policy) }
         };
-        let hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
+        let mut hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
+        let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false };
+        hosts[2].shut.push(guest);
         RunHistory {
             id: run.clone(),
             opened_at: Timestamp(1),
@@ -338,6 +341,7 @@ mod tests {
             let meta = crate::journal::record::decode_meta(&written).unwrap();
             let listed = Listed { run: history.id.clone(), meta: Some(meta), archived: false };
             let (told, read) = (tallied(&listed).unwrap(), line(&history, None));
+            assert_eq!(read.owed, 1);
             assert_eq!(
                 (told.header, told.result, told.counts, told.owed),
                 (read.header, read.result, read.counts, read.owed)

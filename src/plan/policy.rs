@@ -367,3 +367,26 @@ fn list<T: ToString>(items: &[T]) -> String {
         items => items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::GuestKind;
+
+    #[test]
+    fn a_run_that_only_prunes_upgrades_nobody_and_prunes_all_but_those_left_alone() {
+        let policy = HostPolicy {
+            scope: Scope::PruneOnly,
+            unmanaged: [GuestId(103)].into(),
+            exclude: vec!["102".parse().expect("a selector")],
+            ..HostPolicy::new(HostId::new("pve1"))
+        };
+        let skip = [SKIP_TAG.to_owned()];
+        let guest = |id, tags| Traits { id: GuestId(id), kind: GuestKind::Ct, name: "", tags, pool: None };
+        let guests = [guest(101, &[][..]), guest(102, &[]), guest(103, &[]), guest(104, &skip)];
+        assert!(guests.iter().all(|guest| policy.left_out(guest).is_some()) && !policy.upgrades());
+        assert_eq!(guests.map(|guest| policy.may_prune(&guest)), [true, false, false, false]);
+        let only_hosts = HostPolicy { scope: Scope::HostsOnly, ..policy };
+        assert!(!only_hosts.may_prune(&guests[0]));
+    }
+}

@@ -27,7 +27,11 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn events(name: &str) -> Vec<StoredEvent> {
-    let text = fs::read_to_string(fixture(name)).unwrap();
+    parsed(&fs::read_to_string(fixture(name)).unwrap())
+}
+
+/// Reads records, one a line.
+pub fn parsed(text: &str) -> Vec<StoredEvent> {
     text.lines()
         .map(|line| {
             let record: Value = serde_json::from_str(line).unwrap();

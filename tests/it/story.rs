@@ -32,6 +32,14 @@ pub fn written() -> String {
     story.lines.join("\n") + "\n"
 }
 
+/// Returns its records up to where two things are owed: a guest is to be stopped, and another one to run again.
+pub fn owing() -> String {
+    let mut story = Story::open();
+    story.first_session();
+    story.second_session();
+    story.lines.join("\n") + "\n"
+}
+
 struct Story {
     run: RunState,
     at: Timestamp,
