@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -77,6 +78,12 @@ pub enum Command {
     /// Decide about a step that is held because nobody can tell how it ended
     #[command(after_help = help_end(RESOLVE_EXAMPLES))]
     Resolve(ResolveArgs),
+    /// Give back what a run borrowed (guests that it started or shut down), and do nothing else
+    #[command(after_help = help_end(RESTORE_EXAMPLES))]
+    Restore(RestoreArgs),
+    /// Show or remove the snapshots and backups that runs made
+    #[command(subcommand, after_help = help_end(""))]
+    Snapshots(SnapshotsCommand),
     /// Look at the manifest
     #[command(subcommand, after_help = help_end(""))]
     Manifest(ManifestCommand),
@@ -237,6 +244,57 @@ impl ResolveArgs {
     }
 }
 
+/// What `restore` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RestoreArgs {
+    /// The run; a unique beginning of its name will do
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Give back on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// What can be done about what runs made.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SnapshotsCommand {
+    /// Show what is there now of what runs made, and whether it would be removed
+    List {
+        /// Look at this host only (may be given several times)
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// How to report
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Remove what nobody needs any more: what is old, not among the newest, and whose guest came out well
+    #[command(after_help = help_end(PRUNE_EXAMPLES))]
+    Prune(SnapshotsArgs),
+}
+
+/// What `snapshots prune` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SnapshotsArgs {
+    /// Remove on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Remove what is older than this (`36h`, `7days`) [default: as the manifest says]
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// Keep the newest N snapshots and the newest N backups of each guest [default: as the manifest says]
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Remove nothing: show what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
 /// What can be asked of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ManifestCommand {
@@ -353,6 +411,24 @@ Examples:
   proxmaint resolve 20261122 pve1 104 --done     the upgrade of guest 104 was complete
   proxmaint resolve 20261122 pve1 104 --retry    it was not done: try it anew
   proxmaint resolve 20261122 pve1 --skip         leave the node pve1 alone in this run";
+
+const RESTORE_EXAMPLES: &str = "\
+A run that ends, fails or is killed may owe something: a guest that it started is to be stopped again, guests that it \
+shut down are to run again. `proxmaint status` shows it, and the next `proxmaint run` gives it back before anything \
+else. This does only that.
+
+Examples:
+  proxmaint restore 20261122                 everything that the run owes
+  proxmaint restore 20261122 --host pve1     what it owes on pve1";
+
+const PRUNE_EXAMPLES: &str = "\
+Only what the journal knows to be made by proxmaint is removed, from the very guest that it was made of, and never what \
+a guest that failed or is held could be brought back from. It asks first; where there is nobody to ask, it takes --yes.
+
+Examples:
+  proxmaint snapshots prune --dry-run              show what would be removed
+  proxmaint snapshots prune --older-than 3days     whatever the manifest says about age
+  proxmaint snapshots prune --keep-last 1 --yes    ask nothing, keep one of each guest";
 
 #[cfg(test)]
 mod tests {

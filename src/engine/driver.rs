@@ -214,7 +214,7 @@ impl Driver<'_> {
         self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
         let events = match self.session {
             Session::First => Vec::new(),
-            Session::Again => self.run.new_rounds(),
+            Session::Again => self.run.new_rounds().into_iter().chain(self.run.old_debts()).collect(),
             Session::Settle | Session::Restore => self.run.looks(),
         };
         for (host, event) in events {

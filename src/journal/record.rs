@@ -280,14 +280,33 @@ pub struct Tally {
     pub closed: Option<CloseReason>,
     /// How many hosts came out how.
     pub results: BTreeMap<HostResult, usize>,
+    /// How many hosts are owed something that was borrowed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub owed: usize,
+    /// How many snapshots and backups the run made; what a later one removed is counted still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<usize>,
+    /// How many snapshots and backups of earlier runs it removed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Tally {
     /// Counts the hosts of a run.
     pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
-        let mut results = BTreeMap::new();
-        hosts.for_each(|state| *results.entry(state.result()).or_default() += 1);
-        Self { parallel_hosts, closed: None, results }
+        let (mut results, mut owed, mut made, mut removed) = (BTreeMap::new(), 0, 0, 0);
+        for state in hosts {
+            *results.entry(state.result()).or_default() += 1;
+            owed += usize::from(!state.owed().is_empty());
+            made += state.made().count();
+            removed += state.removed().count();
+        }
+        Self { parallel_hosts, closed: None, results, owed, made: Some(made), removed }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
-use super::outcome::{Fault, Outcome, Probed, Protection, RunningGuest};
+use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
@@ -171,6 +171,22 @@ impl HostState {
         }
     }
 
+    /// Returns the steps that made a snapshot or backup, oldest first.
+    pub fn made(&self) -> impl Iterator<Item = &StepRecord> {
+        let made = |record: &&StepRecord| {
+            matches!(record.step, Step::Snapshot | Step::Backup) && record.state == StepState::Done
+        };
+        self.steps.iter().filter(made)
+    }
+
+    /// Returns the steps that removed a snapshot or backup of an earlier run, oldest first.
+    pub fn removed(&self) -> impl Iterator<Item = &StepRecord> {
+        let removed = |record: &&StepRecord| {
+            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup) && record.state == StepState::Done
+        };
+        self.steps.iter().filter(removed)
+    }
+
     /// Returns the host's result so far.
     pub fn result(&self) -> HostResult {
         let held_guest = self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }));
@@ -310,6 +326,7 @@ impl HostState {
             Outcome::Unknown(fault) => (StepState::InDoubt, Some(fault)),
         };
         self.close(key, state, note, at);
+        self.note_made(key, outcome);
         match key.target.guest() {
             Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), effects),
             None => self.own_ended(outcome, "ended", effects),
@@ -334,6 +351,9 @@ impl HostState {
         };
         if !matches!(found, Probed::Running) {
             self.close(key, state, note, at);
+        }
+        if let Probed::Ended(outcome) = found {
+            self.note_made(key, outcome);
         }
         let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
         let found = match in_vain {
@@ -546,6 +566,11 @@ impl HostState {
                 ended: None,
                 task: None,
                 note: None,
+                thing: match &action {
+                    Action::PruneSnapshot { old } => Some(old.name.to_string()),
+                    Action::PruneBackup { old } => Some(old.volid.clone()),
+                    _ => None,
+                },
             }),
         }
         effects.push(Effect { key, mode: attempt.mode, action });
@@ -571,6 +596,13 @@ impl HostState {
         }
     }
 
+    /// Notes what a step made: it is still known by its name when the guest's phase has gone on.
+    fn note_made(&mut self, key: &StepKey, outcome: &Outcome) {
+        if let (Some(thing), Some(record)) = (made(outcome), self.record_mut(key)) {
+            record.thing = Some(thing);
+        }
+    }
+
     fn close(&mut self, key: &StepKey, state: StepState, note: Option<&Fault>, at: Timestamp) {
         if let Some(record) = self.record_mut(key) {
             record.state = state;
@@ -580,6 +612,20 @@ impl HostState {
                 record.note = note.map(|fault| fault.what.clone());
             }
         }
+    }
+}
+
+/// Names what a guest can be brought back from.
+fn made(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Done(Detail::Protected(protection)) | Outcome::AlreadyDone(Detail::Protected(protection)) => {
+            match protection {
+                Protection::Snapshot { name, .. } => Some(name.to_string()),
+                Protection::Backup { volid, .. } => Some(volid.clone()),
+                Protection::Waived => None,
+            }
+        }
+        _ => None,
     }
 }
 

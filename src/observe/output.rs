@@ -21,14 +21,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use super::log::Redactor;
+use super::output_name;
 use crate::engine::port::JobOutput;
-use crate::ids::{StepKey, Target};
+use crate::ids::StepKey;
 
-/// Most characters of a host's name in a file's name: with guest, step and round it stays far below the 255 bytes of a name.
-const NAME_MAX: usize = 100;
 /// Most bytes at the end of a file that are looked at again for a secret that came in two pieces; a private key is shorter.
 const OVERLAP: usize = 8 * 1024;
 
@@ -49,7 +47,7 @@ impl LogFiles {
 
     /// Returns where the output of a step is, or will be.
     pub fn path(&self, key: &StepKey) -> PathBuf {
-        self.state_dir.join("logs").join(file_safe(key.run.as_str())).join(file_name(key))
+        self.state_dir.join(output_name::file(key))
     }
 
     /// Opens the file of a step. Directories and file are opened one below the other, and no symbolic link is followed: the
@@ -64,7 +62,7 @@ impl LogFiles {
             (opened, _) => opened?,
         };
         let below = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for name in ["logs".to_owned(), file_safe(key.run.as_str())] {
+        for name in [output_name::LOGS.to_owned(), output_name::directory(&key.run)] {
             if making == Making::Yes {
                 match rustix::fs::mkdirat(&dir, &name, Mode::RWXU) {
                     Ok(()) | Err(Errno::EXIST) => {}
@@ -84,7 +82,7 @@ impl LogFiles {
         if making == Making::Yes {
             how |= OFlags::CREATE;
         }
-        let name = file_name(key);
+        let name = output_name::file_name(key);
         let file: File = match rustix::fs::openat(&dir, &name, how, Mode::RUSR | Mode::WUSR) {
             Ok(file) => file.into(),
             Err(Errno::NOENT) if making == Making::No => return Ok(None),
@@ -144,30 +142,6 @@ impl JobOutput for LogFiles {
             self.tell(key, &error);
         }
     }
-}
-
-/// Returns the name of a step's file: `HOST-101-upgrade-guest-r1.log`, `HOST-upgrade-host-r1.log`.
-fn file_name(key: &StepKey) -> String {
-    let host = file_safe(key.target.host().as_str());
-    match &key.target {
-        Target::Host(_) => format!("{host}-{}-r{}.log", key.step, key.round),
-        Target::Guest(_, guest) => format!("{host}-{guest}-{}-r{}.log", key.step, key.round),
-    }
-}
-
-/// Makes a name that is a file's and nothing else. One that had to be changed for it gets a digest of what it was, so that two
-/// names never become one.
-fn file_safe(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let safe: String = name.chars().take(NAME_MAX).map(|c| if plain(c) { c } else { '_' }).collect();
-    // Neither hidden, nor `..`, nor an option of the program that it is handed to.
-    let begins = safe.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if begins && safe == name {
-        return safe;
-    }
-    let digest = Sha256::digest(name.as_bytes());
-    let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{safe}~{digest}", if begins { "" } else { "_" })
 }
 
 /// Replaces the control characters from `from` on, each byte by one `?`; what is before tells how the text begins.
@@ -233,7 +207,7 @@ mod tests {
             (0o600, 0o700, 0o700)
         );
         let host = StepKey { target: Target::Host(HostId::new("pve1")), step: Step::UpgradeHost, ..key.clone() };
-        assert!(files.path(&host).ends_with("pve1-upgrade-host-r1.log"));
+        assert!(files.path(&host).ends_with("pve1-node-upgrade-host-r1.log"));
         assert_eq!(files.length(&host), 0);
     }
 
@@ -290,7 +264,7 @@ mod tests {
         names.sort();
         assert_eq!(names.len(), odd.len(), "each has a file of its own: {names:?}");
         for name in &names {
-            assert!(name.ends_with("-101-upgrade-guest-r1.log") && name.len() < 200, "{name}");
+            assert!(name.ends_with("-101-upgrade-guest-r1.log") && name.len() < 255, "{name}");
             assert!(!name.starts_with(['.', '-']), "{name}");
         }
         let outside: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();

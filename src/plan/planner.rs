@@ -1,12 +1,13 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
+use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight};
 use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
-use crate::ids::{GuestKind, HostId};
+use crate::ids::{GuestKind, HostId, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
 /// Makes the plan of one host. `same_node` names another entry of the manifest that turned out to be the same node.
@@ -28,9 +29,13 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
             pending: facts.os.pending.clone(),
             lists_refreshed: facts.os.lists_refreshed,
             reboot_wanted: facts.os.reboot_wanted.clone(),
-            left_out: (policy.scope == Scope::GuestsOnly).then(|| "--guests-only".to_owned()),
+            left_out: match policy.scope {
+                Scope::GuestsOnly => Some("--guests-only".to_owned()),
+                Scope::PruneOnly => Some(PRUNE_ONLY.to_owned()),
+                Scope::All | Scope::HostsOnly => None,
+            },
             reboot: match policy.scope {
-                Scope::GuestsOnly => HostReboot::Never,
+                Scope::GuestsOnly | Scope::PruneOnly => HostReboot::Never,
                 Scope::All | Scope::HostsOnly => policy.reboot,
             },
         },
@@ -57,8 +62,9 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
                 && guest.own_snapshots.contains(&old.name)
+                && !is_among_newest(&old.name, &guest.own_snapshots, policy.keep.snapshots_last)
         })
     };
     let here = |old: &OldSnapshot| OldSnapshot {
@@ -66,6 +72,12 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
         name: old.name.clone(),
     };
     old.iter().filter(still_there).map(here).collect()
+}
+
+/// Tells whether a snapshot is among the newest so many that are there: their names are in the order in which runs began.
+fn is_among_newest(name: &SnapshotName, there: &[SnapshotName], most: u32) -> bool {
+    let newer = there.iter().filter(|other| other.as_str() > name.as_str()).count();
+    newer < usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
@@ -78,7 +90,7 @@ pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
         })
     };
     let here = |old: &OldBackup| OldBackup {
@@ -119,6 +131,10 @@ fn findings(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) 
         let what = format!("is the same node ({}) as the entry {other}", facts.node);
         let twin = Finding::fail(Check::Identity, what).remedy("remove one of the two entries from the manifest");
         findings.insert(0, twin);
+    }
+    // To remove what earlier runs left it must be the right node; the rest is about upgrades.
+    if policy.scope == Scope::PruneOnly {
+        findings.retain(|finding| finding.check == Check::Identity);
     }
     findings
 }

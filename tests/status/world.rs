@@ -158,7 +158,13 @@ pub struct World {
 
 impl World {
     pub fn new(hosts: &[&str]) -> Self {
-        let policy = RunPolicy { parallel_hosts: 2, hosts: hosts.iter().map(|host| policy(host)).collect() };
+        Self::with(hosts, |_| {})
+    }
+
+    /// A world whose hosts have another policy than the default.
+    pub fn with(hosts: &[&str], change: impl Fn(&mut HostPolicy)) -> Self {
+        let mut policy = RunPolicy { parallel_hosts: 2, hosts: hosts.iter().map(|host| policy(host)).collect() };
+        policy.hosts.iter_mut().for_each(change);
         let run = RunState::open(RunId::new("20261122-222842-kqzt"), &policy, OPENED);
         Self { run, now: OPENED, open: Vec::new(), events: Vec::new() }
     }
@@ -184,7 +190,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, host: &str, guest: Option<u32>, step: Step) -> Effect {
+    pub fn take(&mut self, host: &str, guest: Option<u32>, step: Step) -> Effect {
         let matches = |effect: &Effect| {
             effect.key.target.host().as_str() == host
                 && effect.key.target.guest() == guest.map(GuestId)
@@ -197,8 +203,13 @@ impl World {
     /// Answers a discovery with a plan made from facts, and hands out the turn.
     pub fn discovered(&mut self, host: &str, facts: &HostFacts) {
         let key = self.take(host, None, Step::Discover).key;
-        let plan = Box::new(plan(host, facts));
-        self.event(&HostId::new(host), HostEvent::Planned { key, plan });
+        let policy = self.run.host(&HostId::new(host)).expect("in the run").policy.clone();
+        self.planned(key, plan_host(&policy, facts, None));
+    }
+
+    /// Answers a discovery with a plan, and hands out the turn.
+    pub fn planned(&mut self, key: StepKey, plan: HostPlan) {
+        self.event(&key.target.host().clone(), HostEvent::Planned { key, plan: Box::new(plan) });
         self.turns();
     }
 

@@ -46,7 +46,7 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
     // Whoever is left out is left in peace: not even looked into.
     let concerned = !guest.template && around.policy.left_out(&traits).is_none();
     let settings = around.policy.settings_of(&traits);
-    let own_snapshots = match concerned {
+    let own_snapshots = match !guest.template && around.policy.may_prune(&traits) {
         true => {
             let all = retried(|| cx.ports.pve.snapshots(&at)).await?;
             let own = |name: &SnapshotName| name.as_str().starts_with(StepKey::SNAPSHOT_PREFIX);

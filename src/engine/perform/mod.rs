@@ -85,7 +85,8 @@ pub struct Context {
 /// Performs an effect.
 pub async fn perform(cx: &Context, effect: &Effect) -> Report {
     match (&effect.action, effect.mode) {
-        (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, true).await {
+        // Whoever upgrades nothing needs no fresh package lists.
+        (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, policy.upgrades()).await {
             Ok(facts) => Outcome::Done(Detail::Discovered(Box::new(facts))),
             Err(fault) => Outcome::Failed(fault),
         }),
