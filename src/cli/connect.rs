@@ -9,8 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::adapters::pve::client::Client;
 use crate::adapters::pve::http::{ApiEndpoint, HttpTransport};
 use crate::adapters::pve::tls::Trust;
-use crate::adapters::remote::Adapter;
+use crate::adapters::remote::over_agent::AgentExec;
 use crate::adapters::remote::over_ssh::SshExec;
+use crate::adapters::remote::{Adapter, Ways};
 use crate::adapters::ssh::{self, JumpHop, SshTarget, Strictness};
 use crate::engine::port::{HostPorts, Hosts};
 use crate::ids::{GuestId, GuestKind, HostId};
@@ -88,9 +89,10 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
         }
         made
     });
+    let api = Arc::new(Client::new(transport));
     Ok(Arc::new(HostPorts {
-        pve: Arc::new(Client::new(transport)),
-        remote: Arc::new(Adapter::new(SshExec::new(node, vm_targets))),
+        pve: Arc::clone(&api) as _,
+        remote: Arc::new(Adapter::new(Ways { ssh: SshExec::new(node, vm_targets), agent: AgentExec::new(api) })),
         addresses: addresses(entry),
         ssh_known: Arc::new(|_| true),
     }))

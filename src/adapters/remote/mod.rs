@@ -8,9 +8,11 @@
 mod answer;
 pub mod detached;
 mod exec;
+pub mod over_agent;
 pub mod over_ssh;
 pub mod quote;
 mod text;
+mod ways;
 
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use answer::Nature;
 use exec::At;
 pub use exec::{Exec, ExecLimit, ExecOutput, command_line, sudo_line};
 pub(crate) use text::{fragment, harmless};
+pub use ways::Ways;
 
 use crate::adapters::packages;
 use crate::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
