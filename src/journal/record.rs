@@ -199,6 +199,7 @@ pub enum HostRecord {
 
 /// What a host's record means to the machine.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is held at a time, on its way to the machine")]
 pub enum HostEntry {
     /// An event to apply.
     Event(HostEvent),

@@ -79,6 +79,9 @@ pub struct Looked {
 /// A node as the API names it: within its cluster.
 type NodePlace = (Option<String>, NodeName);
 
+/// Why a host could not be looked at, and what would have been looked for.
+type NotLooked = (Fault, Vec<Left>);
+
 /// What was found on one host.
 struct HostLook {
     host: HostId,
@@ -97,7 +100,7 @@ pub async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, all: Vec<Left>) -> 
     let work: Vec<(&HostPolicy, Vec<Left>)> =
         policy.hosts.iter().filter_map(|host| Some((host, by_host.remove(&host.host)?))).collect();
     looked.missing.extend(by_host.into_values().flatten());
-    let looks: Vec<(HostId, Result<HostLook, (Fault, Vec<Left>)>)> = stream::iter(work)
+    let looks: Vec<(HostId, Result<HostLook, NotLooked>)> = stream::iter(work)
         .map(|(policy, lefts)| {
             let hosts = Arc::clone(&hosts);
             async move { (policy.host.clone(), look_at_host(&*hosts, policy, lefts).await) }
@@ -131,11 +134,7 @@ pub async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, all: Vec<Left>) -> 
     looked
 }
 
-async fn look_at_host(
-    hosts: &dyn Hosts,
-    policy: &HostPolicy,
-    lefts: Vec<Left>,
-) -> Result<HostLook, (Fault, Vec<Left>)> {
+async fn look_at_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: Vec<Left>) -> Result<HostLook, NotLooked> {
     match try_host(hosts, policy, &lefts).await {
         Ok(look) => Ok(look),
         Err(fault) => Err((fault, lefts)),

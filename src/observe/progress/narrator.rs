@@ -286,7 +286,7 @@ fn host_line(state: &HostState) -> Said {
             let snapshot = plan.prune.get(*nth).map(|old| ("snapshot", old.name.to_string(), &old.guest));
             let backup = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth));
             let backup = backup.map(|old| ("backup", old.volid.clone(), &old.guest));
-            let Some((what, name, guest)) = snapshot.or(backup) else { return None };
+            let (what, name, guest) = snapshot.or(backup)?;
             let text = format!("removing the old {what} {} of {} {}", clean(&name), guest.kind, guest.id);
             (Weight::Step, Tone::Plain, text)
         }
