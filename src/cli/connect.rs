@@ -275,7 +275,7 @@ guests = [
     #[test]
     fn the_node_is_logged_in_to_with_its_password_and_no_other() {
         let (entry, credentials) = fleet("guest.password_env = \"ALL\"");
-        let target = node_target(&entry, &credentials, Path::new("/known"));
+        let target = node_target(&entry, Some(&credentials), Path::new("/known"));
         assert_eq!(target.auth.password.unwrap().expose_secret(), "NODE");
     }
 

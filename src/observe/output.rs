@@ -173,7 +173,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::ids::{GuestId, HostId, RunId, Step};
+    use crate::ids::{GuestId, HostId, RunId, Step, Target};
 
     fn key(host: &str) -> StepKey {
         let run = RunId::new("20261122-222842-abcd");
