@@ -15,7 +15,7 @@ dnf_facts() {
         # Left to itself dnf waits for ever; told not to, it ends with 200: 12 times 5 s.
         tries=0
         while :; do
-            out=$(dnf -q --refresh --setopt=exit_on_lock=True check-update 2>&1 </dev/null)
+            out=$(dnf --refresh --setopt=exit_on_lock=True check-update 2>&1 </dev/null)
             code=$?
             tries=$((tries + 1))
             if [ "$code" -ne 200 ] || [ "$tries" -ge 12 ]; then
@@ -27,7 +27,7 @@ dnf_facts() {
         case $code in
         0 | 100)
             say refresh 0
-            printf '%s\n' "$out" | grep -E '^(Ignoring repositories|Error: Failed to download)' | quoted
+            printf '%s\n' "$out" | grep -E '^(Ignoring repositories|(Error: )?Failed to download metadata)' | quoted
             ;;
         *)
             say refresh "$code"

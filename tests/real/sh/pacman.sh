@@ -23,19 +23,22 @@ package() {
         esac
         shift 2
     done
+    # The same bytes each time, so that lists of the other version know the package as well.
     # shellcheck disable=SC2046 # names without blanks
-    tar -C "/build/$name" --owner=0 --group=0 -czf "/repo/$file" .PKGINFO $(ls "/build/$name")
+    tar -C "/build/$name" --owner=0 --group=0 --mtime=@1 --sort=name -c $(ls -A "/build/$name") | gzip -n >"/repo/$file"
     printf '%%CSIZE%%\n%s\n\n%%SHA256SUM%%\n%s\n\n' "$(stat -c %s "/repo/$file")" "$(sha256sum "/repo/$file" | cut -d ' ' -f 1)" >>"$desc"
 }
 
 rm -rf /build /repo/* /var/cache/pacman/pkg/*
 mkdir -p /build/lab-tool/etc /build/lab-daemon/usr/lib/lab
 printf 'version = %s\n' "$1" >/build/lab-tool/etc/lab-tool.conf
+mkdir -p /build/lab-slow
+printf 'pre_install() {\n    touch /run/slow.begun\n    read -r go </run/slow\n}\n' >/build/lab-slow/.INSTALL
 cp /usr/bin/sleep /build/lab-daemon/usr/lib/lab/daemon
 package lab-tool "$1" backup etc/lab-tool.conf
 package lab-daemon "$1"
 package lab-held "$1"
-package lab-kept "$1"
+package lab-slow 1.0
 package archlinux-keyring "$1"
 case $1 in
 1*) package lab-old 1.0 ;;

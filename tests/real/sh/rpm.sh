@@ -1,8 +1,8 @@
-# Packages of the lab as RPMs: `lab VERSION` makes a repository of one version in /repo, which holds that version alone.
+# Packages of the lab as RPMs, in a repository of one version in /repo: `1.0` or `2.0` is $1.
 set -eu
 mkdir -p /etc/rpm /var/lib/rpm
 echo '%_dbpath /var/lib/rpm' >/etc/rpm/macros
-rpm --initdb
+[ -e /var/lib/rpm/rpmdb.sqlite ] || rpm --initdb
 
 # package NAME VERSION [line of the spec]..; its files lie below /build/NAME and are listed in /build/NAME.files
 package() {
@@ -23,24 +23,22 @@ package() {
         "/build/$name.spec" >/build/log 2>&1 || { cat /build/log >&2; exit 1; }
 }
 
-lab() {
-    rm -rf /build /repo/*
-    mkdir -p /build/lab-tool/etc /build/lab-daemon/usr/lib/lab
-    printf 'version = %s\n' "$1" >/build/lab-tool/etc/lab-tool.conf
-    echo '%config(noreplace) /etc/lab-tool.conf' >/build/lab-tool.files
-    cp /usr/bin/sleep /build/lab-daemon/usr/lib/lab/daemon
-    echo /usr/lib/lab/daemon >/build/lab-daemon.files
-    package lab-tool "$1"
-    package lab-daemon "$1" 'AutoReqProv: no'
-    package lab-held "$1"
-    package lab-kept "$1"
-    case $1 in
-    1*) package lab-old 1.0 ;;
-    *)
-        package lab-added 1.0
-        package lab-new 2.0 'Obsoletes: lab-old < 2' 'Provides: lab-old = 2' 'Requires: lab-added'
-        ;;
-    esac
-    createrepo_c --quiet /repo
-}
-lab "$1"
+rm -rf /build /repo/*
+mkdir -p /build/lab-tool/etc /build/lab-daemon/usr/lib/lab
+printf 'version = %s\n' "$1" >/build/lab-tool/etc/lab-tool.conf
+echo '%config(noreplace) /etc/lab-tool.conf' >/build/lab-tool.files
+cp /usr/bin/sleep /build/lab-daemon/usr/lib/lab/daemon
+echo /usr/lib/lab/daemon >/build/lab-daemon.files
+package lab-tool "$1"
+package lab-daemon "$1" 'AutoReqProv: no'
+package lab-held "$1"
+package lab-sh 1.0 'Provides: /bin/sh'
+package lab-slow 1.0 '%pre' 'touch /run/slow.begun' 'read -r go </run/slow'
+case $1 in
+1*) package lab-old 1.0 ;;
+*)
+    package lab-added 1.0
+    package lab-new 2.0 'Obsoletes: lab-old < 2' 'Provides: lab-old = 2' 'Requires: lab-added'
+    ;;
+esac
+createrepo_c --quiet /repo

@@ -29,5 +29,12 @@ find etc -xdev '(' -name '*.dpkg-*' -o -name '*.ucf-*' -o -name '*.rpm*' -o -nam
     -type f -delete
 rm -f etc/os-release usr/lib/os-release
 mkdir -p repo
-echo ready
-exec chroot . cat
+# By this file whoever comes in knows that this is the machine that was made, and not the one that it was made of.
+: >.made-for-a-test
+# From here on the file system of the machine that runs the tests is out of reach: not hidden but gone from these namespaces.
+mkdir .outside
+pivot_root . .outside
+cd /
+umount -l /.outside
+rmdir /.outside
+exec sh -c 'echo ready; exec cat'
