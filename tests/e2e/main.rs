@@ -7,6 +7,7 @@
 mod cluster;
 mod errors;
 mod faults;
+mod fit;
 mod held;
 mod identity;
 mod interrupt;

@@ -4,19 +4,20 @@ apt_facts() {
         say missing apt-get
         return
     fi
-    # Where packages come from, in both formats: `l` a line of a list, `d` one of a deb822 file. A file ends with an empty line.
+    # Where packages come from, in both formats: `l` a line of a list, `d` one of a deb822 file. A file ends with an
+    # empty line, whether or not its last line has an end.
     say sources
     {
         for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
             if [ -r "$file" ]; then
                 sed 's/^/l/' "$file"
-                echo
+                printf '\n\n'
             fi
         done
         for file in /etc/apt/sources.list.d/*.sources; do
             if [ -r "$file" ]; then
                 sed 's/^/d/' "$file"
-                echo
+                printf '\n\n'
             fi
         done
     } | head -n 5000 | quoted

@@ -237,4 +237,36 @@ mod tests {
         assert_eq!(detect(&release("ID=x\nID_LIKE=notdebian")), None);
         assert_eq!(detect(&release("")), None);
     }
+
+    #[test]
+    fn an_upgrade_asks_nothing_and_waits_for_locks_with_a_bound() {
+        let every = |manager, words: &[&str]| {
+            let script = upgrade_script(manager);
+            for word in words {
+                assert!(script.contains(word), "{manager:?}: {word}");
+            }
+        };
+        let apt = [
+            "DEBIAN_FRONTEND=noninteractive",
+            "APT_LISTCHANGES_FRONTEND=none",
+            "NEEDRESTART_MODE=a",
+            "export PATH DEBIAN_FRONTEND APT_LISTCHANGES_FRONTEND NEEDRESTART_MODE",
+            "-o DPkg::Lock::Timeout=300",
+            "-o Dpkg::Options::=--force-confdef",
+            "-o Dpkg::Options::=--force-confold",
+            "dist-upgrade",
+        ];
+        every(PackageManager::Apt, &apt);
+        every(PackageManager::Apk, &["apk upgrade --wait 300"]);
+        every(PackageManager::Dnf, &["dnf -y --setopt=exit_on_lock=True upgrade", "-lt 150"]);
+        every(PackageManager::Zypper, &["zypper --non-interactive", "ZYPP_LOCK_TIMEOUT=300", "-lt 150"]);
+        every(PackageManager::Pacman, &["--needed $keyrings", "pacman -Su --noconfirm", "-lt 150"]);
+    }
+
+    #[test]
+    fn the_facts_stay_far_below_the_limit_of_one_argument() {
+        use crate::adapters::remote::quote::quote;
+        // Quoted for the shell, and once more for ssh and pct; the kernel allows 128 KiB.
+        assert!(quote(&quote(FACTS)).len() < 64 * 1024, "{}", quote(&quote(FACTS)).len());
+    }
 }
