@@ -56,7 +56,7 @@ impl Scenario {
         let also = self.also.join(" ");
         machine.run(&format!("{} lab-tool lab-daemon lab-held lab-old {also}", self.install));
         // Two services, of which one runs a file that the upgrade replaces.
-        machine.spawn("/usr/lib/lab/daemon 600");
+        let mut daemon = machine.spawn("/usr/lib/lab/daemon 600");
         machine.until("pgrep -f '^/usr/lib/lab/daemon'").await;
         let groups = "/sys/fs/cgroup/system.slice";
         machine.run(&format!(
@@ -72,6 +72,8 @@ impl Scenario {
         self.upgrades_behind_a_lock(machine).await;
         self.all_is_applied(machine, &refreshed).await;
         self.a_repository_that_is_gone_is_a_fault(machine).await;
+        machine.run("pkill -f '^/usr/lib/lab/daemon'");
+        daemon.wait().expect("it ends");
     }
 
     async fn look(&self, machine: &Machine, refresh: bool) -> OsFacts {

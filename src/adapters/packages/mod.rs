@@ -232,6 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn the_machine_makes_the_same_choice_as_the_reader() {
+        let script = include_str!("../remote/sh/inspect.sh");
+        let mut ids = 0;
+        for line in script.lines().filter(|line| line.contains(") manager=")) {
+            let (patterns, manager) = line.trim().trim_end_matches(" ;;").split_once(") manager=").expect("a choice");
+            for id in patterns.split(" | ") {
+                let chosen = detect(&release(&format!("ID={id}"))).map_or("none", PackageManager::name);
+                assert_eq!(chosen, manager, "{id}");
+                ids += 1;
+            }
+        }
+        assert_eq!(ids, 20, "the ids that the reader knows");
+    }
+
+    #[test]
     fn ids_are_matched_whole() {
         assert_eq!(detect(&release("ID=debianish")), None);
         assert_eq!(detect(&release("ID=x\nID_LIKE=notdebian")), None);
