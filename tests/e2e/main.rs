@@ -8,6 +8,7 @@ mod cluster;
 mod doctor;
 mod errors;
 mod faults;
+mod fit;
 mod held;
 mod identity;
 mod interrupt;

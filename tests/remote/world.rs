@@ -18,16 +18,31 @@ use proxmaint::inventory::PackageManager;
 use proxmaint::machine::outcome::Fault;
 
 /// The paths that the scripts name, moved below the world's root by plain replacement.
-const MOVED: [&str; 11] = [
+const MOVED: [&str; 26] = [
     "/var/lib/proxmaint",
     "/var/lib/apt",
     "/var/lib/dpkg",
+    "/var/lib/pacman",
+    "/var/lib/rpm",
+    "/var/lib/dnf",
     "/var/cache/apk",
+    "/var/cache/dnf",
+    "/var/cache/proxmaint",
+    "/var/cache/zypp",
     "/etc/apk/",
+    "/etc/apt/",
+    "/etc/default/grub",
+    "/etc/dnf/",
     "/etc/os-release",
-    "/run/systemd/system",
+    "/etc/zypp/",
+    "/etc -xdev",
+    "/run/systemd/",
+    "/run/openrc/",
     "/run/reboot-required",
-    "/boot/vmlinuz-",
+    "/sys/fs/cgroup/",
+    "/proc/1/environ",
+    "/boot/",
+    "/lib/modules/",
     "/lib/apk/db/",
     "/sys/class/net/",
 ];

@@ -97,6 +97,14 @@ impl Answer {
         ))
     }
 
+    /// Makes an answer of a script's lines, without the markers around them.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Self {
+        let stdout = format!("{BEGIN}\n{text}\n@end\n").into_bytes();
+        let out = ExecOutput { exit: 0, stdout, stderr: Vec::new(), truncated: false };
+        Self::read(&Place::Node, "reading", Nature::Reads, &out).unwrap_or_default()
+    }
+
     /// Returns an entry.
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         self.0.get(key)

@@ -109,8 +109,12 @@ impl<E: Exec> Remote for Adapter<E> {
 
     async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
         let doing = if refresh { "refreshing package lists and looking at packages" } else { "looking at packages" };
-        let is_node = *place == Place::Node;
-        let given = format!("refresh={} node={}", u8::from(refresh), u8::from(is_node));
+        let kind = match place {
+            Place::Node => "node",
+            Place::Ct(_) => "ct",
+            Place::Ssh(..) | Place::Agent(..) => "guest",
+        };
+        let given = format!("refresh={} kind={kind}", u8::from(refresh));
         let script = Answer::envelope(&[PRELUDE, &given, packages::FACTS, INSPECT]);
         let answer = self.ask(place, doing, Nature::Reads, &script, if refresh { REFRESH } else { LOOK }).await?;
         packages::os_facts(&answer).map_err(|fault| located(place, doing, fault))
