@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_newer_body_is_told_apart_from_a_broken_one() {
-        assert!(matches!(decode_run(br#"{"v":2,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 2 })));
+        assert!(matches!(decode_run(br#"{"v":3,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 3 })));
         assert!(matches!(decode_run(br#"{"v":1,"body":{"event":"unheard-of"}}"#), Err(BodyError::Malformed(_))));
     }
 
