@@ -35,6 +35,9 @@ pub fn file(key: &StepKey) -> PathBuf {
 
 /// Makes a name fit for one component of a path. Different names stay different.
 fn safe(name: &str) -> String {
+    if name.is_empty() {
+        return "%".to_owned();
+    }
     let mut out = String::new();
     for byte in name.bytes() {
         // Neither hidden, nor `..`, nor an option of the program that it is handed to.

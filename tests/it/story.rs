@@ -325,7 +325,7 @@ impl Story {
         self.planned(1, plan());
         self.done(None, Step::PruneSnapshot, Detail::Pruned);
         self.ended(None, Step::PruneBackup, Outcome::AlreadyDone(Detail::Pruned));
-        self.ended(Some(101), Step::Snapshot, Outcome::Refused(Fault::transient("the storage has no snapshots")));
+        self.ended(Some(101), Step::Snapshot, Outcome::Refused(Fault::permanent("the storage has no snapshots")));
         let backup = self.take(1, Some(101), Step::Backup);
         let task = Upid::new("UPID:pve1:000A:000B:6741:vzdump:101:root@pam!proxmaint:");
         self.event(&pve(1), &HostEvent::TaskStarted { key: backup.key.clone(), task });

@@ -104,10 +104,18 @@ pub fn facts(node: &str, guests: Vec<GuestFacts>) -> HostFacts {
 
 /// A node of which the checks find nothing to remark.
 fn in_order() -> NodeState {
-    let all: BTreeMap<String, bool> =
-        ["Datastore.AllocateSpace", "Sys.Audit", "VM.Audit", "VM.Backup", "VM.GuestAgent.Unrestricted", "VM.Snapshot"]
-            .map(|privilege| (privilege.to_owned(), true))
-            .into();
+    let all: BTreeMap<String, bool> = [
+        "Datastore.AllocateSpace",
+        "Sys.Audit",
+        "Sys.PowerMgmt",
+        "VM.Audit",
+        "VM.Backup",
+        "VM.GuestAgent.Unrestricted",
+        "VM.PowerMgmt",
+        "VM.Snapshot",
+    ]
+    .map(|privilege| (privilege.to_owned(), true))
+    .into();
     NodeState {
         permissions: BTreeMap::from([("/".to_owned(), all)]),
         root: Some(RootAccess::Root),
