@@ -16,6 +16,7 @@ mod kills;
 mod logs;
 mod output;
 mod policy;
+mod power;
 mod restore;
 mod run;
 mod secrets;

@@ -97,13 +97,11 @@ fn write_sources(root: &Path, tools: Toolset, machine: &Machine) -> io::Result<(
 pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<()> {
     let no_machine = || io::Error::new(io::ErrorKind::NotFound, format!("no machine {id}"));
     let machine = world.machine(id).ok_or_else(no_machine)?;
-    // A container has no kernel of its own: the boot that it sees is its node's.
-    let container = world.guest(id).filter(|guest| guest.kind == Kind::Ct);
-    let kernel_of = container.and_then(|guest| world.nodes.get(&guest.node)).map_or(machine, |node| &node.machine);
     put(&root.join("etc/os-release"), Some(&machine.os.os_release()))?;
     put(&root.join("usr/lib/os-release"), Some(&machine.os.os_release()))?;
     put(&root.join("etc/hostname"), Some(&format!("{}\n", machine.hostname)))?;
-    put(&root.join("proc/sys/kernel/random/boot_id"), Some(&format!("{}\n", kernel_of.boot_id)))?;
+    // A container has no kernel of its own, but LXC gives it a boot of its own with each start.
+    put(&root.join("proc/sys/kernel/random/boot_id"), Some(&format!("{}\n", machine.boot_id)))?;
     let uuid = machine.product_uuid.as_ref().map(|uuid| format!("{uuid}\n"));
     put(&root.join("sys/class/dmi/id/product_uuid"), uuid.as_deref())?;
     put(&root.join("sys/class/net/lo/address"), Some("00:00:00:00:00:00\n"))?;
