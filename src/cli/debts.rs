@@ -12,7 +12,7 @@ use crate::journal::record::CloseReason;
 use crate::machine::guest::GuestPhase;
 use crate::machine::host::{HostPhase, HostState};
 use crate::machine::outcome::Obligation;
-use crate::observe::project::resolve_command;
+use crate::observe::project::{owed_view, resolve_command};
 use crate::observe::sanitize::clean;
 
 /// Something that a run owes.
@@ -22,6 +22,8 @@ pub struct Debt {
     pub host: HostId,
     /// What.
     pub owed: Obligation,
+    /// Why it was not given back yet, where more is known than that nobody tried.
+    pub why: Option<String>,
     /// The command that decides about what is held and keeps it from being given back.
     pub held: Option<String>,
 }
@@ -39,7 +41,8 @@ impl Debts {
     /// Looks what a run's hosts are owed.
     pub fn of<'a>(run: &RunId, hosts: impl IntoIterator<Item = &'a HostState>) -> Self {
         let debts = |state: &HostState| -> Vec<Debt> {
-            let debt = |owed| Debt { host: state.host().clone(), held: held(state, &owed), owed };
+            let why = |owed: &Obligation| owed_view(state, owed).why;
+            let debt = |owed| Debt { host: state.host().clone(), why: why(&owed), held: held(state, &owed), owed };
             state.owed().into_iter().map(debt).collect()
         };
         Self { run: run.clone(), owed: hosts.into_iter().flat_map(debts).collect() }
@@ -52,7 +55,8 @@ impl Debts {
 
     /// Returns a line for each debt: `pve1: CT 103 was started ..`.
     pub fn lines(&self) -> Vec<String> {
-        self.owed.iter().map(|debt| format!("{}: {}", clean(debt.host.as_str()), debt.owed)).collect()
+        let why = |debt: &Debt| debt.why.as_ref().map_or_else(String::new, |why| format!("; {}", clean(why)));
+        self.owed.iter().map(|debt| format!("{}: {}{}", clean(debt.host.as_str()), debt.owed, why(debt))).collect()
     }
 
     /// Says on standard error what is owed.

@@ -18,6 +18,7 @@ use crate::engine::port::Clock;
 use crate::ids::HostId;
 use crate::journal::replay::RunHistory;
 use crate::journal::{Purpose, SledJournal, StateDir};
+use crate::machine::host::HostState;
 use crate::machine::run::RunState;
 use crate::manifest::{HostEntry, Manifest};
 use crate::observe::log::{Log, Redactor};
@@ -36,9 +37,10 @@ pub fn restore(places: &Places, args: &RestoreArgs, redactor: &Redactor) -> Resu
     let run = state::list(&store).and_then(|runs| state::find(&runs, &args.run)).map_err(state_failure)?;
     let history = state::load(&store, &run).map_err(state_failure)?;
     let asked = asked(&history, &args.hosts)?;
-    let owing = |state: &&crate::machine::host::HostState| asked.contains(state.host()) && !state.owed().is_empty();
+    let owing = |state: &&HostState| asked.contains(state.host()) && (!state.owed().is_empty() || state.may_owe());
     let debts = Debts::of(&run, history.hosts.iter().filter(owing));
-    if debts.is_none() {
+    let owing: BTreeSet<HostId> = history.hosts.iter().filter(owing).map(|state| state.host().clone()).collect();
+    if owing.is_empty() {
         say(&format!("run {run} owes nothing"));
         return Ok(Exit::Clean);
     }
@@ -46,9 +48,13 @@ pub fn restore(places: &Places, args: &RestoreArgs, redactor: &Redactor) -> Resu
         Ok(manifest) => manifest,
         Err(exit) => return Ok(exit),
     };
-    let entries = entries(&manifest, &debts)?;
+    let entries = entries(&manifest, &owing)?;
     let hosts = reach::ways(&manifest, &entries, places, redactor)?;
     debts.say(&format!("owed by run {run}"));
+    let in_doubt = |state: &&HostState| owing.contains(state.host()) && state.may_owe();
+    for state in history.hosts.iter().filter(in_doubt) {
+        eprintln!("{}: a guest's start was begun: what became of it is looked at first", clean(state.host().as_str()));
+    }
     if reach::may_ask() && !args.yes && !confirm("Give it back?")? {
         eprintln!("nothing was changed");
         return Ok(Exit::Clean);
@@ -59,7 +65,7 @@ pub fn restore(places: &Places, args: &RestoreArgs, redactor: &Redactor) -> Resu
     let only: BTreeSet<HostId> = entries.iter().map(|entry| entry.id.clone()).collect();
     let (old, journal_) = (OldThings::default(), Arc::clone(&journal));
     let shop = Workshop { dir: &dir, journal: journal_, hosts, only, old, redactor };
-    let given_back = runtime.block_on(give_back(shop, history, &debts, redactor));
+    let given_back = runtime.block_on(give_back(shop, history, &debts, &owing, redactor));
     close_journal(journal, given_back)
 }
 
@@ -78,9 +84,8 @@ fn asked(history: &RunHistory, named: &[String]) -> Result<BTreeSet<HostId>, Fai
 }
 
 /// Returns the manifest's entries of the hosts that are owed something; it has to have one of them at least.
-fn entries<'a>(manifest: &'a Manifest, debts: &Debts) -> Result<Vec<&'a HostEntry>, Failure> {
-    let hosts: BTreeSet<&HostId> = debts.owed.iter().map(|debt| &debt.host).collect();
-    let (there, gone): (Vec<&HostId>, Vec<&HostId>) = hosts.into_iter().partition(|host| manifest.host(host).is_some());
+fn entries<'a>(manifest: &'a Manifest, owing: &BTreeSet<HostId>) -> Result<Vec<&'a HostEntry>, Failure> {
+    let (there, gone): (Vec<&HostId>, Vec<&HostId>) = owing.iter().partition(|host| manifest.host(host).is_some());
     for host in &gone {
         eprintln!("{}: is not in the manifest any more, so nothing can be given back there", clean(host.as_str()));
     }
@@ -95,6 +100,7 @@ async fn give_back(
     shop: Workshop<'_>,
     history: RunHistory,
     before: &Debts,
+    owing: &BTreeSet<HostId>,
     redactor: &Redactor,
 ) -> Result<Exit, Failure> {
     let watchers = Watchers::start(Output::Human, false, redactor)?;
@@ -111,13 +117,14 @@ async fn give_back(
         let now = SystemClock.now();
         state::close_run(&shop.journal, &history, &state, reason, now).await.map_err(journal_failure)?;
     }
-    let concerned = |host: &HostId| before.owed.iter().any(|debt| debt.host == *host);
-    let after = Debts::of(&run, state.hosts().filter(|state| concerned(state.host())));
+    let concerned = || state.hosts().filter(|state| owing.contains(state.host()));
+    let after = Debts::of(&run, concerned());
     Debts::compare(before, &after);
     for command in after.owed.iter().filter_map(|debt| debt.held.as_ref()) {
         eprintln!("held, and to be decided first: {}", clean(command));
     }
-    let exit = exit(&after, end.interrupted);
+    let in_doubt = concerned().any(HostState::may_owe);
+    let exit = exit(&after, in_doubt, end.interrupted);
     match exit {
         Exit::Clean => say(&format!("everything is given back; run {run} owes nothing there")),
         Exit::Interrupted => eprintln!("interrupted; nothing is lost. To go on: proxmaint restore {run}"),
@@ -127,12 +134,13 @@ async fn give_back(
 }
 
 /// Returns how the command ends: held counts where nothing that is owed is owed for another reason.
-fn exit(after: &Debts, interrupted: bool) -> Exit {
+fn exit(after: &Debts, in_doubt: bool, interrupted: bool) -> Exit {
     match after.is_none() {
-        true => Exit::Clean,
-        false if interrupted => Exit::Interrupted,
-        false if after.owed.iter().all(|debt| debt.held.is_some()) => Exit::Held,
-        false => Exit::Failed,
+        true if !in_doubt => Exit::Clean,
+        _ if interrupted => Exit::Interrupted,
+        // What can't be told by looking is held.
+        _ if after.owed.iter().all(|debt| debt.held.is_some()) => Exit::Held,
+        _ => Exit::Failed,
     }
 }
 

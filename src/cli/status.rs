@@ -128,7 +128,7 @@ impl Writer<'_> {
         let labels: Vec<String> = host.guests.iter().map(|guest| clean(&guest.label()).into_owned()).collect();
         let wide = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).min(40);
         for owed in &host.owed {
-            let _ok = writeln!(out, "   {} {}", paint.warn("owed:"), clean(&owed.what));
+            let _ok = writeln!(out, "   {} {}", paint.warn("owed:"), clean(&owed.line()));
         }
         if let Some(own) = &host.own {
             let _ok = writeln!(out, "   {}", paint.note(&format!("comes last: {}", clean(own))));

@@ -12,6 +12,8 @@ use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
+pub use debts::Unpaid;
+
 pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};

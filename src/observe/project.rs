@@ -8,11 +8,12 @@ use super::view::{
     Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
     OwedKind, OwedView, RemarksView, RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
 };
+use super::words;
 use crate::choices::Scope;
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
 use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
-use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState};
+use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState, Unpaid};
 use crate::machine::outcome::{Fault, Obligation, Protection, Remarks, VerifyReport};
 use crate::machine::run::{RunResult, RunState};
 use crate::plan::policy::PRUNE_ONLY;
@@ -243,7 +244,7 @@ impl Projection<'_> {
         }
         let report = report(&state.phase);
         let changes = report.map_or(&[][..], |report| report.changes.as_slice());
-        let owed: Vec<OwedView> = state.owed().iter().map(owed_view).collect();
+        let owed: Vec<OwedView> = state.owed().iter().map(|owed| owed_view(state, owed)).collect();
         let over = matches!(state.phase, HostPhase::Done(_));
         let ended = if over { state.touched } else { None };
         let (reason, hint) = self.host_why(attempt.filter(|_| in_doubt), &guests, waits_for.as_ref());
@@ -536,15 +537,18 @@ fn upgraded(phase: &GuestPhase) -> Option<&GuestVerdict> {
     }
 }
 
-fn owed_view(owed: &Obligation) -> OwedView {
+/// Tells what a host is owed, and why it was not given back yet.
+pub fn owed_view(state: &HostState, owed: &Obligation) -> OwedView {
     let what = owed.to_string();
-    match owed {
-        Obligation::StopGuest { id, .. } => OwedView { owed: OwedKind::StopGuest, guests: vec![*id], what },
-        Obligation::StartGuests { guests } => {
-            let guests = guests.iter().map(|guest| guest.id).collect();
-            OwedView { owed: OwedKind::StartGuests, guests, what }
-        }
-    }
+    let why = state.unpaid(owed).map(|why| match why {
+        Unpaid::WaitsFor(step) => format!("waits for the end of its {}", words::step(step)),
+        Unpaid::Tried(how) => format!("the last try: {how}"),
+    });
+    let (owed, guests) = match owed {
+        Obligation::StopGuest { id, .. } => (OwedKind::StopGuest, vec![*id]),
+        Obligation::StartGuests { guests } => (OwedKind::StartGuests, guests.iter().map(|guest| guest.id).collect()),
+    };
+    OwedView { owed, guests, what, why }
 }
 
 fn kept_of(guests: &[GuestView], kind: KeptKind) -> usize {

@@ -152,7 +152,7 @@ fn owed(out: &mut String, view: &RunView, paint: Paint) {
     for host in &view.hosts {
         for owed in &host.owed {
             let label = paint.warn("still owed");
-            let _ok = writeln!(out, "{}: {label}: {}", clean(host.host.as_str()), clean(&owed.what));
+            let _ok = writeln!(out, "{}: {label}: {}", clean(host.host.as_str()), clean(&owed.line()));
         }
     }
 }

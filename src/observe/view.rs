@@ -33,7 +33,7 @@
 //! | `hosts[].left_out` | why the node itself is left alone |
 //! | `hosts[].remarks` | what is left for the administrator: `{"held": [packages], "leftovers": [configuration files], "restart_needed": [services]}` |
 //! | `hosts[].removed` | how many snapshots and backups of earlier runs were removed |
-//! | `hosts[].owed[]` | what was borrowed and is to be given back: `{"owed": "stop-guest" or "start-guests", "guests": [numbers], "what": words}` |
+//! | `hosts[].owed[]` | what was borrowed and is to be given back: `{"owed": "stop-guest" or "start-guests", "guests": [numbers], "what": words, "why": words}`; `why` says why it was not given back yet, where more is known than that nobody tried |
 //! | `hosts[].steps[]` | the node's own steps |
 //! | `hosts[].snapshots`, `.backups` | how many the run made of its guests and left for a rollback |
 //! | `hosts[].guests[]` | its guests in order of number |
@@ -311,6 +311,19 @@ pub struct OwedView {
     pub guests: Vec<GuestId>,
     /// The same in words.
     pub what: String,
+    /// Why it was not given back yet, where more is known than that nobody tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl OwedView {
+    /// Returns what is owed and why, on one line.
+    pub fn line(&self) -> String {
+        match &self.why {
+            Some(why) => format!("{}; {why}", self.what),
+            None => self.what.clone(),
+        }
+    }
 }
 
 /// What has to be done about something that was borrowed.

@@ -17,6 +17,7 @@ mod logs;
 mod output;
 mod policy;
 mod power;
+mod reboot;
 mod restore;
 mod run;
 mod secrets;

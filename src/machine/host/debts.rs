@@ -2,7 +2,7 @@
 //!
 //! A debt follows from the state: from the steps that were done, and not from a list of its own that could differ from them.
 
-use super::{AfterReturn, HostPhase, HostState};
+use super::{AfterReturn, HostPhase, HostState, StepRecord, StepState};
 use crate::ids::{GuestId, NodeName, Step};
 use crate::machine::Illegal;
 use crate::machine::effect::Effect;
@@ -10,11 +10,56 @@ use crate::machine::guest::{GuestInput, GuestPhase, GuestState};
 use crate::machine::outcome::Obligation;
 use crate::time::Timestamp;
 
+/// Why something that is owed is not given back yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Unpaid {
+    /// This step was begun, and its end has to be known first.
+    WaitsFor(Step),
+    /// It was tried: how that ended.
+    Tried(String),
+}
+
 impl HostState {
     /// Returns what is owed.
     pub fn owed(&self) -> Vec<Obligation> {
         let shut = (!self.shut.is_empty()).then(|| Obligation::StartGuests { guests: self.shut.clone() });
         shut.into_iter().chain(self.guests.values().filter_map(GuestState::owed)).collect()
+    }
+
+    /// Tells whether more may be owed than is known: the start of a guest was begun, and nobody saw how it ended.
+    pub fn may_owe(&self) -> bool {
+        let starts = |(id, guest): (&GuestId, &GuestState)| {
+            let phase = match &guest.phase {
+                GuestPhase::Held { at, .. } => at,
+                phase => phase,
+            };
+            let begun = || phase.attempt().is_some_and(|attempt| self.was_intended(Some(*id), attempt));
+            matches!(phase, GuestPhase::Starting { .. }) && begun()
+        };
+        self.guests.iter().any(starts)
+    }
+
+    /// Says why something that is owed was not given back yet, where there is more to be said than that nobody tried.
+    pub fn unpaid(&self, owed: &Obligation) -> Option<Unpaid> {
+        let (guest, undo, attempt) = match owed {
+            Obligation::StopGuest { id, .. } => {
+                let attempt = self.guests.get(id).and_then(|guest| guest.phase.attempt());
+                (Some(*id), Step::StopGuest, attempt)
+            }
+            Obligation::StartGuests { .. } => (None, Step::StartGuests, self.phase.attempt()),
+        };
+        match attempt {
+            Some(attempt) if attempt.step != undo && self.was_intended(guest, attempt) => {
+                Some(Unpaid::WaitsFor(attempt.step))
+            }
+            _ => {
+                let tried = |record: &&StepRecord| record.guest == guest && record.step == undo;
+                let last = self.steps.iter().rfind(tried)?;
+                let failed = matches!(last.state, StepState::Failed | StepState::Refused | StepState::InDoubt);
+                last.note.clone().filter(|_| failed).map(Unpaid::Tried)
+            }
+        }
     }
 
     /// Tells whether something is owed that can be given back now: what is at work or in doubt has to be settled first.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::script::Toolset;
-use crate::world::{Kind, Machine, MachineId, Manager, World};
+use crate::world::{Machine, MachineId, Manager, World};
 
 /// Directories that every machine has.
 const DIRS: &[&str] = &[
