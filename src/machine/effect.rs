@@ -151,6 +151,8 @@ pub enum Action {
         node: crate::ids::NodeName,
         /// What is to run again.
         guests: Vec<RunningGuest>,
+        /// Whether the node may have been booted before, and starts some of them by itself.
+        booted: bool,
     },
     /// Checks the node and what ran on it.
     Verify {

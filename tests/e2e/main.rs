@@ -15,6 +15,7 @@ mod interrupt;
 mod kills;
 mod logs;
 mod output;
+mod own;
 mod policy;
 mod power;
 mod reboot;

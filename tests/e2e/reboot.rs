@@ -164,6 +164,10 @@ fn kept_from_it() -> (Site, (String, String)) {
     assert_eq!(site.count(Act::Reboot, "*"), 0);
     assert_eq!(running(&site, "edge1"), [101, 102, 104, 201], "{}", site.ledger_text());
     assert_eq!((site.count(Act::Stop, "*"), owed(&site)), (0, json!([])));
+    // The node was not booted, so it starts nothing by itself that would have to be waited for (15 s).
+    let acts = power(&site);
+    let at = |act: Act| acts.iter().filter(|entry| entry.act == act).map(|entry| entry.at).max().expect("an entry");
+    assert!(at(Act::Start) < at(Act::Shutdown) + 12_000, "{}", site.ledger_text());
     site.run(&["status"]).expect(0).says(&["held", "did not obey their shutdown: CT 102", "proxmaint resolve"]);
     (site, before)
 }
@@ -342,4 +346,21 @@ fn a_node_that_is_needed_is_not_rebooted() {
             assert_eq!(host(&site.status(&[]), "pve2")["result"], "nothing-to-do");
         }),
     ]);
+}
+
+#[test]
+fn a_node_that_comes_up_with_another_kernel_has_failed() {
+    let durations = Durations { node_reboot: 1_500, ..Durations::quick() };
+    let site = Site::new(with_guests().durations(durations).build());
+    let working = site.start(&["run", "--reboot"]);
+    site.until("the node is down", |world| !world.nodes["edge1"].online);
+    // Its boot loader has the old one pinned.
+    let old = boot(&site, "edge1").1;
+    site.with(|world| {
+        let node = world.machine_mut(&MachineId::node("edge1")).expect("a machine");
+        node.kernel_installed.clone_from(&old);
+    });
+    let done = working.finish().expect(3);
+    done.says(&[&format!("was rebooted into kernel {old}, and not into {NEWER}"), "proxmox-boot-tool kernel list"]);
+    assert_eq!((running(&site, "edge1"), owed(&site)), (vec![101, 102, 104, 201], json!([])));
 }

@@ -113,7 +113,9 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
         (Action::PrepareReboot { node, manager }, _) => Report::Ended(reboot::prepare(cx, node, *manager).await),
         (Action::StopGuests { node, ready }, mode) => reboot::stop_guests(cx, &effect.key, node, ready, mode).await,
         (Action::RebootHost { node, ready }, mode) => reboot::reboot(cx, &effect.key, node, ready, mode).await,
-        (Action::StartGuests { node, guests }, mode) => reboot::start_guests(cx, &effect.key, node, guests, mode).await,
+        (Action::StartGuests { node, guests, booted }, mode) => {
+            reboot::start_guests(cx, &effect.key, node, guests, *booted, mode).await
+        }
     }
 }
 

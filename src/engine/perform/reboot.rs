@@ -378,10 +378,11 @@ pub(super) async fn start_guests(
     key: &StepKey,
     node: &NodeName,
     guests: &[RunningGuest],
+    booted: bool,
     mode: Mode,
 ) -> Report {
     match mode {
-        Mode::Act => Report::Ended(start_missing(cx, key, node, guests).await),
+        Mode::Act => Report::Ended(start_missing(cx, key, node, guests, booted).await),
         Mode::Attach => Report::Ended(wait_for_guests(cx, node, guests).await),
         Mode::Probe => probed(match missing(cx, node, guests).await {
             Ok(left) if left.is_empty() => Probed::Ended(Outcome::Done(Detail::GuestsStarted)),
@@ -392,8 +393,8 @@ pub(super) async fn start_guests(
     }
 }
 
-async fn start_missing(cx: &Context, key: &StepKey, node: &NodeName, guests: &[RunningGuest]) -> Outcome {
-    if let Err(fault) = node_started(cx, node, guests).await {
+async fn start_missing(cx: &Context, key: &StepKey, node: &NodeName, guests: &[RunningGuest], booted: bool) -> Outcome {
+    if let Err(fault) = node_started(cx, node, guests, booted).await {
         return Outcome::Failed(Fault { what: format!("guests were not started again: {}", fault.what), ..fault });
     }
     let mut failures = Vec::new();
@@ -448,8 +449,8 @@ async fn missing(cx: &Context, node: &NodeName, guests: &[RunningGuest]) -> Resu
 }
 
 /// Waits, within `limits.start_all`, until the API answers, the cluster lets guests be started, and the node's own start of its
-/// guests (`startall`) is over. Where nothing is missing there is nothing to wait for.
-async fn node_started(cx: &Context, node: &NodeName, guests: &[RunningGuest]) -> Result<(), Fault> {
+/// guests (`startall`) is over. Where nothing is missing, or the node was not booted, there is no such start to wait for.
+async fn node_started(cx: &Context, node: &NodeName, guests: &[RunningGuest], booted: bool) -> Result<(), Fault> {
     let mut backoff = Backoff::within(cx.limits.start_all);
     // Without quorum a node starts nothing.
     loop {
@@ -468,7 +469,7 @@ async fn node_started(cx: &Context, node: &NodeName, guests: &[RunningGuest]) ->
         let tasks = retried(|| cx.ports.pve.tasks_of_type(node, "startall", since)).await?;
         let waits = match tasks.iter().any(|task| task.running) {
             true => backoff.pause().await,
-            false if !tasks.is_empty() || missing(cx, node, guests).await?.is_empty() => false,
+            false if !booted || !tasks.is_empty() || missing(cx, node, guests).await?.is_empty() => false,
             false => appears.pause().await,
         };
         if !waits {

@@ -271,8 +271,8 @@ impl HostState {
             HostPhase::Rebooting { case, ready, .. } => {
                 Action::RebootHost { node: case.plan.node.clone(), ready: (**ready).clone() }
             }
-            HostPhase::StartingGuests { node, guests, .. } => {
-                Action::StartGuests { node: node.clone(), guests: guests.clone() }
+            HostPhase::StartingGuests { node, guests, then, .. } => {
+                Action::StartGuests { node: node.clone(), guests: guests.clone(), booted: may_have_booted(then) }
             }
             _ => return,
         };
@@ -280,6 +280,18 @@ impl HostState {
             self.rounds.note(attempt);
             self.emit(None, attempt, action, effects);
         }
+    }
+}
+
+/// Tells whether the node may have been rebooted before its guests are started: it starts some of them by itself then.
+fn may_have_booted(then: &AfterReturn) -> bool {
+    match then {
+        AfterReturn::Hold { .. } => false,
+        AfterReturn::Stand(phase) => match &**phase {
+            HostPhase::Held { at, .. } => !matches!(**at, HostPhase::AwaitingReboot { .. }),
+            phase => !matches!(phase, HostPhase::AwaitingReboot { .. }),
+        },
+        AfterReturn::Verify { .. } | AfterReturn::Discover => true,
     }
 }
 
