@@ -98,3 +98,15 @@ fn where_nothing_is_to_be_rebooted_it_is_no_trouble() {
     site.assert_clean();
     assert_eq!(site.count(Act::Reboot, "*"), 0);
 }
+
+#[test]
+fn a_reboot_of_its_own_vm_alone_is_refused_and_said() {
+    let site = within(fleet(), &MachineId::guest("edge1", 201), "guest.reboot = \"if-needed\"");
+    site.run(&["run", "--dry-run", "--host", "edge1"]).expect(0).says(&["proxmaint runs in it"]);
+    let run = site.run(&["run", "--host", "edge1"]);
+    println!("{run}");
+    println!("{}", site.run(&["run", "--dry-run", "--host", "edge1"]));
+    println!("{}", site.run(&["status"]));
+    assert_eq!(site.count(Act::Reboot, "201"), 0);
+    panic!("look");
+}

@@ -275,3 +275,15 @@ fn killed_while_a_vm_is_rebooted_it_is_not_rebooted_again() {
     assert_eq!(guest(&site.status(&[]), "edge1", 201)["rebooted"], true);
     site.assert_clean();
 }
+
+#[test]
+fn a_vm_that_will_not_reboot_has_failed_and_its_upgrade_is_not_repeated() {
+    let effect = TaskFault::Fail { text: "VM quit/powerdown failed".to_owned(), leave_lock: false };
+    let site = site(boots().fault(Fault::task("qmreboot", 201, effect)), REBOOT);
+    let before = boot(&site, 201);
+    site.run(&["run"]).expect(3).says(&["VM 201", "upgraded, but not rebooted", "VM quit/powerdown failed"]);
+    assert_eq!(boot(&site, 201), before);
+    assert_eq!(guest(&site.status(&[]), "edge1", 202)["state"], "upgraded");
+    site.run(&["run"]);
+    assert_eq!(site.count(Act::Upgrade, "201"), 1, "{}", site.ledger_text());
+}

@@ -1,9 +1,10 @@
 //! Nodes that are rebooted: their guests go down in order and run again, one node at a time, and nothing that was borrowed is
 //! lost, whenever the program is killed.
 
-use proxmaint_lab::faults::{Fault, TaskFault};
+use proxmaint_lab::faults::{Fault, RequestFault, TaskFault};
 use proxmaint_lab::ledger::{Act, Entry, Outcome};
 use proxmaint_lab::world::{Asker, BackupOrder, Durations, MachineId, Os, World, WorldBuilder};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Site, host, side_by_side};
@@ -231,6 +232,26 @@ fn killed_in_reboot() -> (Site, (String, String)) {
     (site, before)
 }
 
+/// Killed while the node, which is up again, starts its guests.
+fn killed_in_return() -> (Site, (String, String)) {
+    let durations = Durations { start: 1_500, ..Durations::quick() };
+    let site = Site::new(with_guests().durations(durations).build());
+    let before = boot(&site, "edge1");
+    let working = site.start(&["run", "--reboot"]);
+    site.await_begun(Act::Start, "104");
+    working.kill();
+    site.run(&["status"]).expect(0).says(&["owed:", "to run again"]);
+    (site, before)
+}
+
+/// The guests whose start was asked for, each as often as it was.
+fn starts(site: &Site) -> Vec<u32> {
+    let starts = power(site).into_iter().filter(|entry| entry.act == Act::Start);
+    let mut vmids: Vec<u32> = starts.map(|entry| entry.machine.parse().expect("a vmid")).collect();
+    vmids.sort_unstable();
+    vmids
+}
+
 #[test]
 fn killed_on_the_way() {
     side_by_side(&[
@@ -263,6 +284,46 @@ fn killed_on_the_way() {
             site.run(&["run"]).expect(0);
             assert_rebooted(&site, &before);
             site.assert_clean();
+        }),
+        ("while_guests_are_started_again_and_the_next_run_finishes", || {
+            let (site, before) = killed_in_return();
+            site.run(&["run"]).expect(0);
+            assert_rebooted(&site, &before);
+            assert_eq!(starts(&site), [101, 102, 104, 201], "{}", site.ledger_text());
+        }),
+        ("while_guests_are_started_again_and_restore_finishes", || {
+            let (site, before) = killed_in_return();
+            let name = site.run_name();
+            site.run(&["restore", &name]).expect(0).says(&["given back"]);
+            assert_rebooted(&site, &before);
+            assert_eq!(starts(&site), [101, 102, 104, 201], "{}", site.ledger_text());
+        }),
+        ("while_the_node_is_down_and_no_other_is_rebooted_before_it_is_back", || {
+            let durations = Durations { node_reboot: 6_000, ..Durations::quick() };
+            let world = with_guests().durations(durations).standalone("edge2").node("edge2", |node| node.pending(4));
+            let site = Site::new(world.build());
+            let before = boot(&site, "edge1");
+            let working = site.start(&["run", "--reboot"]);
+            site.until("the node is down", |world| !world.nodes["edge1"].online);
+            working.kill();
+            site.run(&["run", "--parallel-hosts", "2"]).expect(0);
+            assert_rebooted(&site, &before);
+            let up = site.with(|world| world.machine(&MachineId::node("edge1")).expect("a machine").booted);
+            let second = power(&site).into_iter().find(|entry| entry.node == "edge2").expect("a reboot");
+            assert!(i64::try_from(second.at).expect("a time") > up, "{}", site.ledger_text());
+        }),
+        ("by_an_interrupt_while_the_node_is_down", || {
+            let site = slow();
+            let before = boot(&site, "edge1");
+            let working = site.start(&["run", "--reboot"]);
+            site.until("the node is down", |world| !world.nodes["edge1"].online);
+            working.signal(Signal::INT);
+            // It waits for the node to be back and its guests to run, or leaves that to the next run: it says which.
+            let done = working.finish().expect(5);
+            let debts = owed(&site);
+            assert_eq!(debts != json!([]), done.stderr.contains("still owed"), "{debts} {done}");
+            site.run(&["run"]).expect(0);
+            assert_rebooted(&site, &before);
         }),
         ("while_the_node_is_down_and_restore_gives_back", || {
             let (site, before) = killed_in_reboot();
@@ -363,4 +424,15 @@ fn a_node_that_comes_up_with_another_kernel_has_failed() {
     let done = working.finish().expect(3);
     done.says(&[&format!("was rebooted into kernel {old}, and not into {NEWER}"), "proxmox-boot-tool kernel list"]);
     assert_eq!((running(&site, "edge1"), owed(&site)), (vec![101, 102, 104, 201], json!([])));
+}
+
+#[test]
+fn a_reboot_whose_answer_goes_down_with_the_node_is_known_by_its_boot() {
+    let lost = Fault::request("POST", "/nodes/edge1/status", RequestFault::Lost);
+    let site = Site::new(with_guests().fault(lost).build());
+    let before = boot(&site, "edge1");
+    site.run(&["run", "--reboot"]).expect(0);
+    site.assert_faults_struck();
+    assert_rebooted(&site, &before);
+    site.assert_clean();
 }
