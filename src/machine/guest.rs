@@ -406,7 +406,7 @@ impl GuestState {
             (GuestPhase::Starting { .. }, Outcome::Done(Detail::Started)) => self.borrowed = self.start().cloned(),
             (GuestPhase::Looking { .. }, Outcome::Done(Detail::Looked(inside))) => {
                 if let Some(start) = &self.borrowed {
-                    self.plan.decision = decide_started(start, inside, self.plan.own);
+                    self.plan.decision = decide_started(start, inside);
                 }
             }
             (GuestPhase::Stopping { .. }, Outcome::Done(Detail::Stopped) | Outcome::AlreadyDone(Detail::Stopped)) => {
@@ -414,6 +414,13 @@ impl GuestState {
             }
             _ => {}
         }
+    }
+
+    /// Says why a guest that was to be rebooted where it needs it, and needs it, was not.
+    pub fn not_rebooted(&self) -> Option<&'static str> {
+        let needs = matches!(&self.phase, GuestPhase::Settled(GuestVerdict::Upgraded { reboot_wanted: Some(_), .. }));
+        let due = self.upgrade().is_some_and(|upgrade| upgrade.reboot);
+        (needs && due && self.plan.own).then_some("proxmaint runs in it")
     }
 
     /// Notes that the guest does not run any more: to upgrade it, it would have to be started again.
@@ -640,7 +647,7 @@ impl GuestState {
 
     /// Goes on after a check that ended well: to a reboot where one is due, which is done once.
     fn checked(&self, protection: Protection, rebooted: bool, report: CheckReport) -> GuestPhase {
-        let due = self.upgrade().is_some_and(|upgrade| upgrade.reboot);
+        let due = self.upgrade().is_some_and(|upgrade| upgrade.reboot) && !self.plan.own;
         match (&report.reboot_wanted, due, rebooted) {
             (Some(_), true, false) => GuestPhase::Rebooting {
                 protection,

@@ -206,6 +206,7 @@ impl HostState {
             GuestPhase::Settled(_) if guest.borrowed.is_some() => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Failed { .. }) => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => HostResult::Blocked,
+            _ if guest.not_rebooted().is_some() => HostResult::Blocked,
             _ => HostResult::NothingToDo,
         });
         guests.fold(own, HostResult::max)

@@ -236,12 +236,12 @@ impl Writer<'_> {
             Decision::Start(start) => {
                 let what = self.paint.good("start it, look for updates, stop it again");
                 let protection = self.protection(&start.protection);
-                let reboot = reboot_words(start.reboot);
+                let reboot = reboot_words(start.reboot, false);
                 self.line(2, &format!("{label}: {what}; where something is pending, {protection}{reboot}"));
                 self.not_covered(&start.protection, &start.not_covered);
             }
             Decision::Upgrade(upgrade) => {
-                self.line(2, &format!("{label}: {}", self.upgrade(upgrade)));
+                self.line(2, &format!("{label}: {}", self.upgrade(upgrade, plan.own)));
                 if plan.own {
                     let label = self.paint.note("comes last of its host");
                     self.line(4, &format!("{label}: proxmaint runs in it"));
@@ -270,13 +270,13 @@ impl Writer<'_> {
         }
     }
 
-    fn upgrade(&self, upgrade: &GuestUpgrade) -> String {
+    fn upgrade(&self, upgrade: &GuestUpgrade, own: bool) -> String {
         let via = match &upgrade.via {
             Via::Pct => "through pct exec".to_owned(),
             Via::Ssh { address } => format!("over SSH to {}", clean(address)),
             Via::Agent => "through the guest agent".to_owned(),
         };
-        let (protection, reboot) = (self.protection(&upgrade.protection), reboot_words(upgrade.reboot));
+        let (protection, reboot) = (self.protection(&upgrade.protection), reboot_words(upgrade.reboot, own));
         format!("{} {via}; {protection}{reboot}", self.paint.good(&upgrade_words(&upgrade.pending)))
     }
 
@@ -337,8 +337,13 @@ fn shut_down(plan: &HostPlan) -> Option<&[(GuestId, GuestKind)]> {
     rebooted.then_some(plan.baseline.running.as_slice())
 }
 
-fn reboot_words(reboot: bool) -> &'static str {
-    if reboot { "; rebooted if it needs it" } else { "" }
+/// Says whether a guest is rebooted; `own` says that proxmaint runs in it.
+fn reboot_words(reboot: bool, own: bool) -> &'static str {
+    match (reboot, own) {
+        (false, _) => "",
+        (true, false) => "; rebooted if it needs it",
+        (true, true) => "; not rebooted, since proxmaint runs in it",
+    }
 }
 
 fn upgrade_words(pending: &[PackageChange]) -> String {
@@ -489,7 +494,7 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
         lists_age_ms: age(upgrade.lists_refreshed),
         protection: upgrade.protection.iter().map(ToString::to_string).collect(),
         not_covered: &upgrade.not_covered,
-        reboot: upgrade.reboot,
+        reboot: upgrade.reboot && !plan.own,
     });
     let start = match &plan.decision {
         Decision::Start(start) => Some(StartLine {

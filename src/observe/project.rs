@@ -312,7 +312,10 @@ impl Projection<'_> {
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => (Some(reason.to_string()), None),
             GuestPhase::Settled(GuestVerdict::Blocked(reason)) => (Some(reason.clone()), None),
             GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) | GuestPhase::Held { fault, .. } => why_of(fault),
-            _ => (attempt.filter(|_| in_doubt).map(|attempt| self.doubt(Some(id), attempt)), None),
+            _ => match guest.not_rebooted() {
+                Some(why) => (Some(format!("not rebooted, though it should have been: {why}")), None),
+                None => (attempt.filter(|_| in_doubt).map(|attempt| self.doubt(Some(id), attempt)), None),
+            },
         };
         let records = || self.state.steps.iter().filter(|record| record.guest == Some(id));
         let began = records().find_map(|record| record.began);
@@ -396,7 +399,10 @@ impl Projection<'_> {
         }
         let worst = [GuestStanding::Failed, GuestStanding::Blocked, GuestStanding::Held];
         let first = worst.iter().find_map(|wanted| guests.iter().find(|guest| guest.state == *wanted));
-        if let Some(guest) = first.or_else(|| guests.iter().find(|guest| guest.in_doubt)) {
+        if let Some(guest) = first
+            .or_else(|| guests.iter().find(|guest| guest.in_doubt))
+            .or_else(|| guests.iter().find(|guest| guest.state == GuestStanding::Upgraded && guest.reason.is_some()))
+        {
             let reason = guest.reason.as_deref().unwrap_or("no reason is known");
             return (Some(format!("{}: {reason}", guest.label())), guest.hint.clone());
         }

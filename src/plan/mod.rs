@@ -219,7 +219,7 @@ pub struct GuestUpgrade {
     pub not_covered: Vec<String>,
     /// Its boot when the facts were gathered.
     pub boot_id: BootId,
-    /// Whether it is rebooted where it needs it; VMs only.
+    /// Whether it is to be rebooted where it needs it; VMs only. One that proxmaint itself runs in is not, all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
 }

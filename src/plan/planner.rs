@@ -178,8 +178,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
             _ => Decision::Skip(SkipReason::Stopped),
         };
     }
-    let own = runs_here(facts, guest);
-    let reboot = reboots(&settings, guest.kind) && !own;
+    let reboot = reboots(&settings, guest.kind);
     match look(&guest.inside, declared) {
         Err(decision) => decision,
         Ok(found) => match protection(facts, guest, &settings) {
@@ -189,12 +188,12 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
     }
 }
 
-/// Decides about a guest that was started, by what was found in it. `own` says that proxmaint itself runs in it.
-pub fn decide_started(start: &GuestStart, inside: &Inside, own: bool) -> Decision {
+/// Decides about a guest that was started, by what was found in it.
+pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
     match look(inside, start.declared) {
         Err(decision) => decision,
         Ok(found) => {
-            Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot && !own))
+            Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot))
         }
     }
 }

@@ -102,11 +102,22 @@ fn where_nothing_is_to_be_rebooted_it_is_no_trouble() {
 #[test]
 fn a_reboot_of_its_own_vm_alone_is_refused_and_said() {
     let site = within(fleet(), &MachineId::guest("edge1", 201), "guest.reboot = \"if-needed\"");
-    site.run(&["run", "--dry-run", "--host", "edge1"]).expect(0).says(&["proxmaint runs in it"]);
-    let run = site.run(&["run", "--host", "edge1"]);
-    println!("{run}");
-    println!("{}", site.run(&["run", "--dry-run", "--host", "edge1"]));
-    println!("{}", site.run(&["status"]));
-    assert_eq!(site.count(Act::Reboot, "201"), 0);
-    panic!("look");
+    site.run(&["run", "--dry-run", "--host", "edge1"]).expect(0).says(&["not rebooted, since proxmaint runs in it"]);
+    let why = "not rebooted, though it should have been: proxmaint runs in it";
+    site.run(&["run", "--host", "edge1"])
+        .expect(3)
+        .says(&["VM 201 (vm201): not rebooted", "; not rebooted: proxmaint runs in it"]);
+    assert_eq!((site.count(Act::Reboot, "201"), site.behind(&MachineId::guest("edge1", 201))), (0, 0));
+    let view = site.status(&[]);
+    assert_eq!(
+        (&host(&view, "edge1")["result"], &guest(&view, "edge1", 201)["reason"]),
+        (&"blocked".into(), &why.into())
+    );
+    site.run(&["status"]).expect(0).says(&[why]);
+}
+
+#[test]
+fn a_kernel_of_its_own_vm_that_nobody_wants_to_boot_is_no_trouble() {
+    let site = within(fleet(), &MachineId::guest("edge1", 201), "");
+    site.run(&["run", "--host", "edge1"]).expect(0).says(&["Reboot pending", "VM 201"]);
 }

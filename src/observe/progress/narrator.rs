@@ -247,6 +247,9 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             if let Some(why) = reboot_wanted {
                 text.push_str(&format!("; wants a reboot: {}", shorten(why, MAX_REASON)));
             }
+            if let Some(why) = guest.not_rebooted() {
+                text.push_str(&format!("; not rebooted: {why}"));
+            }
             text.push_str(&left(remarks));
             (Weight::Step, Tone::Good, text)
         }
