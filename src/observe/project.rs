@@ -547,7 +547,7 @@ fn upgraded(phase: &GuestPhase) -> Option<&GuestVerdict> {
 pub fn owed_view(state: &HostState, owed: &Obligation) -> OwedView {
     let what = owed.to_string();
     let why = state.unpaid(owed).map(|why| match why {
-        Unpaid::WaitsFor(step) => format!("waits for the end of its {}", words::step(step)),
+        Unpaid::WaitsFor(step) => format!("waits for the end of: {}", words::step(step)),
         Unpaid::Tried(how) => format!("the last try: {how}"),
     });
     let (owed, guests) = match owed {

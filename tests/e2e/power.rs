@@ -149,7 +149,7 @@ fn killed_while_a_started_guest_runs() {
         }),
         ("restore_leaves_an_upgrade_at_work_alone", || {
             let (site, name) = killed_while_it_runs();
-            site.run(&["restore", &name]).expect(3).says(&["still owed", "CT 101", "waits for the end of its upgrade"]);
+            site.run(&["restore", &name]).expect(3).says(&["still owed", "CT 101", "waits for the end of: upgrade"]);
             site.until("the upgrade has ended", |world| {
                 world.ledger.of(Act::Upgrade, "101").all(|e| e.outcome == Outcome::Done)
             });

@@ -84,8 +84,8 @@ fn a_run_that_is_closed_with_debts_is_still_known_to_owe() {
         assert_eq!(
             debts.lines(),
             [
-                "pve1: shut down for the node's reboot and to run again: CT 101",
-                "pve1: CT 102 was started to be upgraded and is to be stopped again",
+                "pve1: shut down for the node's reboot and to run again: CT 101; the last try: CT 101: no space left on device",
+                "pve1: CT 102 was started to be upgraded and is to be stopped again; the last try: it did not shut down",
             ]
         );
         assert!(debts.owed.iter().all(|debt| debt.held.is_none()));
