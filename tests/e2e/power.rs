@@ -92,6 +92,8 @@ fn one_that_does_not_obey_its_shutdown_is_owed_and_given_back_once_it_does() {
     let run = site.run(&["run", "--output", "json"]).expect(3);
     let ended = run.ended();
     assert_eq!(host(&ended, "edge1")["owed"][0]["owed"], "stop-guest", "{ended:#}");
+    let why = host(&ended, "edge1")["owed"][0]["why"].clone();
+    assert!(why.as_str().is_some_and(|why| why.contains("did not obey its shutdown")), "{why}");
     let name = site.run_name();
     run.says(&[&format!("proxmaint restore {name}")]);
     assert!(runs(&site, 101), "it is never powered off hard");
