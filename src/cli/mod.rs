@@ -97,6 +97,10 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
             manifest::show(path, format, &env, &mut out, &mut err)
         }
         ManifestCommand::Check => manifest::check(path, &env, &mut out, &mut err),
+        ManifestCommand::Set(_)
+        | ManifestCommand::Unset(_)
+        | ManifestCommand::AddHost(_)
+        | ManifestCommand::RemoveHost(_) => return manifest::edit::edit(path, command, &env, &mut out, &mut err),
     };
     match code {
         Ok(0) => Ok(Exit::Clean),

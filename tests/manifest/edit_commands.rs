@@ -1,0 +1,1 @@
+//! `manifest set`, `unset`, `add-host` and `remove-host`, through the program.
