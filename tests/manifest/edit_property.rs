@@ -607,6 +607,7 @@ fn is_within(part: &str, whole: &str) -> bool {
 
 fn lines_beside(text: &str, region: &Range<usize>) -> Vec<String> {
     let full = |piece: &str| {
+        let piece = piece.trim_start_matches('\u{feff}');
         piece.lines().map(|line| line.trim_end().to_owned()).filter(|l| !l.is_empty()).collect::<Vec<_>>()
     };
     let mut lines = full(&text[..region.start]);

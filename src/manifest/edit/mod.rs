@@ -323,10 +323,10 @@ impl Document {
             None => {
                 let runs = self.runs(&path);
                 let copy: String = runs.iter().map(|run| &self.text[run.clone()]).collect();
-                let at = runs.last().map_or(self.text.len(), |run| run.end.saturating_sub(1));
+                let at = runs.last().map_or(self.text.len(), |run| run.end);
                 let newline = splice::newline(&self.text, at);
                 let copy = copy.trim_end_matches(['\n', '\r']);
-                splice::insert_lines(&self.text, at, &format!("{newline}{copy}"))
+                splice::insert_above(&self.text, at, &format!("{newline}{copy}"))
             }
         };
         let mut next = self.clone();
@@ -500,7 +500,9 @@ impl Document {
         intended.take(path);
         let splices = loop {
             match pair.home {
-                layout::Home::Block(_) => break splice::remove_lines(&self.text, pair.span()),
+                layout::Home::Block(_) => {
+                    break splice::remove_lines(&self.text, splice::lines_of(&self.text, pair.span()));
+                }
                 layout::Home::Braces(number) => {
                     let braces = &self.layout.braces[number];
                     let section = self.layout.pair(&braces.path).filter(|_| braces.items.len() == 1);
@@ -552,8 +554,7 @@ impl Document {
                 start = above(start);
             }
         }
-        // The end is that of the last line's content, or else the next line would go along.
-        start..end.saturating_sub(1).max(start)
+        start..end
     }
 
     /// Makes the first of the edits whose result means one of the intended trees.

@@ -58,7 +58,7 @@ pub(super) fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
 }
 
-/// Returns the line break that a text uses around `at`: that of the line, else of the line before, else of the first line.
+/// Returns the line break that a text uses around `at`: that of the line, else that of the last line which has one.
 pub(super) fn newline(text: &str, at: usize) -> &'static str {
     let of = |newline: usize| if text[..newline].ends_with('\r') { "\r\n" } else { "\n" };
     text[at..].find('\n').map(|n| at + n).or_else(|| text.rfind('\n')).map_or("\n", of)
@@ -159,25 +159,34 @@ pub(super) fn remove_item(text: &str, braces: &Braces, index: usize) -> Splices 
     }
 }
 
+/// Returns the whole lines that a range touches, the last line break included.
+pub(super) fn lines_of(text: &str, range: Range<usize>) -> Range<usize> {
+    line_start(text, range.start)..line_end(text, range.end)
+}
+
 /// Takes whole lines out; at the end of a text without a final line break the one before goes, so that there still is none.
-pub(super) fn remove_lines(text: &str, range: Range<usize>) -> Splices {
-    let (start, end) = (line_start(text, range.start), line_end(text, range.end));
-    let is_open = end == text.len() && !text.ends_with('\n') && start > 0;
-    if !is_open {
-        return Splices::new().remove(start..end);
-    }
-    let cut = if text[..start].ends_with("\r\n") { start - 2 } else { start - 1 };
-    Splices::new().remove(cut..end)
+pub(super) fn remove_lines(text: &str, lines: Range<usize>) -> Splices {
+    let is_open = lines.end == text.len() && !text.ends_with('\n');
+    let above = &text[..lines.start];
+    let cut = match above.strip_suffix('\n').filter(|_| is_open) {
+        Some(above) => above.strip_suffix('\r').unwrap_or(above).len(),
+        None => lines.start,
+    };
+    Splices::new().remove(cut..lines.end)
 }
 
 /// Puts whole lines, written without a line break at their end, behind the line that `at` lies in.
 pub(super) fn insert_lines(text: &str, at: usize, lines: &str) -> Splices {
+    insert_above(text, line_end(text, at), lines)
+}
+
+/// Puts whole lines, written without a line break at their end, where a line begins or the text ends.
+pub(super) fn insert_above(text: &str, at: usize, lines: &str) -> Splices {
     let newline = newline(text, at);
-    let end = line_end(text, at);
-    if end == text.len() && !text.is_empty() && !text.ends_with('\n') {
-        return Splices::new().insert(end, format!("{newline}{lines}"));
+    if at == text.len() && !text.is_empty() && !text.ends_with('\n') {
+        return Splices::new().insert(at, format!("{newline}{lines}"));
     }
-    Splices::new().insert(end, format!("{lines}{newline}"))
+    Splices::new().insert(at, format!("{lines}{newline}"))
 }
 
 /// Returns where the comment of the line that `at` ends in goes on below, in lines that hold nothing but a `#` at the same
