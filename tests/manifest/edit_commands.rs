@@ -161,7 +161,10 @@ fn hosts_are_added_and_removed() {
     let one = fleet.text();
     let done = fleet.run(&["add-host", "192.0.2.2", "--token-env", "T", "api_secret_env=S"]);
     assert_eq!(done.code, 0, "{}", done.err);
-    assert_eq!(fleet.text(), format!("{one}\n[[hosts]]\nhost = \"192.0.2.2\"\napi.token_env = \"T\"\napi.secret_env = \"S\"\n"));
+    assert_eq!(
+        fleet.text(),
+        format!("{one}\n[[hosts]]\nhost = \"192.0.2.2\"\napi.token_env = \"T\"\napi.secret_env = \"S\"\n")
+    );
     fleet.refused(&["add-host", "192.0.2.2"], 2, &["the name `192.0.2.2` is taken", "nothing is saved"]);
     fleet.refused(&["add-host", "x", "host=y"], 2, &["`host` is given twice"]);
     fleet.refused(&["add-host", "x", "port=1"], 2, &["there is no key `port` in [[hosts]]"]);
@@ -175,7 +178,11 @@ fn hosts_are_added_and_removed() {
 #[test]
 fn wrong_keys_and_values_are_told_with_what_is_expected() {
     let fleet = Fleet::new(SMALL);
-    fleet.refused(&["set", "max_paralel", "4"], 2, &["there is no key `max_paralel` in [defaults]", "did you mean `max_parallel`?"]);
+    fleet.refused(
+        &["set", "max_paralel", "4"],
+        2,
+        &["there is no key `max_paralel` in [defaults]", "did you mean `max_parallel`?"],
+    );
     fleet.refused(&["set", "name", "x"], 2, &["name the host with --host"]);
     fleet.refused(&["set", "match", "x"], 2, &["name one with --host and --guest"]);
     fleet.refused(&["set", "resume_within", "1h", "--host", "pve1"], 2, &["leave --host out"]);
@@ -244,7 +251,9 @@ fn every_key_of_a_long_commented_manifest_changes_in_one_line() {
             let is_long = text.lines().count() != COMMENTED.lines().count();
             assert!(differing == 1 || is_long, "{spot:?} {}: {old}", setting.name());
             assert_eq!(is_long, ["notes", "api_fingerprint"].contains(&setting.name()), "{}", setting.name());
-            let comments = |text: &str| text.lines().filter_map(|line| line.find('#').map(|at| line[at..].to_owned())).collect::<Vec<_>>();
+            let comments = |text: &str| {
+                text.lines().filter_map(|line| line.find('#').map(|at| line[at..].to_owned())).collect::<Vec<_>>()
+            };
             if setting.name() != "notes" {
                 assert_eq!(comments(&text), comments(COMMENTED), "{}", setting.name());
             }

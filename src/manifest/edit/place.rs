@@ -130,13 +130,13 @@ pub(super) fn of_setting(text: &str, layout: &Layout, spot: Spot, setting: &Sett
     places.iter().map(|place| place.write(text, layout, &table, setting.group(), value)).collect()
 }
 
-/// Returns the edits that would put a list with one empty table there, as a value.
-pub(super) fn of_list(text: &str, layout: &Layout, list: &[Step]) -> Vec<Splices> {
+/// Returns the edits that would put a list of tables there, as the value that is given.
+pub(super) fn of_list(text: &str, layout: &Layout, list: &[Step], value: &str) -> Vec<Splices> {
     let Some(host) = list.get(..2) else { return Vec::new() };
     let path = list.to_vec();
     let places = places_of(layout, host, &path, 0);
     let places = places.iter().filter(|place| !matches!(place.into, Into::NewHeader(_)) && place.form != Form::Dotted);
-    places.map(|place| place.write(text, layout, host, "", "[{}]")).collect()
+    places.map(|place| place.write(text, layout, host, "", value)).collect()
 }
 
 fn below(table: &[Step], spelling: &str) -> Path {
@@ -197,7 +197,7 @@ impl Place<'_> {
             }
             Into::NewHeader(path) => {
                 let pair = format!("{} = {value}", key(&self.names));
-                with_header(text, layout, path, &header(path, false), Some(&pair))
+                with_header(text, layout, path, &header(path, false), &[pair])
             }
         }
     }
@@ -279,11 +279,11 @@ fn gap(text: &str, pairs: &[&Pair], indent: &str, key: &str) -> String {
     pairs.last().map_or(" = ", |pair| sign(text, pair)).to_owned()
 }
 
-/// Puts a header, with a pair below it, where the table's neighbours are.
-pub(super) fn with_header(text: &str, layout: &Layout, path: &[Step], header: &str, pair: Option<&str>) -> Splices {
-    let lines = |indent: &str, newline: &str| match pair {
-        Some(pair) => format!("{indent}{header}{newline}{indent}{pair}"),
-        None => format!("{indent}{header}"),
+/// Puts a header, with pairs below it, where the table's neighbours are.
+pub(super) fn with_header(text: &str, layout: &Layout, path: &[Step], header: &str, pairs: &[String]) -> Splices {
+    let lines = |indent: &str, newline: &str| {
+        let below = pairs.iter().map(|pair| format!("{newline}{indent}{pair}"));
+        format!("{indent}{header}{}", below.collect::<String>())
     };
     if let Some(block) = neighbour(layout, path) {
         let at = splice::own_comments_end(text, block.end);

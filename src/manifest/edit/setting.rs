@@ -328,6 +328,14 @@ const ENTRY: [Plain; 13] = [
 ];
 
 #[cfg(test)]
-pub(super) fn plain_names() -> [Vec<&'static str>; 2] {
-    [INVENTORY.iter().map(|plain| plain.0).collect(), ENTRY.iter().map(|plain| plain.0).collect()]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_an_inventory_are_those_that_are_read() {
+        let names = |table: &[Plain]| table.iter().map(|plain| plain.0).collect::<Vec<_>>();
+        assert_eq!(names(&ENTRY), keys::ENTRY);
+        let but_for_entries: Vec<&str> = keys::INVENTORY.into_iter().filter(|name| *name != "entries").collect();
+        assert_eq!(names(&INVENTORY), but_for_entries);
+    }
 }
