@@ -339,6 +339,10 @@ fn a_host_is_removed_and_comments_above_it_stay() {
     let lines = "hosts = [\n  # one\n  { host = \"a\" }, # a\n  # two\n  { host = \"b\" }  # b\n]\n";
     assert_eq!(inline(lines, 0), "hosts = [\n  # one\n  # two\n  { host = \"b\" }  # b\n]\n");
     assert_eq!(inline(lines, 1), "hosts = [\n  # one\n  { host = \"a\" }, # a\n  # two\n]\n");
+    // A comment between two hosts, with no empty line about it, may be about either: it stays.
+    let dense = "[[hosts]]\nhost = \"a\"\n# which?\n[[hosts]]\nhost = \"b\"\n# of b\n";
+    assert_eq!(inline(dense, 0), "# which?\n[[hosts]]\nhost = \"b\"\n# of b\n");
+    assert_eq!(inline(dense, 1), "[[hosts]]\nhost = \"a\"\n# which?\n");
     // Its tables may be scattered over the file.
     let scattered = "[[hosts]]\nhost = \"a\"\n\n[defaults]\ndry_run = true\n\n[hosts.api]\nport = 1\n";
     assert_eq!(inline(scattered, 0), "[defaults]\ndry_run = true\n");

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::choices::Selector;
-use crate::cli::args::{AddHostArgs, ManifestCommand, RemoveHostArgs, SetArgs, SpotArgs, UnsetArgs};
+use crate::cli::args::{AddHostArgs, RemoveHostArgs, SetArgs, SpotArgs, UnsetArgs};
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
 use crate::ids::GuestId;
@@ -20,18 +20,31 @@ use crate::observe::style::Paint;
 
 use super::{write_error, write_problems};
 
+/// One edit, as the command line asks for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Edit<'a> {
+    /// `manifest set`.
+    Set(&'a SetArgs),
+    /// `manifest unset`.
+    Unset(&'a UnsetArgs),
+    /// `manifest add-host`.
+    AddHost(&'a AddHostArgs),
+    /// `manifest remove-host`.
+    RemoveHost(&'a RemoveHostArgs),
+}
+
 /// Does one edit, or shows what it would do.
 ///
 /// # Errors
 /// The command line names no such host or key, the value does not fit, or the file can't be saved.
 pub fn edit(
     path: &Path,
-    command: &ManifestCommand,
+    edit: Edit<'_>,
     env: &Env<'_>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match work(path, command, env, out, err) {
+    match work(path, edit, env, out, err) {
         Ok(exit) => Ok(exit),
         Err(Stop::Failed(failure)) => Err(failure),
         // Whoever closed the pipe has read enough.
@@ -65,29 +78,22 @@ impl From<EditError> for Stop {
     }
 }
 
-fn work(
-    path: &Path,
-    command: &ManifestCommand,
-    env: &Env<'_>,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<Exit, Stop> {
+fn work(path: &Path, edit: Edit<'_>, env: &Env<'_>, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Stop> {
     let (mut file, mut document) = match ManifestFile::open(path, env) {
         Ok(opened) => opened,
         Err(error) => return refuse(&error, err),
     };
-    if !file.existed() && !matches!(command, ManifestCommand::AddHost(_)) {
+    if !file.existed() && !matches!(edit, Edit::AddHost(_)) {
         return match Manifest::load(path, env) {
             Err(error) => refuse(&error, err),
             Ok(_) => Err(usage("the manifest has just been made by somebody else").hint("do it again").into()),
         };
     }
-    let (notes, dry_run) = match command {
-        ManifestCommand::Set(args) => (set(&mut document, args)?, args.spot.dry_run),
-        ManifestCommand::Unset(args) => (unset(&mut document, args)?, args.spot.dry_run),
-        ManifestCommand::AddHost(args) => (add_host(&mut document, args)?, args.dry_run),
-        ManifestCommand::RemoveHost(args) => (remove_host(&mut document, args)?, args.dry_run),
-        ManifestCommand::Show(_) | ManifestCommand::Check => (Vec::new(), true),
+    let (notes, dry_run) = match edit {
+        Edit::Set(args) => (set(&mut document, args)?, args.spot.dry_run),
+        Edit::Unset(args) => (unset(&mut document, args)?, args.spot.dry_run),
+        Edit::AddHost(args) => (add_host(&mut document, args)?, args.dry_run),
+        Edit::RemoveHost(args) => (remove_host(&mut document, args)?, args.dry_run),
     };
     if file.is_same(&document) {
         writeln!(err, "{} needs no change", path.display())?;

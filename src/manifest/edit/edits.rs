@@ -394,3 +394,22 @@ impl Document {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_means_something_else_is_not_taken() {
+        let mut document = Document::parse("[defaults]\nuser = \"a\"\n").unwrap();
+        let mut intended = document.tree.clone();
+        assert!(intended.put(&below(&Spot::Defaults.path(), "user"), Node::Text("b".to_owned())));
+        let to = |text: &str| Splices::new().replace(18..21, text);
+        let refused = document.accept(vec![to("\"c\""), to("b")], &[intended.clone()], || "b".to_owned());
+        assert_eq!(refused, Err(EditError::NoPlace { what: "b".to_owned() }));
+        assert_eq!(document.text(), "[defaults]\nuser = \"a\"\n");
+        // The first that means it is taken.
+        document.accept(vec![to("\"c\""), to("'b'"), to("\"b\"")], &[intended], || "b".to_owned()).unwrap();
+        assert_eq!(document.text(), "[defaults]\nuser = 'b'\n");
+    }
+}

@@ -83,20 +83,16 @@ impl Votes {
 
 /// Returns the names of steps joined by dots; `None` where one is an index.
 fn dotted(steps: &[Step]) -> Option<String> {
-    let names = steps.iter().map(|step| match step {
-        Step::Key(name) => Some(name.as_str()),
-        Step::Index(_) => None,
-    });
-    Some(names.collect::<Option<Vec<_>>>()?.join("."))
+    Some(names(steps)?.join("."))
 }
 
 /// Returns the names of the steps of a path; `None` where one is an index.
 fn names(steps: &[Step]) -> Option<Vec<&str>> {
-    let name = |step| match step {
-        &Step::Key(ref name) => Some(name.as_str()),
+    let names = steps.iter().map(|step| match step {
+        Step::Key(name) => Some(name.as_str()),
         Step::Index(_) => None,
-    };
-    steps.iter().map(name).collect()
+    });
+    names.collect()
 }
 
 /// Returns the edits that would put a new key there, the best first.

@@ -55,6 +55,9 @@ pub enum Style {
     Braces,
 }
 
+/// A key in one spelling, or the part of it that is written, and its value.
+type Spelled = (Setting, &'static str, Value);
+
 /// The keys that hosts and defaults are made of; rules and entries have theirs in their functions.
 pub const KEYS: [&str; 14] = [
     "user",
@@ -100,10 +103,8 @@ pub fn sample(dice: &mut Dice<'_>, name: &str) -> Value {
 }
 
 impl Writer<'_> {
-    fn put(&mut self, text: &str) -> Range<usize> {
-        let start = self.text.len();
+    fn put(&mut self, text: &str) {
         self.text.push_str(text);
-        start..self.text.len()
     }
 
     fn end_line(&mut self) {
@@ -155,16 +156,16 @@ impl Writer<'_> {
         let start = self.text.len();
         match value {
             Value::Text(text) => match self.dice.roll(6) {
-                5 if !text.contains(['\'', '\n']) => drop(self.put(&format!("'{text}'"))),
+                5 if !text.contains(['\'', '\n']) => self.put(&format!("'{text}'")),
                 4 if !self.in_braces && !text.contains(['\\', '"']) => {
                     let newline = self.newline;
                     // The break behind the opening quotes is no part of the text.
-                    drop(self.put(&format!("\"\"\"{newline}{}\"\"\"", text.replace('\n', "\\n"))));
+                    self.put(&format!("\"\"\"{newline}{}\"\"\"", text.replace('\n', "\\n")));
                 }
-                _ => drop(self.put(&Value::text(text).to_toml())),
+                _ => self.put(&Value::text(text).to_toml()),
             },
             Value::Number(number) if *number > 999 && self.dice.is(3) => {
-                drop(self.put(&format!("{}_{:03}", number / 1000, number % 1000)));
+                self.put(&format!("{}_{:03}", number / 1000, number % 1000));
             }
             Value::List(items) => {
                 let lines = !self.in_braces && self.dice.is(2);
@@ -190,7 +191,7 @@ impl Writer<'_> {
                 }
                 self.put("]");
             }
-            other => drop(self.put(&other.to_toml())),
+            other => self.put(&other.to_toml()),
         }
         start..self.text.len()
     }
@@ -213,14 +214,9 @@ impl Writer<'_> {
     }
 
     /// Writes keys into a block; those for sections are left over.
-    fn block_keys(
-        &mut self,
-        spot: Spot,
-        keys: &[(Setting, Value)],
-        style: Style,
-    ) -> Vec<(Setting, &'static str, Value)> {
+    fn block_keys(&mut self, spot: Spot, keys: &[(Setting, Value)], style: Style) -> Vec<Spelled> {
         let mut sections = Vec::new();
-        let mut braced: Vec<(&'static str, Vec<(Setting, &'static str, Value)>)> = Vec::new();
+        let mut braced: Vec<(&'static str, Vec<Spelled>)> = Vec::new();
         for (setting, value) in keys {
             let (spelling, style) = self.spelling(setting, style);
             match (spelling.rsplit_once('.'), style) {
@@ -300,7 +296,7 @@ impl Writer<'_> {
         self.finish();
     }
 
-    fn sections(&mut self, spot: Spot, table: &str, sections: Vec<(Setting, &'static str, Value)>) {
+    fn sections(&mut self, spot: Spot, table: &str, sections: Vec<Spelled>) {
         let mut by_name: BTreeMap<&str, Vec<(Setting, &str, Value)>> = BTreeMap::new();
         for (setting, spelling, value) in sections {
             let (section, name) = spelling.rsplit_once('.').expect("a dot");
@@ -350,7 +346,7 @@ impl Writer<'_> {
         let sections = self.block_keys(spot, &keys, style);
         self.sections(spot, "hosts", sections);
         for rule in 0..self.dice.roll(3) {
-            self.end_line();
+            self.pause();
             let start = self.text.len();
             let spot = Spot::Rule(host, rule);
             self.header("[[hosts.guests]]");
@@ -362,7 +358,7 @@ impl Writer<'_> {
             self.regions.push((spot, start..self.text.len()));
         }
         for entry in 0..self.dice.roll(3) {
-            self.end_line();
+            self.pause();
             let start = self.text.len();
             let spot = Spot::Entry(host, entry);
             self.header("[[hosts.guest_inventory.entries]]");
@@ -371,7 +367,9 @@ impl Writer<'_> {
             self.regions.push((spot, start..self.text.len()));
         }
         self.regions.push((spot, start..self.text.len()));
-        self.end_line();
+        if !self.dice.is(3) {
+            self.end_line();
+        }
     }
 
     fn entry(&mut self, entry: usize) -> Vec<(Setting, Value)> {
