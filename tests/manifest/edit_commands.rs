@@ -211,6 +211,12 @@ fn a_manifest_that_was_wrong_before_is_to_blame_itself() {
     let fleet = Fleet::new(&format!("{SMALL}api_port = 70000 # oh\n"));
     assert_eq!(fleet.run(&["set", "api.port", "8006", "--host", "pve1"]).code, 0);
     assert_eq!(fleet.text(), format!("{SMALL}api_port = 8006 # oh\n"));
+    for wrong in ["1.5", "[[1]]", "1979-05-27", "[{ a = 1 }]", "\"443\""] {
+        let fleet = Fleet::new(&format!("{SMALL}api_port = {wrong} # oh\n"));
+        let done = fleet.run(&["set", "api.port", "443", "--host", "pve1"]);
+        assert_eq!(done.code, 0, "{wrong}: {}", done.err);
+        assert_eq!(fleet.text(), format!("{SMALL}api_port = 443 # oh\n"));
+    }
 }
 
 #[test]

@@ -25,9 +25,10 @@ impl Document {
             return Err(EditError::NotSettable(setting.name()));
         }
         self.must_exist(spot)?;
-        if let Some((spelling, old)) = self.given(spot, setting) {
+        if let Some(spelling) = self.place_of(spot, setting) {
             let path = below(&spot.path(), spelling);
-            let mut next = if old == *value { self.clone() } else { self.changed(&path, value)? };
+            let is_so = self.tree.at(&path) == Some(&Node::of_new(value));
+            let mut next = if is_so { self.clone() } else { self.changed(&path, value)? };
             // Another spelling, which had no effect so far, would speak up where this one falls silent.
             for other in setting.spellings().iter().filter(|other| value.is_empty() && **other != spelling) {
                 next.remove(&below(&spot.path(), other))?;
@@ -156,6 +157,19 @@ impl Document {
             }
         };
         self.accept(vec![splices], &[intended], || "the file without it".to_owned())
+    }
+
+    /// Returns the spelling in which a table has a key: the one that counts, else the first. A value of a type that no key
+    /// takes is a place too, so that it can be mended; a table is the section of other keys.
+    fn place_of(&self, spot: Spot, setting: &Setting) -> Option<&'static str> {
+        let table = spot.path();
+        let has_value = |spelling: &&&'static str| match self.tree.at(&below(&table, spelling)) {
+            None | Some(Node::Table(_)) => None,
+            Some(node) => Some(node.value().is_none_or(|value| !value.is_empty())),
+        };
+        let mut there = setting.spellings().iter().filter(|spelling| has_value(spelling).is_some());
+        let first = there.clone().next();
+        there.find(|spelling| has_value(spelling) == Some(true)).or(first).copied()
     }
 
     fn must_exist(&self, spot: Spot) -> Result<(), EditError> {
