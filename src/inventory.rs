@@ -1,6 +1,6 @@
 //! What was seen of a host and its guests: observed facts as plain data, no decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,26 @@ pub struct NodeState {
     pub own_boot: Option<BootId>,
     /// The node's boot.
     pub boot: Option<BootId>,
+    /// VMs for which no login over SSH is known: `via = "auto"` leads to their agents.
+    pub no_login: BTreeSet<GuestId>,
+    /// What else could not be asked, and why.
+    pub unknown: BTreeMap<Question, String>,
+}
+
+/// A question about a node that discovery can go on without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// What the token may do.
+    Permissions,
+    /// How the login has root's rights, and which room there is.
+    Node,
+    /// What is at work.
+    Tasks,
+    /// Whether there is a subscription.
+    Subscription,
+    /// Whether the package manager is in order.
+    Dpkg,
 }
 
 /// How the login on a node has root's rights.
@@ -82,7 +102,7 @@ pub enum RootAccess {
 pub struct SpaceFacts {
     /// The path that was asked for.
     pub path: String,
-    /// Bytes that are free to root.
+    /// Bytes that are free, without what is reserved for root (`df`'s `Available`).
     pub available: u64,
     /// Bytes in all.
     pub total: u64,

@@ -165,5 +165,7 @@ words! {
         GuestsOnly = "guests-only",
         /// Nodes only: no guest is upgraded.
         HostsOnly = "hosts-only",
+        /// Nothing but snapshots and backups of earlier runs, which are removed.
+        PruneOnly = "prune-only",
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -68,12 +69,21 @@ pub enum Command {
     /// Upgrade hosts and guests, or go on with a run that was interrupted
     #[command(after_help = help_end(RUN_EXAMPLES))]
     Run(RunArgs),
+    /// Check each host as a run would, and say how to mend what is wrong
+    #[command(after_help = help_end(DOCTOR_EXAMPLES))]
+    Doctor(DoctorArgs),
     /// Show how a run stands, while it works as well as afterwards
     #[command(after_help = help_end(STATUS_EXAMPLES))]
     Status(StatusArgs),
     /// Decide about a step that is held because nobody can tell how it ended
     #[command(after_help = help_end(RESOLVE_EXAMPLES))]
     Resolve(ResolveArgs),
+    /// Give back what a run borrowed (guests that it started or shut down), and do nothing else
+    #[command(after_help = help_end(RESTORE_EXAMPLES))]
+    Restore(RestoreArgs),
+    /// Show or remove the snapshots and backups that runs made
+    #[command(subcommand, after_help = help_end(""))]
+    Snapshots(SnapshotsCommand),
     /// Look at the manifest, or change it without losing a comment
     #[command(subcommand, after_help = help_end(""))]
     Manifest(ManifestCommand),
@@ -129,10 +139,10 @@ pub struct RunArgs {
     /// Go on with this run; a unique beginning of its name will do
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
-    /// Go on with what the manifest says now for steps that have not begun
+    /// Go on with what manifest and command line say now for steps that have not begun
     #[arg(long, conflicts_with = "keep_plan")]
     pub replan: bool,
-    /// Go on as planned, although the manifest has changed
+    /// Go on as planned, although manifest or command line say something else
     #[arg(long)]
     pub keep_plan: bool,
     /// How to report
@@ -161,6 +171,17 @@ fn selector(text: &str) -> Result<Selector, String> {
 fn reboot_values() -> impl TypedValueParser<Value = HostReboot> {
     let words = [HostReboot::IfNeeded, HostReboot::Always].map(HostReboot::as_str);
     PossibleValuesParser::new(words).try_map(|word| word.parse::<HostReboot>())
+}
+
+/// What `doctor` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DoctorArgs {
+    /// Check this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// What `status` can be told.
@@ -221,6 +242,57 @@ impl ResolveArgs {
     pub fn host(&self) -> HostId {
         HostId::new(self.host.as_str())
     }
+}
+
+/// What `restore` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RestoreArgs {
+    /// The run; a unique beginning of its name will do
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Give back on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// What can be done about what runs made.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SnapshotsCommand {
+    /// Show what is there now of what runs made, and whether it would be removed
+    List {
+        /// Look at this host only (may be given several times)
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// How to report
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Remove what nobody needs any more: what is old, not among the newest, and whose guest came out well
+    #[command(after_help = help_end(PRUNE_EXAMPLES))]
+    Prune(SnapshotsArgs),
+}
+
+/// What `snapshots prune` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SnapshotsArgs {
+    /// Remove on this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Remove what is older than this (`36h`, `7days`) [default: as the manifest says]
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// Keep the newest N snapshots and the newest N backups of each guest [default: as the manifest says]
+    #[arg(long, value_name = "N")]
+    pub keep_last: Option<u32>,
+    /// Remove nothing: show what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// What can be asked of the manifest.
@@ -397,9 +469,20 @@ Examples:
   proxmaint run --dry-run                    show the plan; changes nothing
   proxmaint run --host pve1 --host pve2      these hosts only
   proxmaint run --guest 104 --guest tag:web  these guests only
-  proxmaint run --hosts-only --reboot        nodes only, and reboot them where their upgrade needs it
+  proxmaint run --hosts-only --reboot        nodes only; reboot them where it is needed
   proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
   proxmaint run --output json                one JSON event a line, for programs";
+
+const DOCTOR_EXAMPLES: &str = "\
+Looks at everything that must be right before a guest is touched: certificate, host key, privileges of the token, root, \
+cluster, repositories, room, packages. The package lists of nodes and guests are refreshed, as a run does: whether a \
+repository answers is found out only by asking it. Nothing else is changed. A run makes the same checks; what fails here \
+keeps it from touching the host.
+
+Examples:
+  proxmaint doctor                           every host of the manifest
+  proxmaint doctor --host pve1               this host only
+  proxmaint doctor --output json             one JSON object, for programs";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -431,6 +514,24 @@ Examples:
   proxmaint resolve 20261122 pve1 104 --done     the upgrade of guest 104 was complete
   proxmaint resolve 20261122 pve1 104 --retry    it was not done: try it anew
   proxmaint resolve 20261122 pve1 --skip         leave the node pve1 alone in this run";
+
+const RESTORE_EXAMPLES: &str = "\
+A run that ends, fails or is killed may owe something: a guest that it started is to be stopped again, guests that it \
+shut down are to run again. `proxmaint status` shows it, and the next `proxmaint run` gives it back before anything \
+else. This does only that.
+
+Examples:
+  proxmaint restore 20261122                 everything that the run owes
+  proxmaint restore 20261122 --host pve1     what it owes on pve1";
+
+const PRUNE_EXAMPLES: &str = "\
+Only what the journal knows to be made by proxmaint is removed, from the very guest that it was made of, and never what \
+a guest that failed or is held could be brought back from. It asks first; where there is nobody to ask, it takes --yes.
+
+Examples:
+  proxmaint snapshots prune --dry-run              show what would be removed
+  proxmaint snapshots prune --older-than 3days     whatever the manifest says about age
+  proxmaint snapshots prune --keep-last 1 --yes    ask nothing, keep one of each guest";
 
 #[cfg(test)]
 mod tests {

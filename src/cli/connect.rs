@@ -9,8 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::adapters::pve::client::Client;
 use crate::adapters::pve::http::{ApiEndpoint, HttpTransport};
 use crate::adapters::pve::tls::Trust;
-use crate::adapters::remote::Adapter;
+use crate::adapters::remote::over_agent::AgentExec;
 use crate::adapters::remote::over_ssh::SshExec;
+use crate::adapters::remote::{Adapter, Ways};
 use crate::adapters::ssh::{self, JumpHop, SshTarget, Strictness};
 use crate::engine::port::{HostPorts, Hosts};
 use crate::ids::{GuestId, HostId};
@@ -74,19 +75,20 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
         token: token(credentials),
     })
     .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
-    let node = target(&entry.host, &entry.ssh, entry.ssh.login(), credentials.node_password.clone(), known_hosts);
+    let node = node_target(entry, Some(credentials), known_hosts);
     let (guests, secrets, file) = (entry.clone(), credentials.clone(), known_hosts.to_owned());
     let guest_targets = Box::new(move |id: GuestId, address: &str| guest_target(&guests, &secrets, id, address, &file));
     let known = entry.clone();
+    let api = Arc::new(Client::new(transport));
     Ok(Arc::new(HostPorts {
-        pve: Arc::new(Client::new(transport)),
-        remote: Arc::new(Adapter::new(SshExec::new(node, guest_targets))),
+        pve: Arc::clone(&api) as _,
+        remote: Arc::new(Adapter::new(Ways { ssh: SshExec::new(node, guest_targets), agent: AgentExec::new(api) })),
         addresses: addresses(entry),
         ssh_known: Arc::new(move |id| ssh_known(&known, id)),
     }))
 }
 
-fn trust(trust: &ApiTrust<'_>) -> Trust {
+pub(super) fn trust(trust: &ApiTrust<'_>) -> Trust {
     match trust {
         ApiTrust::Pinned(pin) => Trust::Pin(*pin.as_bytes()),
         ApiTrust::CaFile(file) => Trust::CaFile(file.to_path_buf()),
@@ -133,6 +135,12 @@ fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
             || guest.password.is_some()
     });
     in_inventory || entry.guest_ssh.is_given() || entry.rules_of(id).any(GuestEntry::knows_login)
+}
+
+/// Makes the SSH target of a node; without credentials one that only tells where it is.
+pub(super) fn node_target(entry: &HostEntry, credentials: Option<&HostCredentials>, known_hosts: &Path) -> SshTarget {
+    let password = credentials.and_then(|credentials| credentials.node_password.clone());
+    target(&entry.host, &entry.ssh, entry.ssh.login(), password, known_hosts)
 }
 
 /// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
@@ -204,7 +212,86 @@ fn local_user() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::SshArgs;
+    use crate::manifest::{Manifest, SshArgs};
+
+    const FLEET: &str = r#"
+[[hosts]]
+host = "pve1"
+api.token_env = "TOKEN"
+api.secret_env = "SECRET"
+ssh.password_env = "NODE"
+guest_inventory.entries = [
+    { kind = "vm", id = "201", ip = "192.0.2.201/24", user = "ops", ssh_key_path = "/keys/201", password_env = "LISTED" },
+    { kind = "ct", id = "101", ip = "192.0.2.101" },
+    { kind = "vm", id = "202", managed = true },
+]
+guests = [
+    { id = 201, address = "db.example.org", user = "admin", identity_file = "/keys/rule", password_env = "RULE" },
+    { id = 201, address = "192.0.2.201" },
+    { id = 203, user = "ops" },
+    { match = "204", via = "ssh" },
+]
+"#;
+
+    fn fleet(more: &str) -> (HostEntry, HostCredentials) {
+        let text = FLEET.replace("[[hosts]]\n", &format!("[[hosts]]\n{more}\n"));
+        let manifest = Manifest::parse(Path::new("/srv/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
+        let env = |name: &str| Some(if name == "TOKEN" { "root@pam!t".to_owned() } else { name.to_owned() }.into());
+        let credentials = Credentials::resolve(&manifest.hosts, &env).unwrap();
+        let found = credentials.host(&manifest.hosts[0].id).unwrap().clone();
+        (manifest.hosts[0].clone(), found)
+    }
+
+    #[test]
+    fn addresses_are_known_for_guests_of_both_kinds_and_those_of_rules_come_first() {
+        let all = addresses(&fleet("").0);
+        assert_eq!(all[&GuestId(201)], ["192.0.2.201", "db.example.org"]);
+        assert_eq!(all[&GuestId(101)], ["192.0.2.101"]);
+        assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn a_guest_is_logged_in_to_as_its_rule_says_then_the_inventory_then_the_host() {
+        let (entry, credentials) = fleet("guest_user = \"debian\"\nguest.password_env = \"ALL\"");
+        let guest = |id| {
+            let target = guest_target(&entry, &credentials, GuestId(id), "192.0.2.9", Path::new("/known"));
+            let key = target.auth.identity_files.first().map(|file| file.display().to_string()).unwrap_or_default();
+            let password = target.auth.password.map(|password| password.expose_secret().to_owned()).unwrap_or_default();
+            (target.user, key, password)
+        };
+        let seen = |user: &str, key: &str, password: &str| (user.to_owned(), key.to_owned(), password.to_owned());
+        assert_eq!(guest(201), seen("admin", "/keys/rule", "RULE"));
+        assert_eq!(guest(203), seen("ops", "", "ALL"));
+        assert_eq!(guest(101), seen("debian", "", "ALL"));
+        let (unruled, credentials) = (
+            HostEntry { guests: Vec::new(), ..entry.clone() },
+            HostCredentials { rule_passwords: BTreeMap::new(), ..credentials.clone() },
+        );
+        let target = guest_target(&unruled, &credentials, GuestId(201), "192.0.2.9", Path::new("/known"));
+        assert_eq!((target.user.as_str(), target.auth.identity_files), ("ops", vec![PathBuf::from("/keys/201")]));
+        assert_eq!(target.auth.password.unwrap().expose_secret(), "LISTED");
+    }
+
+    #[test]
+    fn the_node_is_logged_in_to_with_its_password_and_no_other() {
+        let (entry, credentials) = fleet("guest.password_env = \"ALL\"");
+        let target = node_target(&entry, Some(&credentials), Path::new("/known"));
+        assert_eq!(target.auth.password.unwrap().expose_secret(), "NODE");
+    }
+
+    #[test]
+    fn ssh_is_known_where_something_is_said_about_it() {
+        let known = |more: &str| {
+            let entry = fleet(more).0;
+            [101, 201, 202, 203, 204].map(|id| ssh_known(&entry, GuestId(id)))
+        };
+        // An address or a login of its own; `managed` and `via` say nothing about a login.
+        assert_eq!(known(""), [true, true, false, true, false]);
+        assert_eq!(known("guest_user = \"root\""), [true, true, false, true, false], "what is built in anyway");
+        for more in ["guest_user = \"ops\"", "guest_identity_file = \"k\"", "guest_ssh_extra_args = \"-p 2200\""] {
+            assert_eq!(known(more), [true; 5], "{more}");
+        }
+    }
 
     fn target_of(words: &[&str]) -> SshTarget {
         let extra_args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();

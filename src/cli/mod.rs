@@ -2,13 +2,20 @@
 
 pub mod args;
 pub mod connect;
+pub mod debts;
 pub mod diagnostics;
+pub mod doctor;
 pub mod exit_code;
 pub mod journal;
+pub mod kept;
 pub mod manifest;
 pub mod policy;
+mod reach;
 pub mod resolve;
+pub mod restore;
 pub mod run;
+pub mod session;
+pub mod snapshots;
 pub mod state;
 pub mod status;
 pub mod status_command;
@@ -42,8 +49,20 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
             install_tls();
             run::run(places, args, redactor)
         }
+        Command::Doctor(args) => {
+            install_tls();
+            doctor::doctor(places, args, redactor)
+        }
         Command::Status(args) => status_command::status(places, args),
         Command::Resolve(args) => resolve::resolve(places, args),
+        Command::Restore(args) => {
+            install_tls();
+            restore::restore(places, args, redactor)
+        }
+        Command::Snapshots(command) => {
+            install_tls();
+            snapshots::snapshots(places, command, redactor)
+        }
         Command::Manifest(command) => manifest_command(&places.config, command),
         Command::Journal(command) => journal_command(places, command),
     }

@@ -71,7 +71,7 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         include: include.clone(),
         exclude: exclude.clone(),
         guests: guest_settings(&entry.wanted),
-        rules: entry.guests.iter().map(guest_rule).collect(),
+        rules: entry.guests.iter().filter_map(guest_rule).collect(),
         reboot: *host_reboot,
         lock_wait_ms: millis(*lock_wait),
         keep: Retention {
@@ -100,9 +100,20 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
     }
 }
 
-/// Returns a rule's policy; how its guest is reached is none.
-fn guest_rule(entry: &GuestEntry) -> GuestRule {
-    GuestRule {
+/// Returns a rule's policy. How its guest is reached is none: a rule that says nothing else has none.
+fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
+    let silent = GuestRule {
+        who: entry.who.clone(),
+        managed: None,
+        via: None,
+        stopped: None,
+        protect: None,
+        reboot: None,
+        backup_storage: None,
+        backup_mode: None,
+        backup_compress: None,
+    };
+    let rule = GuestRule {
         who: entry.who.clone(),
         managed: entry.managed,
         via: entry.via,
@@ -112,7 +123,8 @@ fn guest_rule(entry: &GuestEntry) -> GuestRule {
         backup_storage: entry.backup_storage.clone(),
         backup_mode: entry.backup_mode,
         backup_compress: entry.backup_compress,
-    }
+    };
+    (rule != silent).then_some(rule)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -136,12 +148,85 @@ pub fn differences(frozen: &RunPolicy, present: &RunPolicy) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choices::{ProtectChoice, Traits, ViaChoice};
+    use crate::ids::GuestKind;
+
+    fn policy(lines: &str) -> HostPolicy {
+        let text = format!("[[hosts]]\nhost = \"pve1\"\napi_token_env = \"T\"\napi_secret_env = \"S\"\n{lines}\n");
+        let manifest = Manifest::parse(std::path::Path::new("/etc/fleet/m.toml"), text.as_bytes(), &|_| None);
+        host_policy(&manifest.unwrap_or_else(|error| panic!("{error}")).hosts[0])
+    }
+
+    /// Of guest 101, a CT, with the tags `prod` and `web` in the pool `shop`.
+    fn left_out(lines: &str) -> Option<String> {
+        let tags = ["prod".to_owned(), "web".to_owned()];
+        let guest = Traits { id: GuestId(101), kind: GuestKind::Ct, name: "web-1", tags: &tags, pool: Some("shop") };
+        policy(lines).left_out(&guest).map(|reason| reason.to_string())
+    }
+
+    #[test]
+    fn guests_are_selected_by_tag_and_pool() {
+        assert_eq!(left_out(""), None);
+        for lines in ["guests.include = \"tag:prod\"", "guests.include = \"pool:sh*\"", "guests.exclude = \"!tag:web\""]
+        {
+            assert_eq!(left_out(lines), None, "{lines}");
+        }
+        assert_eq!(left_out("guests.include = \"tag:test\"").as_deref(), Some("left out: not in guests.include"));
+        let excluded = left_out("guests.exclude = [\"102\", \"pool:shop\"]");
+        assert_eq!(excluded.as_deref(), Some("left out: guests.exclude (pool:shop)"));
+        assert_eq!(left_out("guests = [{ match = \"tag:prod\", managed = false }]").as_deref(), Some("not managed"));
+    }
+
+    #[test]
+    fn the_tag_that_keeps_a_guest_out_goes_before_everything_that_lets_it_in() {
+        let tags = [crate::plan::SKIP_TAG.to_owned()];
+        let guest = Traits { id: GuestId(101), kind: GuestKind::Ct, name: "web", tags: &tags, pool: None };
+        let policy = policy("guests_include = \"101\"\nguests = [{ id = 101, managed = true }]");
+        let reason = policy.left_out(&guest).map(|reason| reason.to_string());
+        assert_eq!(reason.as_deref(), Some("left out: has the tag proxmaint-skip"));
+    }
+
+    #[test]
+    fn everything_that_is_wanted_is_policy() {
+        let lines = "guests_include = \"1\"\nguests_exclude = \"2\"\nvia = \"ssh\"\nstopped = \"start\"\nprotect = \"none\"\n\
+             backup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\", lock_wait = \"1m\", keep_for = \"2m\", keep_last = 3 }\n\
+             snapshot = { keep_for = \"4m\", keep_last = 5 }\nlock_wait = \"6m\"\nhost_reboot = \"always\"\n\
+             guest.reboot = \"if-needed\"\nguests = [{ id = 104, managed = true, via = \"pct\", stopped = \"skip\", \
+             protect = \"backup\", reboot = \"never\", backup = { storage = \"nfs\", mode = \"suspend\", compress = \"gzip\" } }]\n";
+        let new = policy(lines);
+        let rule = &new.rules[0];
+        assert_eq!((rule.via, rule.protect.as_deref()), (Some(ViaChoice::Pct), Some(&[ProtectChoice::Backup][..])));
+        let words: Vec<String> = policy("").differences(&new);
+        insta::assert_snapshot!(words.join("\n"), @"
+        pve1: guests.include none -> 1
+        pve1: guests.exclude none -> 2
+        pve1: via auto -> ssh
+        pve1: stopped skip -> start
+        pve1: protect snapshot, backup -> none
+        pve1: guest.reboot never -> if-needed
+        pve1: backup.storage any -> dump
+        pve1: backup.mode snapshot -> stop
+        pve1: backup.compress zstd -> lzo
+        pve1: backup.lock_wait 10800 s -> 60 s
+        pve1: host.reboot never -> always
+        pve1: lock_wait 600 s -> 360 s
+        pve1: snapshot.keep_for 86400 s -> 240 s
+        pve1: snapshot.keep_last 0 -> 5
+        pve1: backup.keep_for 604800 s -> 120 s
+        pve1: backup.keep_last 1 -> 3
+        pve1: the rule of guest 104 is new or another one
+        ");
+        assert!(serde_json::to_string(rule).unwrap().matches(':').count() == 9, "{rule:?}");
+    }
+
+    #[test]
+    fn how_a_guest_is_reached_is_no_policy() {
+        let facts = "user = \"ops\", address = \"192.0.2.4\", identity_file = \"k\", password_env = \"P\"";
+        assert_eq!(policy(&format!("guest_user = \"x\"\nguests = [{{ id = 104, {facts} }}]")), policy(""));
+    }
 
     #[test]
     fn what_is_built_in_is_one_thing_in_manifest_and_policy() {
-        let text = "[[hosts]]\nhost = \"pve1\"\napi_token_env = \"T\"\napi_secret_env = \"S\"\n";
-        let manifest =
-            Manifest::parse(std::path::Path::new("/etc/fleet/m.toml"), text.as_bytes(), &|_| None).unwrap();
-        assert_eq!(host_policy(&manifest.hosts[0]), HostPolicy::new(HostId::new("pve1")));
+        assert_eq!(policy(""), HostPolicy::new(HostId::new("pve1")));
     }
 }

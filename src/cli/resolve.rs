@@ -6,10 +6,11 @@ use super::args::{Places, ResolveArgs};
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::run::{journal_failure, state_failure};
+use super::session::open_store;
 use super::state;
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
-use crate::journal::{JournalError, LockAttempt, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::journal::{Purpose, SledJournal, StateDir};
 use crate::machine::event::HostEvent;
 
 /// Runs `proxmaint resolve`.
@@ -21,14 +22,12 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
         return Err(Failure::new(Exit::Usage, format!("there is no run in {}", places.state_dir().display())));
     };
-    let lock = match RunLock::try_acquire(&dir, Purpose::Maintain, None, now).map_err(journal_failure)? {
-        LockAttempt::Acquired(lock) => lock,
-        LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
-    };
-    let store = Store::open(&dir, &lock).map_err(journal_failure)?;
+    let (_lock, store) = open_store(&dir, Purpose::Maintain)?;
     let run = state::list(&store).and_then(|runs| state::find(&runs, &args.run)).map_err(state_failure)?;
     let history = state::load(&store, &run).map_err(state_failure)?;
-    if !history.is_open() {
+    let owes = history.hosts.iter().any(|state| !state.owed().is_empty());
+    // What a run owes may wait for a decision even when the run itself is not gone on with.
+    if !history.is_open() && !owes {
         return Err(state_failure(state::StateError::Over(run)));
     }
     let host = args.host();
@@ -50,6 +49,10 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     runtime.block_on(state::record_resolution(&journal, &history, &host, &event, now)).map_err(journal_failure)?;
     journal.close().map_err(journal_failure)?;
     // The decision is recorded, whoever reads this or not.
-    let _written = writeln!(io::stdout(), "recorded; `proxmaint run` goes on with run {run} from there");
+    let next = match history.is_open() {
+        true => format!("`proxmaint run` goes on with run {run} from there"),
+        false => format!("`proxmaint restore {run}` goes on from there"),
+    };
+    let _written = writeln!(io::stdout(), "recorded; {next}");
     Ok(Exit::Clean)
 }

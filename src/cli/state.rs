@@ -1,21 +1,19 @@
 //! The state directory from the commands' side: which runs there are, which one a command means, and changes between sessions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::ids::{HostId, RunId, Step};
+use crate::ids::{HostId, RunId};
 use crate::journal::record::{
     CloseReason, RunMeta, RunRecord, Tally, decode_meta, encode_event, encode_meta, encode_run,
 };
 use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
-use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
-use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
-use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
+use crate::machine::host::{HostPhase, HostState};
 use crate::machine::run::RunState;
-use crate::plan::{OldSnapshot, RunPolicy};
+use crate::plan::RunPolicy;
 use crate::time::Timestamp;
 
 /// Why a run can't be named or read.
@@ -57,6 +55,14 @@ pub struct Listed {
     pub meta: Option<RunMeta>,
     /// Whether its events were moved to the archive.
     pub archived: bool,
+}
+
+impl Listed {
+    /// Tells whether the run made or removed snapshots or backups, as far as the list says: if it does not say, it may have.
+    pub fn is_about_things(&self) -> bool {
+        let tally = self.meta.as_ref().and_then(|meta| meta.tally.as_ref());
+        tally.is_none_or(|tally| tally.made != Some(0) || tally.removed != 0)
+    }
 }
 
 /// Lists the runs, oldest first.
@@ -137,13 +143,14 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
     if let Some(prefix) = wish.resume {
         let run = find(&runs, prefix)?;
         let history = load(store, &run)?;
-        return if history.is_open() { Ok(Choice::Resume(Box::new(history))) } else { Err(StateError::Over(run)) };
+        let goes_on = history.is_open() && !only_prunes(&history);
+        return if goes_on { Ok(Choice::Resume(Box::new(history))) } else { Err(StateError::Over(run)) };
     }
     let open = |listed: &&Listed| !listed.archived && listed.meta.as_ref().is_none_or(|meta| meta.open);
     let mut unfinished = None;
     for listed in runs.iter().rev().filter(open).take(MOST_OPEN) {
         let history = load(store, &listed.run)?;
-        if history.is_open() && history.is_of(wish.manifest) {
+        if history.is_open() && history.is_of(wish.manifest) && !only_prunes(&history) {
             unfinished = Some(Box::new(history));
             break;
         }
@@ -158,55 +165,69 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
     })
 }
 
-/// How long a snapshot is kept after its guest's upgrade was verified: long enough for people to notice what checks do not.
-pub const KEEP_SNAPSHOTS: Duration = Duration::from_secs(24 * 3600);
+/// A run that is not gone on with, and in which something is left to be settled before another one begins.
+#[derive(Debug)]
+pub struct Leftover {
+    /// The run.
+    pub history: Box<RunHistory>,
+    /// What is left.
+    pub why: Settling,
+}
 
-/// How many of the runs that are old enough are looked at for snapshots: the last one that reached a host is among them unless
-/// the host was out of reach five times running, and each costs as much as reading a run back.
-const MOST_RUNS: usize = 5;
+/// What is left to be settled in a run that is not gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Settling {
+    /// It was not over and is closed.
+    Close(CloseReason),
+    /// It only removed what earlier runs had made, was interrupted, and is closed.
+    Prune,
+    /// It is over, and owes something still.
+    Debts,
+}
 
-/// Snapshots by the host on which they were taken.
-pub type OldSnapshots = BTreeMap<HostId, Vec<OldSnapshot>>;
+/// How many runs are looked at that are over and may owe something, and are not known to: such as were being settled when
+/// they were interrupted, one at a time.
+const MOST_UNKNOWN: usize = 64;
 
-/// Finds the snapshots of earlier runs of a manifest that are no longer needed.
+/// Finds the runs of a manifest that are over and owe something, or that only removed things and were interrupted; oldest
+/// first. A run that is known to owe is never passed over.
 ///
 /// # Errors
 /// A journal that can't be read.
-pub fn old_snapshots(store: &Store, manifest: &Path, now: Timestamp) -> Result<OldSnapshots, StateError> {
-    let mut found = OldSnapshots::new();
-    let old_enough = |listed: &&Listed| {
-        !listed.archived && listed.meta.as_ref().is_some_and(|meta| now.since(meta.touched_at) > KEEP_SNAPSHOTS)
-    };
-    for listed in list(store)?.iter().rev().filter(old_enough).take(MOST_RUNS) {
-        let history = load(store, &listed.run)?;
+pub fn leftovers(store: &Store, manifest: &Path) -> Result<Vec<Leftover>, StateError> {
+    let mut found = Vec::new();
+    let mut unknown = 0;
+    for listed in list(store)?.iter().rev().filter(|listed| !listed.archived) {
+        match listed.meta.as_ref().and_then(|meta| Some((meta.open, meta.tally.as_ref()?.owed))) {
+            Some((false, 0)) => continue,
+            Some((false, _)) => {}
+            Some((true, _)) | None => {
+                unknown += 1;
+                if unknown > MOST_UNKNOWN {
+                    continue;
+                }
+            }
+        }
+        let history = Box::new(load(store, &listed.run)?);
+        let owes = history.hosts.iter().any(|state| !state.owed().is_empty());
+        let why = match history.is_open() {
+            true if only_prunes(&history) => Settling::Prune,
+            true => continue,
+            false if owes => Settling::Debts,
+            false => continue,
+        };
         if history.is_of(manifest) {
-            history.hosts.iter().for_each(|state| {
-                found.entry(state.host().clone()).or_default().extend(expired_snapshots(state, now));
-            });
+            found.push(Leftover { history, why });
         }
     }
+    found.reverse();
     Ok(found)
 }
 
-/// Lists the snapshots that a host's run took of guests whose upgrade was verified long enough ago. A guest that failed, or
-/// a host that was not verified, keeps them: they are what it can be brought back from.
-pub fn expired_snapshots(state: &HostState, now: Timestamp) -> Vec<OldSnapshot> {
-    let verified = state.steps.iter().rev().find(|record| record.step == Step::Verify).and_then(|record| record.ended);
-    let due = matches!(state.phase, HostPhase::Done(HostVerdict::Verified(_)))
-        && verified.is_some_and(|at| now.since(at) > KEEP_SNAPSHOTS);
-    if !due {
-        return Vec::new();
-    }
-    let taken = state.steps.iter().filter(|record| record.step == Step::Snapshot && record.state == StepState::Done);
-    taken
-        .filter_map(|record| {
-            let guest = state.guests.get(&record.guest?)?;
-            let upgraded = matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Upgraded { .. }));
-            let attempt = Attempt { step: record.step, round: record.round, mode: Mode::Act };
-            let name = state.key(record.guest, attempt).snapshot_name();
-            upgraded.then(|| OldSnapshot { guest: guest.plan.guest.clone(), name })
-        })
-        .collect()
+/// Tells whether a run does nothing but remove what earlier ones made: it is never gone on with by another one.
+fn only_prunes(history: &RunHistory) -> bool {
+    !history.policy.hosts.is_empty() && history.policy.hosts.iter().all(|host| !host.upgrades())
 }
 
 fn meta_of(history: &RunHistory, open: bool, at: Timestamp, tally: Option<Tally>) -> Vec<u8> {
@@ -332,6 +353,6 @@ pub async fn record_resolution(
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
-    let run_meta = Some(meta_of(history, true, at, None));
+    let run_meta = Some(meta_of(history, history.is_open(), at, None));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }

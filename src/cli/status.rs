@@ -15,8 +15,8 @@ use crate::observe::report::{painted, verdict};
 use crate::observe::sanitize::{clean, clean_json};
 use crate::observe::style::Paint;
 use crate::observe::view::{
-    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RunView, SMALL_FLEET, Standing, StepStanding,
-    StepView, VIEW_VERSION,
+    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RunView, SMALL_FLEET, Standing,
+    StepStanding, StepView, VIEW_VERSION,
 };
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
@@ -127,6 +127,12 @@ impl Writer<'_> {
         }
         let labels: Vec<String> = host.guests.iter().map(|guest| clean(&guest.label()).into_owned()).collect();
         let wide = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).min(40);
+        for owed in &host.owed {
+            let _ok = writeln!(out, "   {} {}", paint.warn("owed:"), clean(&owed.what));
+        }
+        if let Some(own) = &host.own {
+            let _ok = writeln!(out, "   {}", paint.note(&format!("comes last: {}", clean(own))));
+        }
         let node = node_line(host);
         for (n, (guest, label)) in host.guests.iter().zip(&labels).enumerate() {
             let (own, below) = marks(n + 1 == host.guests.len() && node.is_none());
@@ -139,6 +145,7 @@ impl Writer<'_> {
             }
             if everything {
                 packages(out, below, &guest.packages);
+                remarks(out, below, &guest.remarks);
                 kept(out, below, &guest.kept);
             }
         }
@@ -153,6 +160,7 @@ impl Writer<'_> {
             }
             if everything {
                 packages(out, below, &host.packages);
+                remarks(out, below, &host.remarks);
             }
         }
         out.push('\n');
@@ -164,7 +172,7 @@ fn host_state(host: &HostView, running: bool) -> String {
         HostStanding::Pending => "not begun",
         HostStanding::Discovering => "looking for updates",
         HostStanding::AwaitingTurn => "waiting for its turn",
-        HostStanding::Pruning => "removing old snapshots",
+        HostStanding::Pruning => "removing old snapshots and backups",
         HostStanding::Snapshotting => "protecting guests",
         HostStanding::UpgradingGuests => "upgrading guests",
         HostStanding::UpgradingHost => "upgrading the node",
@@ -181,7 +189,10 @@ fn host_state(host: &HostView, running: bool) -> String {
     match host.result {
         HostResult::Held => "held".to_owned(),
         _ if !running
-            && !matches!(host.phase, HostStanding::Pending | HostStanding::AwaitingTurn | HostStanding::Done) =>
+            && !matches!(
+                host.phase,
+                HostStanding::Pending | HostStanding::AwaitingTurn | HostStanding::AwaitingReboot | HostStanding::Done
+            ) =>
         {
             format!("stopped while {phase}")
         }
@@ -266,6 +277,15 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
     if !packages.is_empty() {
         let _ok = write!(out, "  {packages}");
     }
+    if guest.unprotected {
+        let _ok = write!(out, "  {}", paint.warn("without a protection"));
+    }
+    if guest.own {
+        let _ok = write!(out, "  {}", paint.note("proxmaint runs here: comes last"));
+    }
+    if guest.rebooted {
+        out.push_str("  rebooted");
+    }
     if let Some(why) = &guest.reboot_wanted {
         let _ok = write!(out, "  {} {}", paint.warn("wants a reboot:"), clean(why));
     }
@@ -277,10 +297,17 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
 
 /// Returns what is shown of the node itself, or `None` where nothing is known or to be said.
 fn node_line(host: &HostView) -> Option<String> {
-    if host.steps.is_empty() && host.changed == 0 && host.reboot_wanted.is_none() && host.pending == 0 {
+    let said = host.changed + host.pending + host.removed > 0
+        || host.reboot_wanted.is_some()
+        || host.rebooted.is_some()
+        || host.left_out.is_some();
+    if host.steps.is_empty() && !said {
         return None;
     }
     let what = match (host.phase, host.changed, host.pending) {
+        _ if host.left_out.is_some() => {
+            format!("left alone: {}", host.left_out.as_deref().map(clean).unwrap_or_default())
+        }
         (HostStanding::Done, 0, _) if host.result == HostResult::NothingToDo => "nothing to do".to_owned(),
         (HostStanding::Done, 0, _) => String::new(),
         (HostStanding::Done, changed, _) => count(changed, "package") + " changed",
@@ -291,7 +318,11 @@ fn node_line(host: &HostView) -> Option<String> {
         Some(why) => format!("wants a reboot: {}", clean(why)),
         None => String::new(),
     };
-    Some(list([what, reboot]))
+    let rebooted = match &host.rebooted {
+        Some(kernel) => format!("rebooted into kernel {}", clean(kernel)),
+        None => String::new(),
+    };
+    Some(list([what, some(host.removed, "old snapshots and backups removed"), rebooted, reboot]))
 }
 
 fn details(out: &mut String, below: &str, steps: &[StepView], paint: Paint) {
@@ -323,6 +354,9 @@ fn details(out: &mut String, below: &str, steps: &[StepView], paint: Paint) {
         if let Some(reason) = &step.reason {
             let _ok = write!(out, "  {}", clean(reason));
         }
+        if let Some(log) = &step.log {
+            let _ok = write!(out, "  {}", paint.faint(&clean(log)));
+        }
         if let Some(task) = step.task.as_ref().filter(|_| step.state != StepStanding::Done) {
             let _ok = write!(out, "  {}", paint.faint(&clean(task.as_str())));
         }
@@ -333,6 +367,12 @@ fn details(out: &mut String, below: &str, steps: &[StepView], paint: Paint) {
 fn packages(out: &mut String, below: &str, packages: &[crate::inventory::PackageChange]) {
     for change in packages {
         let _ok = writeln!(out, "{below}   {}", words::package(change));
+    }
+}
+
+fn remarks(out: &mut String, below: &str, left: &RemarksView) {
+    for remark in words::remarks(&left.held, &left.leftovers, &left.restart_needed) {
+        let _ok = writeln!(out, "{below}   {remark}");
     }
 }
 
@@ -395,6 +435,8 @@ pub struct RunLine {
     pub result: RunResult,
     /// Its hosts, counted.
     pub counts: HostCounts,
+    /// How many of them are owed something.
+    pub owed: usize,
 }
 
 /// Writes the list of runs, in the order given.
@@ -406,13 +448,17 @@ pub fn runs(lines: &[RunLine], paint: Paint) -> String {
     for line in lines {
         let word = standing(line.header.standing, line.result, paint);
         let run = paint.strong(line.header.run.as_str());
-        let _ok = writeln!(out, "{run}  {}  {word}; {}", line.header.opened_at, host_counts(&line.counts));
+        let owed = match line.owed {
+            0 => String::new(),
+            n => format!("; {}", paint.warn(&format!("still owed on {}", count(n, "host")))),
+        };
+        let _ok = writeln!(out, "{run}  {}  {word}; {}{owed}", line.header.opened_at, host_counts(&line.counts));
     }
     out
 }
 
 /// Writes the list of runs as one JSON object: `{"v": 1, "runs": [{"run", "opened_at", "parallel_hosts", "standing",
-/// "result", "counts"}]}`, the fields as in `status`.
+/// "result", "counts", "owed"}]}`, the fields as in `status`; `owed` counts the hosts that are owed something.
 pub fn runs_json(lines: &[RunLine]) -> String {
     let runs = lines.iter().map(|line| RunEntry {
         run: &line.header.run,
@@ -421,6 +467,7 @@ pub fn runs_json(lines: &[RunLine]) -> String {
         standing: line.header.standing,
         result: line.result,
         counts: line.counts,
+        owed: line.owed,
     });
     to_json(&RunEntries { v: VIEW_VERSION, runs: runs.collect() }) + "\n"
 }
@@ -440,6 +487,7 @@ struct RunEntry<'a> {
     standing: Standing,
     result: RunResult,
     counts: HostCounts,
+    owed: usize,
 }
 
 #[derive(Serialize)]

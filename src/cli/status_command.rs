@@ -18,6 +18,7 @@ use crate::ids::{HostId, RunId};
 use crate::journal::record::{CloseReason, HostEntry, decode_host};
 use crate::journal::replay::RunHistory;
 use crate::journal::{EventFilter, LoadedRun, OpenRead, StateDir, Store, StreamId, events, runs_in_segments};
+use crate::machine::host::{HostPhase, HostState};
 use crate::machine::run::RunResult;
 use crate::observe::live::{LiveError, ask_status};
 use crate::observe::project::RunHeader;
@@ -167,13 +168,13 @@ pub fn find_run(state_dir: &Path, prefix: &str) -> Result<RunId, Failure> {
 }
 
 /// Lists the runs that the segments know, oldest first: by the names of the segments, whatever is in them.
-fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
+pub(super) fn known(dir: &StateDir) -> Result<Vec<Listed>, Failure> {
     let runs = runs_in_segments(dir).map_err(journal_failure)?;
     Ok(runs.into_iter().map(|run| Listed { run, meta: None, archived: false }).collect())
 }
 
 /// Folds a run from the journal's segments.
-fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
+pub(super) fn from_segments(dir: &StateDir, run: &RunId) -> Result<RunHistory, Failure> {
     let filter = EventFilter { run: Some(run.clone()), ..EventFilter::default() };
     let found =
         events(dir, filter).map_err(journal_failure)?.collect::<Result<Vec<_>, _>>().map_err(journal_failure)?;
@@ -203,11 +204,16 @@ fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunHeader {
     }
 }
 
-/// Returns the host whose cluster's turn another one waits for.
-fn waits_for(history: &RunHistory, state: &crate::machine::host::HostState) -> Option<HostId> {
-    let crate::machine::host::HostPhase::AwaitingTurn { plan } = &state.phase else { return None };
-    let cluster = plan.cluster.as_ref()?;
-    let holder = history.hosts.iter().find(|other| other.turn.as_ref() == Some(cluster))?;
+/// Returns the host whose cluster's turn, or whose reboot, another one waits for.
+fn waits_for(history: &RunHistory, state: &HostState) -> Option<HostId> {
+    let holder = match &state.phase {
+        HostPhase::AwaitingTurn { plan } => {
+            let cluster = plan.cluster.as_ref()?;
+            history.hosts.iter().find(|other| other.turn.as_ref() == Some(cluster))?
+        }
+        HostPhase::AwaitingReboot { .. } => history.hosts.iter().find(|other| other.reboot_turn)?,
+        _ => return None,
+    };
     (holder.host() != state.host()).then(|| holder.host().clone())
 }
 
@@ -222,17 +228,20 @@ fn tallied(listed: &Listed) -> Option<RunLine> {
     };
     let (run, opened_at, parallel_hosts) = (listed.run.clone(), meta.opened_at, tally.parallel_hosts);
     let counts = HostCounts::of(&tally.results);
-    Some(RunLine { header: RunHeader { run, opened_at, parallel_hosts, standing }, result: counts.result(), counts })
+    let header = RunHeader { run, opened_at, parallel_hosts, standing };
+    Some(RunLine { header, result: counts.result(), counts, owed: tally.owed })
 }
 
 fn line(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunLine {
     let running = at_work.is_some_and(|(run, _)| *run == history.id);
     let mut counts = HostCounts::default();
+    let mut owed = 0;
     for state in &history.hosts {
         counts.add(state, running);
+        owed += usize::from(!state.owed().is_empty());
     }
     let result: RunResult = counts.result();
-    RunLine { header: header(history, at_work), result, counts }
+    RunLine { header: header(history, at_work), result, counts, owed }
 }
 
 fn list(lines: &[RunLine], args: &StatusArgs) -> String {
@@ -272,9 +281,10 @@ fn event_text(dir: &StateDir, run: &RunId, args: &StatusArgs) -> Result<String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{GuestId, GuestKind};
     use crate::journal::record::{RunMeta, Tally};
-    use crate::machine::host::{HostPhase, HostState, HostVerdict};
-    use crate::machine::outcome::Fault;
+    use crate::machine::host::HostVerdict;
+    use crate::machine::outcome::{Fault, RunningGuest};
     use crate::plan::{HostPolicy, RunPolicy};
     use crate::time::Timestamp;
 
@@ -298,7 +308,9 @@ mod tests {
             };
             HostState { phase, ..HostState::new(run.clone(), policy) }
         };
-        let hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
+        let mut hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
+        let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false };
+        hosts[2].shut.push(guest);
         RunHistory {
             id: run.clone(),
             opened_at: Timestamp(1),
@@ -329,7 +341,11 @@ mod tests {
             let meta = crate::journal::record::decode_meta(&written).unwrap();
             let listed = Listed { run: history.id.clone(), meta: Some(meta), archived: false };
             let (told, read) = (tallied(&listed).unwrap(), line(&history, None));
-            assert_eq!((told.header, told.result, told.counts), (read.header, read.result, read.counts));
+            assert_eq!(read.owed, 1);
+            assert_eq!(
+                (told.header, told.result, told.counts, told.owed),
+                (read.header, read.result, read.counts, read.owed)
+            );
         }
     }
 

@@ -22,6 +22,7 @@ use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, Hosts, JobOutput};
 use crate::ids::{BootId, HostId, Step};
+use crate::inventory::HostFacts;
 use crate::journal::JournalError;
 use crate::journal::record::{
     RunMeta, RunRecord, Tally, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
@@ -85,10 +86,16 @@ impl Session {
         matches!(self, Self::Settle | Self::Restore)
     }
 
-    /// Tells whether an effect may be released in such a session: a look, a debt being paid, and the check of what is done.
+    /// Tells whether an effect may be released in such a session: a look, a debt being paid, the check of what is done, and the
+    /// wait for what makes or ends a debt. An upgrade at work is not waited for: it may take hours.
     fn releases(self, effect: &Effect) -> bool {
-        let harmless = effect.mode == Mode::Probe || effect.key.step == Step::CheckGuest;
-        !self.begins_nothing() || harmless || effect.key.step.gives_back()
+        let step = effect.key.step;
+        let harmless = match effect.mode {
+            Mode::Probe => true,
+            Mode::Attach => matches!(step, Step::StartGuest | Step::RebootGuest | Step::StopGuests | Step::RebootHost),
+            Mode::Act => step == Step::CheckGuest,
+        };
+        !self.begins_nothing() || harmless || step.gives_back()
     }
 }
 
@@ -207,7 +214,7 @@ impl Driver<'_> {
         self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
         let events = match self.session {
             Session::First => Vec::new(),
-            Session::Again => self.run.new_rounds(),
+            Session::Again => self.run.new_rounds().into_iter().chain(self.run.old_debts()).collect(),
             Session::Settle | Session::Restore => self.run.looks(),
         };
         for (host, event) in events {
@@ -437,7 +444,8 @@ impl Driver<'_> {
         let event = match report {
             Report::Left => return Ok(()),
             Report::Probed(found) => HostEvent::Probed { key: effect.key, found },
-            Report::Ended(Outcome::Done(Detail::Discovered(facts))) => {
+            Report::Ended(Outcome::Done(Detail::Discovered(mut facts))) => {
+                self.overlook_turn(&host, &mut facts);
                 let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
                 let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
@@ -452,6 +460,17 @@ impl Driver<'_> {
         };
         self.commit(host, event).await?;
         self.hand_out_turns().await
+    }
+
+    /// Overlooks how the cluster of a host stands that waits behind another node of it: that node may be down for its reboot,
+    /// by our own doing. When the turn is free, the host is looked at anew.
+    fn overlook_turn(&self, host: &HostId, facts: &mut HostFacts) {
+        if let Some(cluster) = &mut facts.cluster
+            && self.run.ahead_of(host, &cluster.id).is_some()
+        {
+            cluster.quorate = true;
+            cluster.nodes.values_mut().for_each(|online| *online = true);
+        }
     }
 
     async fn task_started(&mut self, news: TaskNews) -> Result<(), EngineError> {

@@ -5,4 +5,4 @@ pub mod limits;
 pub mod observer;
 pub mod perform;
 pub mod port;
-mod wait;
+pub(crate) mod wait;

@@ -373,8 +373,8 @@ pub trait Clock: Send + Sync {
 pub trait JobOutput: Send + Sync {
     /// Returns how many bytes of a step's output there are already.
     fn length(&self, key: &StepKey) -> u64;
-    /// Adds output. What can't be kept is told elsewhere: the engine is not stopped by it.
-    fn append(&self, key: &StepKey, bytes: &[u8]);
+    /// Adds output at the end. What can't be kept is told elsewhere: the engine is not stopped by it.
+    fn keep(&self, key: &StepKey, bytes: &[u8]);
 }
 
 /// Takes no output.
@@ -386,7 +386,7 @@ impl JobOutput for NoOutput {
         0
     }
 
-    fn append(&self, _: &StepKey, _: &[u8]) {}
+    fn keep(&self, _: &StepKey, _: &[u8]) {}
 }
 
 /// The ways to one host.

@@ -199,6 +199,7 @@ pub enum HostRecord {
 
 /// What a host's record means to the machine.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is held at a time, on its way to the machine")]
 pub enum HostEntry {
     /// An event to apply.
     Event(HostEvent),
@@ -280,14 +281,33 @@ pub struct Tally {
     pub closed: Option<CloseReason>,
     /// How many hosts came out how.
     pub results: BTreeMap<HostResult, usize>,
+    /// How many hosts are owed something that was borrowed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub owed: usize,
+    /// How many snapshots and backups the run made; what a later one removed is counted still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<usize>,
+    /// How many snapshots and backups of earlier runs it removed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Tally {
     /// Counts the hosts of a run.
     pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
-        let mut results = BTreeMap::new();
-        hosts.for_each(|state| *results.entry(state.result()).or_default() += 1);
-        Self { parallel_hosts, closed: None, results }
+        let (mut results, mut owed, mut made, mut removed) = (BTreeMap::new(), 0, 0, 0);
+        for state in hosts {
+            *results.entry(state.result()).or_default() += 1;
+            owed += usize::from(!state.owed().is_empty());
+            made += state.made().count();
+            removed += state.removed().count();
+        }
+        Self { parallel_hosts, closed: None, results, owed, made: Some(made), removed }
     }
 }
 
@@ -442,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_newer_body_is_told_apart_from_a_broken_one() {
-        assert!(matches!(decode_run(br#"{"v":2,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 2 })));
+        assert!(matches!(decode_run(br#"{"v":3,"body":{"event":"unheard-of"}}"#), Err(BodyError::Newer { found: 3 })));
         assert!(matches!(decode_run(br#"{"v":1,"body":{"event":"unheard-of"}}"#), Err(BodyError::Malformed(_))));
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Illegal;
 use super::effect::{Action, Mode, Replay, replay};
-use super::outcome::{CheckReport, Detail, Fault, Obligation, Outcome, Probed, Protection, Remarks};
+use super::outcome::{CheckReport, Detail, Fault, FaultClass, Obligation, Outcome, Probed, Protection, Remarks};
 use crate::ids::Step;
 use crate::inventory::PackageChange;
 use crate::plan::{Decision, GuestPlan, GuestStart, GuestUpgrade, ProtectBy, SkipReason, decide_started};
@@ -390,6 +390,10 @@ impl GuestState {
                 (GuestInput::Resolve(Resolution::Done), GuestPhase::Starting { .. }) => {
                     self.borrowed = self.start().cloned();
                 }
+                // It may have been started all the same: it is stopped before it is left alone.
+                (GuestInput::Resolve(Resolution::Skip), GuestPhase::Starting { .. }) => {
+                    self.borrowed = self.start().cloned();
+                }
                 (GuestInput::Resolve(Resolution::Done), GuestPhase::Stopping { .. }) => self.returned(),
                 // It may stay as it is, running.
                 (GuestInput::Resolve(Resolution::Skip), GuestPhase::Stopping { .. }) => self.borrowed = None,
@@ -574,6 +578,10 @@ impl GuestState {
             (Ph::Protecting { .. }, Outcome::Done(Detail::Protected(protection)))
             | (Ph::Protecting { .. }, Outcome::AlreadyDone(Detail::Protected(protection))) => {
                 Ph::Protected { protection }
+            }
+            // A lock that stays, or an API that does not answer: every other way would meet the same.
+            (Ph::Protecting { .. }, Outcome::Refused(fault)) if fault.class == FaultClass::Transient => {
+                self.finish(GuestVerdict::Blocked(format!("could not be protected: {fault}")))
             }
             (Ph::Protecting { way, .. }, Outcome::Refused(fault) | Outcome::Failed(fault)) => self
                 .protecting(way + 1)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Action, Effect, Mode, Replay, replay};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
-use super::outcome::{Fault, Outcome, Probed, Protection, RunningGuest};
+use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
@@ -151,6 +151,8 @@ impl HostState {
         match &self.phase {
             HostPhase::Done(HostVerdict::Failed(_)) => {}
             HostPhase::Done(_) => (self.turn, self.reboot_turn) = (None, false),
+            // One that waits for its turn to be rebooted, be it once more, does not have it.
+            HostPhase::AwaitingReboot { .. } => self.reboot_turn = false,
             // One that was not rebooted after all, and where everything runs again, stands in nobody's way.
             HostPhase::Held { at, .. } if matches!(**at, HostPhase::AwaitingReboot { .. }) => self.reboot_turn = false,
             _ => {}
@@ -167,6 +169,22 @@ impl HostState {
                 Mode::Act | Mode::Attach => StepState::Working,
             };
         }
+    }
+
+    /// Returns the steps that made a snapshot or backup, oldest first.
+    pub fn made(&self) -> impl Iterator<Item = &StepRecord> {
+        let made = |record: &&StepRecord| {
+            matches!(record.step, Step::Snapshot | Step::Backup) && record.state == StepState::Done
+        };
+        self.steps.iter().filter(made)
+    }
+
+    /// Returns the steps that removed a snapshot or backup of an earlier run, oldest first.
+    pub fn removed(&self) -> impl Iterator<Item = &StepRecord> {
+        let removed = |record: &&StepRecord| {
+            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup) && record.state == StepState::Done
+        };
+        self.steps.iter().filter(removed)
     }
 
     /// Returns the host's result so far.
@@ -308,6 +326,7 @@ impl HostState {
             Outcome::Unknown(fault) => (StepState::InDoubt, Some(fault)),
         };
         self.close(key, state, note, at);
+        self.note_made(key, outcome);
         match key.target.guest() {
             Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), effects),
             None => self.own_ended(outcome, "ended", effects),
@@ -333,13 +352,16 @@ impl HostState {
         if !matches!(found, Probed::Running) {
             self.close(key, state, note, at);
         }
+        if let Probed::Ended(outcome) = found {
+            self.note_made(key, outcome);
+        }
         let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
         let found = match in_vain {
             true => {
                 let fault = Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step));
                 match key.step {
-                    // It is up, then, and was not rebooted: what was shut down for it is owed to it now.
-                    Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
+                    // It is up, then, and is not rebooted: what was shut down for it is owed to it now.
+                    Step::StopGuests | Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
                     _ => Probed::Unclear(fault),
                 }
             }
@@ -393,6 +415,19 @@ impl HostState {
                 None => *at,
             },
             (HostPhase::Held { at, .. }, Resolution::Done) => return self.own_declared_done(*at, effects),
+            // That guests stay off which can't be started is what the operator says of a start that is held.
+            (HostPhase::Held { at, .. }, Resolution::Skip) if matches!(*at, HostPhase::StartingGuests { .. }) => {
+                self.shut.clear();
+                HostPhase::Done(HostVerdict::Skipped)
+            }
+            // What was shut down for its reboot runs again before it is left alone.
+            (HostPhase::Held { at, fault }, Resolution::Skip) if !self.shut.is_empty() => match self.node() {
+                Some(node) => {
+                    let skipped = Box::new(HostPhase::Done(HostVerdict::Skipped));
+                    self.starting_guests(node, AfterReturn::Stand(skipped))
+                }
+                None => HostPhase::Held { at, fault },
+            },
             (
                 HostPhase::Held { .. }
                 | HostPhase::Pending
@@ -481,17 +516,28 @@ impl HostState {
         Ok(())
     }
 
-    /// Gives inputs to guests in order of vmid while places are free.
+    /// Gives inputs to guests in order of vmid while places are free. One that needs no protection is protected at once and
+    /// takes up no place: whoever comes after it is not to wait for an end of a step that there is none of.
     fn hand_out(
         &mut self,
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        let free = self.free_places();
-        let next: Vec<(GuestId, GuestInput)> =
-            self.guests.iter().filter_map(|(id, guest)| wants(guest).map(|input| (*id, input))).take(free).collect();
-        for (guest, input) in next {
-            self.guest_input(guest, input, effects)?;
+        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade.
+        for _ in 0..=2 * self.guests.len() {
+            let free = self.free_places();
+            let next: Vec<(GuestId, GuestInput)> = self
+                .guests
+                .iter()
+                .filter_map(|(id, guest)| wants(guest).map(|input| (*id, input)))
+                .take(free)
+                .collect();
+            if next.is_empty() {
+                break;
+            }
+            for (guest, input) in next {
+                self.guest_input(guest, input, effects)?;
+            }
         }
         Ok(())
     }
@@ -520,6 +566,11 @@ impl HostState {
                 ended: None,
                 task: None,
                 note: None,
+                thing: match &action {
+                    Action::PruneSnapshot { old } => Some(old.name.to_string()),
+                    Action::PruneBackup { old } => Some(old.volid.clone()),
+                    _ => None,
+                },
             }),
         }
         effects.push(Effect { key, mode: attempt.mode, action });
@@ -545,6 +596,13 @@ impl HostState {
         }
     }
 
+    /// Notes what a step made: it is still known by its name when the guest's phase has gone on.
+    fn note_made(&mut self, key: &StepKey, outcome: &Outcome) {
+        if let (Some(thing), Some(record)) = (made(outcome), self.record_mut(key)) {
+            record.thing = Some(thing);
+        }
+    }
+
     fn close(&mut self, key: &StepKey, state: StepState, note: Option<&Fault>, at: Timestamp) {
         if let Some(record) = self.record_mut(key) {
             record.state = state;
@@ -554,6 +612,20 @@ impl HostState {
                 record.note = note.map(|fault| fault.what.clone());
             }
         }
+    }
+}
+
+/// Names what a guest can be brought back from.
+fn made(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Done(Detail::Protected(protection)) | Outcome::AlreadyDone(Detail::Protected(protection)) => {
+            match protection {
+                Protection::Snapshot { name, .. } => Some(name.to_string()),
+                Protection::Backup { volid, .. } => Some(volid.clone()),
+                Protection::Waived => None,
+            }
+        }
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::effect::{Effect, Mode};
 use super::event::HostEvent;
 use super::fleet::{Fleet, Grant};
 use super::host::{HostPhase, HostResult, HostState, HostVerdict};
-use crate::ids::{HostId, RunId, StepKey};
+use crate::ids::{ClusterId, HostId, RunId, StepKey};
 use crate::plan::RunPolicy;
 use crate::time::Timestamp;
 
@@ -122,6 +122,13 @@ impl RunState {
         self.events_where(failed, &HostEvent::NewRound)
     }
 
+    /// Returns the events by which hosts that are over, and that nothing else will happen to, give back what they owe still.
+    pub fn old_debts(&self) -> Vec<(HostId, HostEvent)> {
+        let over =
+            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.result() != HostResult::Failed;
+        self.events_where(|state| over(state) && state.can_give_back(), &HostEvent::GiveBack)
+    }
+
     /// Returns the events by which everything in doubt is looked at at once: for a run in which nothing is begun any more.
     pub fn looks(&self) -> Vec<(HostId, HostEvent)> {
         let begun = |state: &HostState| {
@@ -152,6 +159,11 @@ impl RunState {
         holder.filter(|holder| *holder != state.host())
     }
 
+    /// Returns who has the turn of a cluster, where it is another host: whoever is planned now waits, and is planned anew then.
+    pub fn ahead_of(&self, host: &HostId, cluster: &ClusterId) -> Option<&HostId> {
+        self.fleet.waits_for(cluster).filter(|holder| *holder != host)
+    }
+
     /// Returns how the run stands as a whole; hosts that are left out don't count.
     pub fn result(&self) -> RunResult {
         let mut result = RunResult::Clean;
@@ -172,5 +184,42 @@ impl RunState {
             matches!(&state.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_)))
                 && !matches!(state.result(), HostResult::Failed | HostResult::Held | HostResult::Unfinished)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, GuestId, GuestKind, NodeName};
+    use crate::machine::outcome::{Detail, Fault, Outcome, RunningGuest};
+    use crate::plan::HostPolicy;
+
+    fn owing(name: &str, verdict: HostVerdict) -> HostState {
+        let host = HostId::new(name);
+        let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false };
+        let mut state = HostState::new(RunId::new("20261122-000000-test"), HostPolicy::new(host));
+        state.phase = HostPhase::Done(verdict);
+        state.identity = Some((ClusterId::new("ca"), NodeName::new(name)));
+        state.shut = vec![guest];
+        state
+    }
+
+    #[test]
+    fn a_host_that_is_over_gives_back_what_it_owes_and_stays_over() {
+        let failed = HostVerdict::Failed(Fault::permanent("no start"));
+        let hosts = vec![owing("pve1", HostVerdict::Skipped), owing("pve2", failed)];
+        let mut run = RunState::restore(RunId::new("20261122-000000-test"), 2, Timestamp(0), hosts);
+        // One that failed gets a new round, which begins with giving back.
+        let [(host, event)] = &run.old_debts()[..] else { panic!("not one: {:?}", run.old_debts()) };
+        assert_eq!((host.as_str(), event), ("pve1", &HostEvent::GiveBack));
+        let effects = run.apply(host, event, Timestamp(1)).expect("legal");
+        let [effect] = &effects[..] else { panic!("not one: {effects:?}") };
+        assert_eq!(effect.key.step, crate::ids::Step::StartGuests);
+        run.intended(&effect.key, effect.mode, Timestamp(1));
+        let outcome = Outcome::Done(Detail::GuestsStarted);
+        run.apply(host, &HostEvent::Ended { key: effect.key.clone(), outcome }, Timestamp(2)).expect("legal");
+        let state = run.host(host).expect("in the run");
+        assert_eq!(state.phase, HostPhase::Done(HostVerdict::Skipped));
+        assert!(state.owed().is_empty() && run.old_debts().is_empty());
     }
 }

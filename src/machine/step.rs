@@ -24,6 +24,9 @@ pub struct StepRecord {
     pub task: Option<Upid>,
     /// What went wrong, where something did.
     pub note: Option<String>,
+    /// What it made, or is to remove, by name: a snapshot, or the volume identifier of an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thing: Option<String>,
 }
 
 impl StepRecord {

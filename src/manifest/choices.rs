@@ -97,12 +97,7 @@ pub(super) fn word<T: FromStr<Err = UnknownWord>>(reader: &mut Reader, found: &F
     known(reader, found.name, &text, found.span.clone())
 }
 
-fn known<T: FromStr<Err = UnknownWord>>(
-    reader: &mut Reader,
-    name: &str,
-    text: &str,
-    span: Range<usize>,
-) -> Option<T> {
+fn known<T: FromStr<Err = UnknownWord>>(reader: &mut Reader, name: &str, text: &str, span: Range<usize>) -> Option<T> {
     match text.parse() {
         Ok(word) => Some(word),
         Err(error) => {

@@ -59,7 +59,8 @@ fn top_level(reader: &mut Reader, file: &Table) {
         let span = key_span(file, name).unwrap_or_else(|| span_of(file, name, item));
         // `[[host]]` is meant for `[[hosts]]`, `host = ".."` for a line within it.
         let is_key = keys::spelled(Level::Host, name).is_some();
-        let is_section = keys::is_section(Level::Host, name) && !(is_key && item.is_table());
+        let is_host = name == keys::HOST.spellings[0] && !item.as_table().is_some_and(Table::is_dotted);
+        let is_section = keys::is_section(Level::Defaults, name) && !is_host;
         let is_setting = item.is_value() || is_section;
         match keys::nearest(name, keys::TOP) {
             Some(meant) if !is_setting || !is_key => {

@@ -205,8 +205,12 @@ pub(super) fn spelled(here: Level, path: &str) -> Option<&'static Key> {
 
 /// Tells whether a table of that name holds keys: `ssh`, `guest`, `guest.ssh`, `protect`, ...
 ///
-/// Some are keys themselves (`protect`, `guests`, and `host`, which is a section in `[defaults]`): the type tells which is meant.
+/// Some are keys themselves (`protect`, `guests`): the type tells which is meant. `host` is the address in `[[hosts]]` and a
+/// section in `[defaults]`.
 pub(super) fn is_section(here: Level, path: &str) -> bool {
+    if here == Level::Host && path == HOST.spellings[0] {
+        return false;
+    }
     let mut spellings = here.keys().iter().flat_map(|key| key.spellings);
     spellings.any(|s| s.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }

@@ -10,21 +10,19 @@ use crate::ids::{GuestId, GuestKind};
 use super::choices::{protect, selector, storage, vmid, word};
 use super::hosts::{address, variable};
 use super::keys::{self, Key, Level};
-use super::raw::{Given, Reader, find};
+use super::raw::{self, Given, Reader, find};
 use super::settings::{login, value};
 use super::types::GuestInventory;
 use super::wanted::GuestEntry;
 
 /// Reads the rules of a `[[hosts]]` entry. The inventory tells the kinds of guests, where it knows them.
-pub(super) fn read(
-    reader: &mut Reader,
-    host: &dyn TableLike,
-    inventory: Option<&GuestInventory>,
-) -> Vec<GuestEntry> {
+pub(super) fn read(reader: &mut Reader, host: &dyn TableLike, inventory: Option<&GuestInventory>) -> Vec<GuestEntry> {
     // A table in its place is the section of `guests.include` and `guests.exclude`.
     let Some(found) = find(host, "guests").filter(|found| !found.item.is_table_like()) else { return Vec::new() };
     if !found.item.is_array() && !found.item.is_array_of_tables() {
-        reader.wrong_type(&found, "a list of tables");
+        let message = format!("`guests` must be a list of tables, not {}", raw::kind_of(found.item));
+        let hint = "guests are selected by `guests_include`; here stand rules: [[hosts.guests]]";
+        reader.error(found.span, message, &[hint]);
         return Vec::new();
     }
     let tables = super::guests::tables(reader, &found);
@@ -97,7 +95,7 @@ fn way_fits(reader: &mut Reader, who: &Selector, via: &Given<ViaChoice>, invento
         ViaChoice::Auto | ViaChoice::Ssh => return,
     };
     if kind_of(who, inventory) == Some(kinds) {
-        let message = format!("`via` can't be \"{}\" for {who}, which is {kinds}: {why}", via.value);
+        let message = format!("`via` can't be \"{}\" for {who} ({kinds}): {why}", via.value);
         reader.error(via.span.clone(), message, &["\"auto\" takes the way that fits; \"ssh\" fits both kinds"]);
     }
 }
@@ -128,7 +126,8 @@ fn refuse_logins(reader: &mut Reader, table: &dyn TableLike) {
     for name in facts.iter().flat_map(|key| key.spellings) {
         if let Some(found) = find(table, name).filter(|found| found.item.as_str() != Some("")) {
             let message = format!("`{name}` stands in a rule with `id` only");
-            let hint = "what holds for all guests of a host is written as guest_user, guest_identity_file, guest_password_env";
+            let hint =
+                "what holds for all guests of a host is written as guest_user, guest_identity_file, guest_password_env";
             reader.error(found.span, message, &[hint]);
         }
     }

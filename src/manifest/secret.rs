@@ -91,7 +91,8 @@ impl Credentials {
             let api = api_token(host, env, &mut errors);
             let mut password = |variable: &Option<String>, purpose| {
                 let variable = variable.as_ref()?;
-                let fail = |fault| CredentialError { host: host.id.clone(), variable: variable.clone(), purpose, fault };
+                let fail =
+                    |fault| CredentialError { host: host.id.clone(), variable: variable.clone(), purpose, fault };
                 read(env, variable).map_err(|fault| errors.push(fail(fault))).ok()
             };
             let node_password = password(&host.ssh.password_env, Purpose::NodePassword);
@@ -256,19 +257,19 @@ fn may_be_ssh(via: ViaChoice) -> bool {
     matches!(via, ViaChoice::Auto | ViaChoice::Ssh)
 }
 
-/// Returns the variables that rules name, of guests that are maintained over SSH: of each guest the one that counts.
+/// Tells whether a guest may be worked on over SSH: it is not to be left alone, and no other way is fixed. A rule goes
+/// before the inventory, and before what holds for all guests.
+fn may_log_in(host: &HostEntry, id: GuestId) -> bool {
+    let managed = host.rules_of(id).find_map(|rule| rule.managed);
+    let is_left_alone = managed.or_else(|| host.listed(id)?.managed) == Some(false);
+    let via = host.rules_of(id).find_map(|rule| rule.via).unwrap_or(host.wanted.via);
+    !is_left_alone && may_be_ssh(via)
+}
+
+/// Returns the variables that rules name, of each guest the one that counts.
 fn rule_variables(host: &HostEntry) -> BTreeMap<GuestId, String> {
-    let mut variables = BTreeMap::new();
-    for id in host.guests.iter().filter_map(GuestEntry::id) {
-        let says = |look: &dyn Fn(&GuestEntry) -> bool| host.rules_of(id).find(|rule| look(rule));
-        let is_left_alone = says(&|rule| rule.managed.is_some()).is_some_and(|rule| rule.managed == Some(false));
-        let via = says(&|rule| rule.via.is_some()).and_then(|rule| rule.via).unwrap_or(host.wanted.via);
-        let variable = host.rules_of(id).find_map(|rule| rule.password_env.clone());
-        if let Some(variable) = variable.filter(|_| !is_left_alone && may_be_ssh(via)) {
-            variables.insert(id, variable);
-        }
-    }
-    variables
+    let ids = host.guests.iter().filter_map(GuestEntry::id).filter(|id| may_log_in(host, *id));
+    ids.filter_map(|id| Some((id, host.rules_of(id).find_map(|rule| rule.password_env.clone())?))).collect()
 }
 
 fn guest_passwords(
@@ -278,7 +279,7 @@ fn guest_passwords(
 ) -> BTreeMap<(GuestKind, GuestId), SecretString> {
     let mut passwords = BTreeMap::new();
     let entries = host.inventory.iter().flat_map(|inventory| &inventory.entries);
-    for InventoryEntry { kind, id, password_env, password, .. } in entries.filter(|entry| !entry.is_excluded()) {
+    for InventoryEntry { kind, id, password_env, password, .. } in entries.filter(|entry| may_log_in(host, entry.id)) {
         let password = match password_env {
             Some(variable) => match read(env, variable) {
                 Ok(password) => Some(password),

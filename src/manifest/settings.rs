@@ -51,7 +51,11 @@ struct ExtraArgs {
 }
 
 impl SshSettings {
-    fn read(reader: &mut Reader, table: &dyn TableLike, [user, identity_file, extra_args, password_env]: [&'static Key; 4]) -> Self {
+    fn read(
+        reader: &mut Reader,
+        table: &dyn TableLike,
+        [user, identity_file, extra_args, password_env]: [&'static Key; 4],
+    ) -> Self {
         Self {
             user: value(reader.pick(table, user, login)),
             identity_file: value(reader.pick(table, identity_file, Reader::path)),
@@ -77,12 +81,8 @@ impl SshSettings {
 impl Settings {
     pub(super) fn read(reader: &mut Reader, table: &dyn TableLike) -> Self {
         let ssh = [&keys::USER, &keys::IDENTITY_FILE, &keys::SSH_EXTRA_ARGS, &keys::PASSWORD_ENV];
-        let guest_ssh = [
-            &keys::GUEST_USER,
-            &keys::GUEST_IDENTITY_FILE,
-            &keys::GUEST_SSH_EXTRA_ARGS,
-            &keys::GUEST_PASSWORD_ENV,
-        ];
+        let guest_ssh =
+            [&keys::GUEST_USER, &keys::GUEST_IDENTITY_FILE, &keys::GUEST_SSH_EXTRA_ARGS, &keys::GUEST_PASSWORD_ENV];
         Self {
             ssh: SshSettings::read(reader, table, ssh),
             guest_ssh: SshSettings::read(reader, table, guest_ssh),

@@ -4,9 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice,
-};
+use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestId;
 
 /// What is wanted of a host and its guests, every default filled in.

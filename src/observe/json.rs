@@ -10,19 +10,22 @@
 //! |---|---|---|
 //! | `run-began` | `at`, `run`, `resumed`, `hosts` (names) | first line |
 //! | `host-began` | | its discovery begins |
-//! | `host-planned` | `node`, `refused` (why nothing may be done), `node_packages`, `guests[]`: `id`, `kind`, `name`, `decision` (`upgrade`, `skip`, `block`), `reason`, `packages` | discovery ended well |
+//! | `host-planned` | `node`, `refused` (why nothing may be done), `node_packages`, `left_out` (why the node is left alone), `reboot` (`never`, `if-needed`, `always`), `own` (that proxmaint runs here), `guests[]`: `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `packages`, `protection[]` (ways, tried in this order; `none` where the manifest says so), `own` | discovery ended well |
 //! | `turn-given` | | the host may be changed now |
+//! | `reboot-turn-given` | | the host may be rebooted now |
+//! | `give-back` | | what was borrowed is given back before anything else |
 //! | `task-started` | `task` (UPID) | the node took up a task for a step |
-//! | `step-ended` | `outcome` (`done`, `already-done`, `refused`, `failed`, `unknown`), `reason`, `hint`, `protection` (`{"kind", "name"}`), `packages[]` (`name`, `old`, `new`), `reboot_wanted` | a step ended |
+//! | `step-ended` | `outcome` (`done`, `already-done`, `refused`, `failed`, `unknown`), `reason`, `hint`, `protection` (`{"kind", "name"}`), `packages[]` (`name`, `old`, `new`), `reboot_wanted`, `rebooted` (the node's kernel, or a machine's boot, after a reboot), `remarks` (as in `status`) | a step ended |
 //! | `step-probed` | `found` (those of `outcome`, or `running`, `not-done`, `unclear`), and the fields of `step-ended` | a step in doubt was looked at |
 //! | `resumed` | | an interrupted host goes on |
+//! | `policy-changed` | | the host goes on by what the manifest says now |
 //! | `new-round` | | a host that failed is tried again |
 //! | `resolved` | `guest`, `resolution` (`retry`, `done`, `skip`) | the operator decided |
 //! | `guest-changed` | `guest`, `kind`, `name`, `state` (as in `status`), `in_doubt`, `reason` | follows from the event before it |
 //! | `host-changed` | `phase`, `result` (as in `status`), `in_doubt`, `reason` | follows from the event before it |
 //! | `draining` | `at` | the operator asked to stop |
 //! | `dropped` | `count` | so many lines were left out because they were not read fast enough |
-//! | `run-ended` | `at`, `run`, `result`, `interrupted`, `exit_code`, `counts`, `hosts[]`, `next[]` (as in `status`); a host has `host`, `result`, `phase`, `reason`, `hint`, `waits_for`, `duration_ms`, `counts`, `changed`, `reboot_wanted` | last line |
+//! | `run-ended` | `at`, `run`, `result`, `interrupted`, `exit_code`, `counts`, `hosts[]`, `next[]` (as in `status`); a host has `host`, `result`, `phase`, `reason`, `hint`, `waits_for`, `duration_ms`, `counts`, `changed`, `reboot_wanted`, `rebooted`, `not_rebooted`, `remarks`, `removed`, `owed[]` (as in `status`: what is to be given back) | last line |
 //!
 //! `--dry-run --output json` writes the events of [`super::plan_view`] instead.
 
@@ -33,9 +36,12 @@ use serde::Serialize;
 
 use super::sanitize::clean_json;
 use super::sink::LineSink;
-use super::view::{Advice, GuestCounts, GuestStanding, HostCounts, HostStanding, HostView, KeptKind, RunView};
+use super::view::{
+    Advice, GuestCounts, GuestStanding, HostCounts, HostStanding, HostView, KeptKind, OwedView, RemarksView, RunView,
+};
 use super::watch::{News, Watch};
 use super::{project, when};
+use crate::choices::HostReboot;
 use crate::engine::observer::{Observer, RunEnd, Seen};
 use crate::engine::port::Clock;
 use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId, Step, StepKey, Upid};
@@ -101,6 +107,9 @@ struct Planned<'a> {
     node: &'a NodeName,
     refused: Option<&'a str>,
     node_packages: usize,
+    left_out: Option<&'a str>,
+    reboot: HostReboot,
+    own: Option<String>,
     guests: Vec<PlannedGuest<'a>>,
 }
 
@@ -112,6 +121,8 @@ struct PlannedGuest<'a> {
     decision: &'static str,
     reason: Option<String>,
     packages: usize,
+    protection: Vec<String>,
+    own: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +160,8 @@ struct Findings<'a> {
     protection: Option<Protected<'a>>,
     packages: &'a [PackageChange],
     reboot_wanted: Option<&'a str>,
+    rebooted: Option<&'a str>,
+    remarks: Option<RemarksView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -206,6 +219,11 @@ struct EndedHost<'a> {
     counts: GuestCounts,
     changed: usize,
     reboot_wanted: Option<&'a str>,
+    rebooted: Option<&'a str>,
+    not_rebooted: Option<&'a str>,
+    remarks: &'a RemarksView,
+    removed: usize,
+    owed: &'a [OwedView],
 }
 
 /// Writes events as JSON lines.
@@ -330,23 +348,40 @@ fn ended_host(host: &HostView) -> EndedHost<'_> {
         counts: host.counts,
         changed: host.changed,
         reboot_wanted: host.reboot_wanted.as_deref(),
+        rebooted: host.rebooted.as_deref(),
+        not_rebooted: host.not_rebooted.as_deref(),
+        remarks: &host.remarks,
+        removed: host.removed,
+        owed: &host.owed,
     }
 }
 
 fn planned(plan: &HostPlan) -> Planned<'_> {
     let guests = plan.guests.iter().map(|plan| {
-        let (decision, reason, packages) = match &plan.decision {
-            Decision::Upgrade(upgrade) => ("upgrade", None, upgrade.pending.len()),
-            Decision::Skip(reason) => ("skip", Some(reason.to_string()), 0),
-            Decision::Block(reason) => ("block", Some(reason.clone()), 0),
-            Decision::Start(_) => ("start", None, 0),
+        let (decision, reason, packages, ways) = match &plan.decision {
+            Decision::Upgrade(upgrade) => ("upgrade", None, upgrade.pending.len(), upgrade.protection.as_slice()),
+            Decision::Skip(reason) => ("skip", Some(reason.to_string()), 0, &[][..]),
+            Decision::Block(reason) => ("block", Some(reason.clone()), 0, &[][..]),
+            Decision::Start(start) => ("start", None, 0, start.protection.as_slice()),
         };
-        PlannedGuest { id: plan.guest.id, kind: plan.guest.kind, name: &plan.name, decision, reason, packages }
+        PlannedGuest {
+            id: plan.guest.id,
+            kind: plan.guest.kind,
+            name: &plan.name,
+            decision,
+            reason,
+            packages,
+            protection: ways.iter().map(ToString::to_string).collect(),
+            own: plan.own,
+        }
     });
     Planned {
         node: &plan.node,
         refused: plan.refusal.as_deref(),
         node_packages: plan.upgrade.pending.len(),
+        left_out: plan.upgrade.left_out.as_deref(),
+        reboot: plan.upgrade.reboot,
+        own: plan.own.as_ref().map(ToString::to_string),
         guests: guests.collect(),
     }
 }
@@ -387,7 +422,6 @@ fn findings(detail: &Detail) -> Findings<'_> {
         | Detail::Started
         | Detail::Looked(_)
         | Detail::Stopped
-        | Detail::Rebooted(_)
         | Detail::RebootReady(_)
         | Detail::GuestsStopped
         | Detail::GuestsStarted
@@ -398,12 +432,20 @@ fn findings(detail: &Detail) -> Findings<'_> {
         Detail::Protected(Protection::Backup { volid, .. }) => {
             Findings { protection: Some(Protected { kind: KeptKind::Backup, name: volid }), ..none }
         }
-        Detail::Checked(report) => {
-            Findings { packages: &report.changes, reboot_wanted: report.reboot_wanted.as_deref(), ..none }
-        }
-        Detail::Verified(report) => {
-            Findings { packages: &report.changes, reboot_wanted: report.reboot_wanted.as_deref(), ..none }
-        }
+        Detail::Rebooted(boot) => Findings { rebooted: Some(boot.as_str()), ..none },
+        Detail::Checked(report) => Findings {
+            packages: &report.changes,
+            reboot_wanted: report.reboot_wanted.as_deref(),
+            remarks: Some((&report.remarks).into()),
+            ..none
+        },
+        Detail::Verified(report) => Findings {
+            packages: &report.changes,
+            reboot_wanted: report.reboot_wanted.as_deref(),
+            rebooted: report.rebooted.as_deref(),
+            remarks: Some((&report.remarks).into()),
+            ..none
+        },
     }
 }
 

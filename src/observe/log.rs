@@ -97,6 +97,24 @@ impl Redactor {
         out
     }
 
+    /// Returns the length of the longest form of a secret in bytes; 0 where none is known.
+    pub fn longest(&self) -> usize {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.first().map_or(0, |secret| secret.expose_secret().len())
+    }
+
+    /// Replaces each byte of every registered secret by `*`, so that nothing else moves.
+    pub fn blot_out(&self, bytes: &mut [u8]) {
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets.iter().map(|secret| secret.expose_secret().as_bytes()) {
+            let mut at = 0;
+            while let Some(found) = bytes[at..].windows(secret.len()).position(|part| part == secret) {
+                bytes[at + found..at + found + secret.len()].fill(b'*');
+                at += found + secret.len();
+            }
+        }
+    }
+
     /// Wraps a writer, so that what is written through it is redacted line by line.
     pub fn wrap<W: Write>(&self, out: W) -> Redacted<W> {
         Redacted { redactor: self.clone(), out, line: Vec::new() }

@@ -8,6 +8,8 @@ pub mod fan;
 pub mod json;
 pub mod live;
 pub mod log;
+pub mod output;
+pub mod output_name;
 pub mod plan_view;
 pub mod progress;
 pub mod project;

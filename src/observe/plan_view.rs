@@ -8,11 +8,14 @@
 //! | `host`, `node` | the manifest's entry and the node that it is; `node` is `null` where it could not be looked at |
 //! | `error`, `hint` | why it could not be looked at, and what to do about it |
 //! | `refused` | why nothing at all may be done there |
+//! | `findings[]` | what the checks of `doctor` found, where it is not as it should be: `check`, `level` (`warn`, `fail`), `what`, `remedy`; left out where there is none |
 //! | `facts_at` | when it was looked at |
-//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted` |
-//! | `prune` | snapshots of earlier runs that would be removed: `guest`, `name`; left out where there are none |
-//! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `skip`, `block`), `reason` |
-//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct` or `ssh`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order), `not_covered[]` |
+//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted`, `left_out` (why the node is left alone), `reboot` (whether it is rebooted then: `never`, `if-needed`, `always`), `shut_down[]` (`id`, `kind`: the guests that run and would be shut down for that; empty where it is never rebooted) |
+//! | `own` | that proxmaint runs on the node or in one of its guests: it comes last and is not rebooted |
+//! | `prune`, `prune_backups` | snapshots and backups of earlier runs that would be removed: `guest`, `name`; `guest`, `volid`, `note`; left out where there are none |
+//! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
+//! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot` |
+//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it) |
 //! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
 
 use std::fmt::Write as _;
@@ -25,10 +28,13 @@ use super::sanitize::{clean, shorten};
 use super::style::Paint;
 use super::when;
 use super::words::{self, count, list, some};
+use crate::choices::{HostReboot, ViaChoice};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
-use crate::plan::{Decision, GuestPlan, GuestUpgrade, HostPlan, OldSnapshot, ProtectBy};
+use crate::plan::{
+    Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, OldBackup, OldSnapshot, ProtectBy,
+};
 use crate::time::Timestamp;
 
 /// Package lists older than this are remarked upon: the plan may miss what has come since.
@@ -71,7 +77,9 @@ impl PlanTotals {
                 }
             };
             let before = totals.packages;
-            totals.packages += plan.upgrade.pending.len();
+            if plan.upgrade.left_out.is_none() {
+                totals.packages += plan.upgrade.pending.len();
+            }
             for guest in &plan.guests {
                 match &guest.decision {
                     Decision::Upgrade(upgrade) => {
@@ -83,16 +91,17 @@ impl PlanTotals {
                     Decision::Skip(_) => {}
                 }
             }
-            if totals.packages > before {
+            let starts = plan.guests.iter().any(|guest| matches!(guest.decision, Decision::Start(_)));
+            if totals.packages > before || starts || plan.upgrade.reboot == HostReboot::Always {
                 totals.hosts += 1;
             }
         }
         totals
     }
 
-    /// Tells whether there is nothing to upgrade anywhere.
+    /// Tells whether there is nothing to upgrade, start or reboot anywhere.
     pub fn is_nothing(&self) -> bool {
-        self.packages == 0
+        self.packages == 0 && self.hosts == 0
     }
 
     /// Says it in one line: `2 hosts to work on: 5 guests, 61 packages; 1 guest blocked`.
@@ -169,9 +178,15 @@ impl Writer<'_> {
         };
         if let Some(why) = &plan.refusal {
             let label = self.paint.bad("not touched");
-            return self.line(0, &format!("{name}{node}  {label}: {}", clean(why)));
+            self.line(0, &format!("{name}{node}  {label}: {}", clean(why)));
+            return self.findings(&plan.findings);
         }
         self.line(0, &format!("{name}{node}  {}", words::plan_summary(plan)));
+        if let Some(own) = plan.own {
+            let label = self.paint.note("comes last");
+            self.line(2, &format!("{label}: {own}"));
+        }
+        self.findings(&plan.findings);
         for guest in &plan.guests {
             self.guest(guest);
         }
@@ -179,7 +194,32 @@ impl Writer<'_> {
             let label = words::guest(old.guest.kind, old.guest.id, "");
             self.line(2, &format!("{label}: remove the snapshot {} of an earlier run", clean(old.name.as_str())));
         }
+        for old in &plan.prune_backups {
+            let label = words::guest(old.guest.kind, old.guest.id, "");
+            self.line(2, &format!("{label}: remove the backup {} of an earlier run", clean(&old.volid)));
+        }
         self.node(plan);
+    }
+
+    /// Says what the checks found: of what fails the reasons stand in the refusal, and only what to do about it is added.
+    fn findings(&mut self, findings: &[Finding]) {
+        // That the node wants a reboot is said with its upgrade.
+        for finding in findings.iter().filter(|finding| finding.check != Check::Reboot) {
+            match finding.level {
+                Level::Ok => continue,
+                Level::Warn => {
+                    let label = self.paint.warn(&format!("warning ({})", finding.check));
+                    self.line(2, &format!("{label}: {}", clean(&finding.what)));
+                }
+                Level::Fail => {
+                    let label = self.paint.note(&format!("to mend it ({})", finding.check));
+                    self.line(2, &format!("{label}:"));
+                }
+            }
+            for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                self.line(4, &clean(line));
+            }
+        }
     }
 
     fn guest(&mut self, plan: &GuestPlan) {
@@ -195,21 +235,38 @@ impl Writer<'_> {
             }
             Decision::Start(start) => {
                 let what = self.paint.good("start it, look for updates, stop it again");
-                let protection = protection_words(&start.protection);
-                self.line(2, &format!("{label}: {what}; where something is pending, protected by {protection}"));
+                let protection = self.protection(&start.protection);
+                let reboot = reboot_words(start.reboot);
+                self.line(2, &format!("{label}: {what}; where something is pending, {protection}{reboot}"));
+                self.not_covered(&start.protection, &start.not_covered);
             }
             Decision::Upgrade(upgrade) => {
                 self.line(2, &format!("{label}: {}", self.upgrade(upgrade)));
-                if upgrade.protection.iter().any(|way| matches!(way, ProtectBy::Backup { .. }))
-                    && !upgrade.not_covered.is_empty()
-                {
-                    let what = list(upgrade.not_covered.iter().map(|volume| clean(volume).into_owned()));
-                    let label = self.paint.warn("a backup does not cover");
-                    self.line(4, &format!("{label}: {what}"));
+                if plan.own {
+                    let label = self.paint.note("comes last of its host");
+                    self.line(4, &format!("{label}: proxmaint runs in it"));
                 }
+                self.not_covered(&upgrade.protection, &upgrade.not_covered);
                 self.lists(4, upgrade.lists_refreshed);
                 self.packages(4, &upgrade.pending);
             }
+        }
+    }
+
+    /// Says what a backup leaves out, where one may be made.
+    fn not_covered(&mut self, ways: &[ProtectBy], left_out: &[String]) {
+        if ways.iter().any(|way| matches!(way, ProtectBy::Backup { .. })) && !left_out.is_empty() {
+            let what = list(left_out.iter().map(|volume| clean(volume).into_owned()));
+            let label = self.paint.warn("a backup does not cover");
+            self.line(4, &format!("{label}: {what}"));
+        }
+    }
+
+    /// Says what the checks before the first change found.
+    fn protection(&self, ways: &[ProtectBy]) -> String {
+        match ways {
+            [ProtectBy::Waived] => self.paint.warn("not protected: it could not be brought back"),
+            ways => format!("protected by {}", protection_words(ways)),
         }
     }
 
@@ -219,19 +276,34 @@ impl Writer<'_> {
             Via::Ssh { address } => format!("over SSH to {}", clean(address)),
             Via::Agent => "through the guest agent".to_owned(),
         };
-        let protection = protection_words(&upgrade.protection);
-        format!("{} {via}; protected by {protection}", self.paint.good(&upgrade_words(&upgrade.pending)))
+        let (protection, reboot) = (self.protection(&upgrade.protection), reboot_words(upgrade.reboot));
+        format!("{} {via}; {protection}{reboot}", self.paint.good(&upgrade_words(&upgrade.pending)))
     }
 
     fn node(&mut self, plan: &HostPlan) {
+        if let Some(why) = &plan.upgrade.left_out {
+            let text = self.paint.faint(&format!("left alone: {}", clean(why)));
+            return self.line(2, &format!("node: {text}"));
+        }
         match plan.upgrade.pending.len() {
             0 => self.line(2, &format!("node: {}", self.paint.faint("up to date"))),
             _ => self.line(2, &format!("node: {} over SSH", self.paint.good(&upgrade_words(&plan.upgrade.pending)))),
         }
         self.lists(4, plan.upgrade.lists_refreshed);
+        let done = shut_down(plan).is_some();
         if let Some(why) = &plan.upgrade.reboot_wanted {
             let label = self.paint.warn("wants a reboot already");
-            self.line(4, &format!("{label} (not done by this run): {}", shorten(why, 200)));
+            let not = if done { "" } else { " (not done by this run)" };
+            self.line(4, &format!("{label}{not}: {}", shorten(why, 200)));
+        }
+        if let Some(guests) = shut_down(plan) {
+            let label = self.paint.warn(words::reboot_plan(plan));
+            let guests: Vec<String> = guests.iter().map(|(id, kind)| format!("{kind} {id}")).collect();
+            let what = match guests.is_empty() {
+                true => "no guest runs that would be shut down for it".to_owned(),
+                false => format!("shut down for it and started again: {}", guests.join(", ")),
+            };
+            self.line(4, &format!("{label}; {what}"));
         }
         self.packages(4, &plan.upgrade.pending);
     }
@@ -258,6 +330,17 @@ impl Writer<'_> {
     }
 }
 
+/// Lists the guests that would be shut down for the node's reboot, where it is to be rebooted at all. Those that HA manages
+/// are seen to by HA, which is only known when the time comes.
+fn shut_down(plan: &HostPlan) -> Option<&[(GuestId, GuestKind)]> {
+    let rebooted = plan.upgrade.reboot != HostReboot::Never && plan.own.is_none() && plan.upgrade.left_out.is_none();
+    rebooted.then_some(plan.baseline.running.as_slice())
+}
+
+fn reboot_words(reboot: bool) -> &'static str {
+    if reboot { "; rebooted if it needs it" } else { "" }
+}
+
 fn upgrade_words(pending: &[PackageChange]) -> String {
     let new = pending.iter().filter(|change| change.old.is_none()).count();
     let removed = pending.iter().filter(|change| change.new.is_none()).count();
@@ -273,12 +356,18 @@ struct PlanLine<'a> {
     error: Option<&'a str>,
     hint: Option<&'a str>,
     refused: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    findings: &'a [Finding],
     #[serde(with = "when::option")]
     facts_at: Option<Timestamp>,
     node_upgrade: Option<NodeLine<'a>>,
     /// Snapshots of earlier runs that would be removed.
     #[serde(skip_serializing_if = "<[OldSnapshot]>::is_empty")]
     prune: &'a [OldSnapshot],
+    /// Backups of earlier runs that would be removed.
+    #[serde(skip_serializing_if = "<[OldBackup]>::is_empty")]
+    prune_backups: &'a [OldBackup],
+    own: Option<String>,
     guests: Vec<GuestLine<'a>>,
 }
 
@@ -289,6 +378,15 @@ struct NodeLine<'a> {
     lists_refreshed: Option<Timestamp>,
     lists_age_ms: Option<u64>,
     reboot_wanted: Option<&'a str>,
+    left_out: Option<&'a str>,
+    reboot: HostReboot,
+    shut_down: Vec<ShutDown>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShutDown {
+    id: GuestId,
+    kind: GuestKind,
 }
 
 #[derive(Debug, Serialize)]
@@ -298,7 +396,18 @@ struct GuestLine<'a> {
     name: &'a str,
     decision: &'static str,
     reason: Option<String>,
+    own: bool,
     upgrade: Option<UpgradeLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<StartLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct StartLine<'a> {
+    via: ViaChoice,
+    protection: Vec<String>,
+    not_covered: &'a [String],
+    reboot: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -312,6 +421,7 @@ struct UpgradeLine<'a> {
     lists_age_ms: Option<u64>,
     protection: Vec<String>,
     not_covered: &'a [String],
+    reboot: bool,
 }
 
 /// Writes the `plan` line of one host, without its line break.
@@ -325,13 +435,19 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
             host: Some(host),
             node: Some(&plan.node),
             refused: plan.refusal.as_deref(),
+            findings: &plan.findings,
             facts_at: Some(plan.facts_at),
             prune: &plan.prune,
+            prune_backups: &plan.prune_backups,
+            own: plan.own.as_ref().map(ToString::to_string),
             node_upgrade: Some(NodeLine {
                 packages: &plan.upgrade.pending,
                 lists_refreshed: plan.upgrade.lists_refreshed,
                 lists_age_ms: age(plan.upgrade.lists_refreshed),
                 reboot_wanted: plan.upgrade.reboot_wanted.as_deref(),
+                left_out: plan.upgrade.left_out.as_deref(),
+                reboot: plan.upgrade.reboot,
+                shut_down: shut_down(plan).unwrap_or(&[]).iter().map(|&(id, kind)| ShutDown { id, kind }).collect(),
             }),
             guests: plan.guests.iter().map(|guest| guest_line(guest, age)).collect(),
             ..PlanLine::default()
@@ -373,8 +489,19 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
         lists_age_ms: age(upgrade.lists_refreshed),
         protection: upgrade.protection.iter().map(ToString::to_string).collect(),
         not_covered: &upgrade.not_covered,
+        reboot: upgrade.reboot,
     });
-    GuestLine { id: plan.guest.id, kind: plan.guest.kind, name: &plan.name, decision, reason, upgrade }
+    let start = match &plan.decision {
+        Decision::Start(start) => Some(StartLine {
+            via: start.via,
+            protection: start.protection.iter().map(ToString::to_string).collect(),
+            not_covered: &start.not_covered,
+            reboot: start.reboot,
+        }),
+        Decision::Skip(_) | Decision::Block(_) | Decision::Upgrade(_) => None,
+    };
+    let GuestPlan { guest, name, own, .. } = plan;
+    GuestLine { id: guest.id, kind: guest.kind, name, decision, reason, own: *own, upgrade, start }
 }
 
 /// Writes the last line, `plan-ended`, without its line break.

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::output_name;
 use super::view::{
     Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
-    RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
+    OwedKind, OwedView, RemarksView, RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
 };
+use crate::choices::Scope;
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
 use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState};
-use crate::machine::outcome::{Fault, Protection};
+use crate::machine::outcome::{Fault, Obligation, Protection, Remarks, VerifyReport};
 use crate::machine::run::{RunResult, RunState};
-use crate::plan::Decision;
+use crate::plan::policy::PRUNE_ONLY;
+use crate::plan::{Decision, OwnPlace, ProtectBy};
 use crate::time::Timestamp;
 
 /// What a view needs to know of a run beside its hosts.
@@ -61,7 +64,9 @@ impl RunView {
         };
         let hosts: Vec<&HostState> = hosts.into_iter().collect();
         let fold = ask.detail == Detail::Brief && hosts.len() > SMALL_FLEET;
+        let mut owing = 0;
         for state in hosts {
+            owing += usize::from(!state.owed().is_empty());
             view.counts.add(state, running);
             advise(&mut view.next, state, running);
             if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
@@ -75,6 +80,7 @@ impl RunView {
         }
         view.result = view.counts.result();
         advise_run(&mut view);
+        advise_debts(&mut view, owing);
         view
     }
 
@@ -235,13 +241,19 @@ impl Projection<'_> {
         for guest in &guests {
             counts.add(guest.state);
         }
-        let changes = match &state.phase {
-            HostPhase::Done(HostVerdict::Verified(report)) => report.changes.as_slice(),
-            _ => &[],
-        };
+        let report = report(&state.phase);
+        let changes = report.map_or(&[][..], |report| report.changes.as_slice());
+        let owed: Vec<OwedView> = state.owed().iter().map(owed_view).collect();
         let over = matches!(state.phase, HostPhase::Done(_));
         let ended = if over { state.touched } else { None };
         let (reason, hint) = self.host_why(attempt.filter(|_| in_doubt), &guests, waits_for.as_ref());
+        let reason = match (state.result(), reason) {
+            // Nothing else is wrong, then.
+            (HostResult::Failed, None) if !owed.is_empty() => {
+                Some("something that was borrowed could not be given back".to_owned())
+            }
+            (_, reason) => reason,
+        };
         let held = match &state.phase {
             HostPhase::Held { at, .. } => at.attempt(),
             _ => None,
@@ -263,6 +275,21 @@ impl Projection<'_> {
             changed: changes.len(),
             packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
             reboot_wanted: self.host_reboot_wanted(),
+            reboot: state.policy.reboot,
+            rebooted: report.and_then(|report| report.rebooted.clone()),
+            not_rebooted: match &state.phase {
+                HostPhase::Done(HostVerdict::NotRebooted { why, .. }) => Some(why.clone()),
+                _ => None,
+            },
+            own: state.phase.plan().and_then(|plan| plan.own).as_ref().map(OwnPlace::to_string),
+            left_out: match state.policy.scope {
+                Scope::GuestsOnly => Some("--guests-only".to_owned()),
+                Scope::PruneOnly => Some(PRUNE_ONLY.to_owned()),
+                Scope::All | Scope::HostsOnly => None,
+            },
+            remarks: report.map_or_else(RemarksView::default, |report| (&report.remarks).into()),
+            removed: state.removed().count(),
+            owed,
             snapshots: kept_of(&guests, KeptKind::Snapshot),
             backups: kept_of(&guests, KeptKind::Backup),
             steps: if self.brief_enough(over && !self.went_wrong()) { Vec::new() } else { self.steps(None, held) },
@@ -273,11 +300,12 @@ impl Projection<'_> {
     fn guest(&self, id: GuestId, guest: &GuestState) -> GuestView {
         let attempt = guest.phase.attempt();
         let in_doubt = attempt.is_some_and(|attempt| self.doubtful(Some(id), attempt));
-        let (changes, reboot_wanted) = match &guest.phase {
-            GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, .. }) => {
-                (changes.as_slice(), reboot_wanted.clone())
+        let none = Remarks::default();
+        let (changes, reboot_wanted, rebooted, remarks) = match upgraded(&guest.phase) {
+            Some(GuestVerdict::Upgraded { changes, reboot_wanted, rebooted, remarks, .. }) => {
+                (changes.as_slice(), reboot_wanted.clone(), *rebooted, remarks)
             }
-            _ => (&[][..], None),
+            _ => (&[][..], None, matches!(guest.phase, GuestPhase::Checking { rebooted: true, .. }), &none),
         };
         let (reason, hint) = match &guest.phase {
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => (Some(reason.to_string()), None),
@@ -316,6 +344,14 @@ impl Projection<'_> {
             changed: changes.len(),
             packages: if self.detail == Detail::Full { changes.to_vec() } else { Vec::new() },
             reboot_wanted,
+            rebooted,
+            unprotected: match protection(&guest.phase) {
+                Some(now) => *now == Protection::Waived,
+                None => matches!(&guest.plan.decision, Decision::Upgrade(upgrade)
+                    if upgrade.protection == [ProtectBy::Waived] && !guest.phase.is_over()),
+            },
+            own: guest.plan.own,
+            remarks: remarks.into(),
             kept: self.kept(id, guest),
             steps: if self.brief_enough(well) { Vec::new() } else { self.steps(Some(id), held) },
         }
@@ -338,7 +374,9 @@ impl Projection<'_> {
 
     fn host_reboot_wanted(&self) -> Option<String> {
         match &self.state.phase {
-            HostPhase::Done(HostVerdict::Verified(report)) => report.reboot_wanted.clone(),
+            HostPhase::Done(HostVerdict::Verified(report) | HostVerdict::NotRebooted { report, .. }) => {
+                report.reboot_wanted.clone()
+            }
             HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted }) => reboot_wanted.clone(),
             phase => phase.plan().and_then(|plan| plan.upgrade.reboot_wanted.clone()),
         }
@@ -349,6 +387,9 @@ impl Projection<'_> {
         match &self.state.phase {
             HostPhase::Done(HostVerdict::Failed(fault)) | HostPhase::Held { fault, .. } => return why_of(fault),
             HostPhase::Done(HostVerdict::Blocked(why)) => return (Some(why.clone()), None),
+            HostPhase::Done(HostVerdict::NotRebooted { why, .. }) => {
+                return (Some(format!("not rebooted, though it should have been: {why}")), None);
+            }
             HostPhase::Done(HostVerdict::Skipped) => return (Some("left out by the operator".to_owned()), None),
             _ => {}
         }
@@ -361,7 +402,11 @@ impl Projection<'_> {
         if let Some(attempt) = doubtful {
             return (Some(self.doubt(None, attempt)), None);
         }
-        (waits_for.map(|holder| format!("waits for {holder}, a node of the same cluster")), None)
+        let waits = |holder: &HostId| match self.state.phase {
+            HostPhase::AwaitingReboot { .. } => format!("waits for the reboot of {holder}"),
+            _ => format!("waits for {holder}, a node of the same cluster"),
+        };
+        (waits_for.map(waits), None)
     }
 
     /// Tells whether it is not known how an attempt ended: it is being looked at, or nobody is there any more to know.
@@ -408,7 +453,17 @@ impl Projection<'_> {
             duration_ms: self.span(record.began, record.ended, None, at_work),
             reason: record.note.clone(),
             task: record.task.clone(),
+            thing: record.thing.clone(),
+            log: self.log(record),
         }
+    }
+
+    /// Names the file that takes the output of an upgrade, once it was begun.
+    fn log(&self, record: &StepRecord) -> Option<String> {
+        let has_output = matches!(record.step, Step::UpgradeGuest | Step::UpgradeHost) && record.began.is_some();
+        let attempt = Attempt { step: record.step, round: record.round, mode: Mode::Act };
+        let path = has_output.then(|| output_name::file(&self.state.key(record.guest, attempt)))?;
+        Some(path.to_string_lossy().into_owned())
     }
 
     /// Returns a span: to its end, or so far where it is at work in a live run, or to the last that is known of it.
@@ -453,6 +508,42 @@ impl Projection<'_> {
             None => kept.push(Kept { kind, name, at: now.at() }),
         }
         kept
+    }
+}
+
+/// Returns what the last check of a node showed.
+fn report(phase: &HostPhase) -> Option<&VerifyReport> {
+    match phase {
+        HostPhase::Done(HostVerdict::Verified(report) | HostVerdict::NotRebooted { report, .. }) => Some(report),
+        HostPhase::AwaitingReboot { case }
+        | HostPhase::PreparingReboot { case, .. }
+        | HostPhase::StoppingGuests { case, .. }
+        | HostPhase::Rebooting { case, .. } => Some(&case.report),
+        HostPhase::Held { at, .. } => report(at),
+        _ => None,
+    }
+}
+
+/// Returns how a guest came out that is over, or is only being stopped again.
+fn upgraded(phase: &GuestPhase) -> Option<&GuestVerdict> {
+    match phase {
+        GuestPhase::Settled(verdict) => Some(verdict),
+        GuestPhase::Stopping { then, .. } => match &**then {
+            AfterStop::Settle(verdict) => Some(verdict),
+            AfterStop::Wait => None,
+        },
+        _ => None,
+    }
+}
+
+fn owed_view(owed: &Obligation) -> OwedView {
+    let what = owed.to_string();
+    match owed {
+        Obligation::StopGuest { id, .. } => OwedView { owed: OwedKind::StopGuest, guests: vec![*id], what },
+        Obligation::StartGuests { guests } => {
+            let guests = guests.iter().map(|guest| guest.id).collect();
+            OwedView { owed: OwedKind::StartGuests, guests, what }
+        }
     }
 }
 
@@ -556,4 +647,17 @@ fn advise_run(view: &mut RunView) {
         (Standing::Finished, _) => return,
     };
     view.next.push(Advice { command: "proxmaint run".to_owned(), why: why.to_owned(), host: None, guest: None });
+}
+
+/// Adds what to do about what is owed, once nobody works on it.
+fn advise_debts(view: &mut RunView, owing: usize) {
+    if owing == 0 || matches!(view.standing, Standing::Running { .. }) {
+        return;
+    }
+    let why = match owing {
+        1 => "gives back what is owed on 1 host".to_owned(),
+        n => format!("gives back what is owed on {n} hosts"),
+    };
+    let command = format!("proxmaint restore {}", view.run);
+    view.next.push(Advice { command, why, host: None, guest: None });
 }

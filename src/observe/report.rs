@@ -47,6 +47,8 @@ pub fn text(view: &RunView, width: Option<u16>, paint: Paint) -> String {
     let mut out = table(view, width.unwrap_or(WIDTH), paint);
     out.push('\n');
     reboots(&mut out, view);
+    remarks(&mut out, view);
+    owed(&mut out, view, paint);
     next(&mut out, view, paint);
     if let Some(host) = view.hosts.iter().find(|host| changed(host) > 0) {
         let packages: usize = view.hosts.iter().map(changed).sum();
@@ -115,6 +117,43 @@ fn reboots(out: &mut String, view: &RunView) {
         let more = some(wanted.len().saturating_sub(MAX_SPELLED), "more");
         wanted.truncate(MAX_SPELLED);
         let _ok = writeln!(out, "Reboot pending, not done by this run: {}", list(wanted.into_iter().chain([more])));
+    }
+}
+
+/// Names what was rebooted, and what upgrades left for the administrator.
+fn remarks(out: &mut String, view: &RunView) {
+    let mut lines = Vec::new();
+    for host in &view.hosts {
+        let name = clean(host.host.as_str());
+        if let Some(kernel) = &host.rebooted {
+            lines.push(format!("{name}: was rebooted into kernel {}", clean(kernel)));
+        }
+        let of_node = words::remarks(&host.remarks.held, &host.remarks.leftovers, &host.remarks.restart_needed);
+        lines.extend(of_node.into_iter().map(|remark| format!("{name}: {remark}")));
+        for guest in &host.guests {
+            let label = guest.label();
+            let found = words::remarks(&guest.remarks.held, &guest.remarks.leftovers, &guest.remarks.restart_needed);
+            let rebooted = guest.rebooted.then(|| "was rebooted".to_owned());
+            lines
+                .extend(rebooted.into_iter().chain(found).map(|remark| format!("{name}: {}: {remark}", clean(&label))));
+        }
+    }
+    let more = lines.len().saturating_sub(MAX_SPELLED);
+    for line in lines.iter().take(MAX_SPELLED) {
+        let _ok = writeln!(out, "{line}");
+    }
+    if more > 0 {
+        let _ok = writeln!(out, "... and {more} more: proxmaint status {} --output json", view.run);
+    }
+}
+
+/// Names what is still owed: every bit of it, however long the list is.
+fn owed(out: &mut String, view: &RunView, paint: Paint) {
+    for host in &view.hosts {
+        for owed in &host.owed {
+            let label = paint.warn("still owed");
+            let _ok = writeln!(out, "{}: {label}: {}", clean(host.host.as_str()), clean(&owed.what));
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `counts` | hosts by result: `total`, `nothing_to_do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`; `active` of the unfinished are being worked on |
 //! | `hosts[]` | the hosts in the manifest's order |
 //! | `hosts[].host`, `.node` | the manifest's entry, and the node that it is |
-//! | `hosts[].phase` | `pending`, `discovering`, `awaiting-turn`, `snapshotting`, `upgrading-guests`, `upgrading-host`, `verifying`, `held`, `done` |
+//! | `hosts[].phase` | `pending`, `discovering`, `awaiting-turn`, `pruning`, `snapshotting`, `upgrading-guests`, `upgrading-host`, `verifying`, `awaiting-reboot`, `preparing-reboot`, `stopping-guests`, `rebooting`, `starting-guests`, `giving-back`, `held`, `done` |
 //! | `hosts[].result` | `nothing-to-do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`: the host with all its guests |
 //! | `hosts[].reason`, `.hint` | the first thing that went wrong or is waited for, and what to do about it |
 //! | `hosts[].in_doubt` | whether it can't be told yet how a step of the node itself ended |
@@ -27,24 +27,38 @@
 //! | `hosts[].pending`, `.changed` | how many packages of the node are to be upgraded, and how many changed |
 //! | `hosts[].packages[]` | the node's packages that changed: `{"name", "old", "new"}`; `old` is `null` for a new one, `new` for a removed one |
 //! | `hosts[].reboot_wanted` | why the node wants a reboot |
+//! | `hosts[].reboot` | whether the run reboots it: `never`, `if-needed`, `always` |
+//! | `hosts[].rebooted`, `.not_rebooted` | the kernel that it was rebooted into; why it was not rebooted, though it should have been |
+//! | `hosts[].own` | that proxmaint runs on it or in one of its guests, while it is planned: it comes last and is not rebooted |
+//! | `hosts[].left_out` | why the node itself is left alone |
+//! | `hosts[].remarks` | what is left for the administrator: `{"held": [packages], "leftovers": [configuration files], "restart_needed": [services]}` |
+//! | `hosts[].removed` | how many snapshots and backups of earlier runs were removed |
+//! | `hosts[].owed[]` | what was borrowed and is to be given back: `{"owed": "stop-guest" or "start-guests", "guests": [numbers], "what": words}` |
 //! | `hosts[].steps[]` | the node's own steps |
 //! | `hosts[].snapshots`, `.backups` | how many the run made of its guests and left for a rollback |
 //! | `hosts[].guests[]` | its guests in order of number |
 //! | `..guests[].id`, `.kind`, `.name` | number, `ct` or `vm`, name |
-//! | `..guests[].state` | `waiting`, `protecting`, `protected`, `upgrading`, `checking`, `held`, `upgraded`, `skipped`, `blocked`, `failed` |
-//! | `..guests[].in_doubt`, `.reason`, `.hint`, `.began`, `.ended`, `.duration_ms`, `.pending`, `.changed`, `.packages`, `.reboot_wanted`, `.steps` | as for a host |
+//! | `..guests[].state` | `waiting`, `protecting`, `protected`, `upgrading`, `checking`, `starting`, `looking`, `rebooting`, `stopping`, `held`, `upgraded`, `skipped`, `blocked`, `failed` |
+//! | `..guests[].in_doubt`, `.reason`, `.hint`, `.began`, `.ended`, `.duration_ms`, `.pending`, `.changed`, `.packages`, `.reboot_wanted`, `.remarks`, `.steps` | as for a host |
+//! | `..guests[].rebooted` | whether it was rebooted into its new kernel |
+//! | `..guests[].unprotected` | whether it is upgraded without a protection, since the manifest says so |
+//! | `..guests[].own` | whether proxmaint runs in it: it comes last of its host and is not rebooted |
 //! | `..guests[].kept[]` | what the run made and left for a rollback: `{"kind": "snapshot" or "backup", "name", "at"}` |
-//! | `..steps[].step`, `.round` | `discover`, `snapshot`, `backup`, `upgrade-guest`, `check-guest`, `upgrade-host`, `verify`; which attempt, from 1 |
+//! | `..steps[].step`, `.round` | `discover`, `prune-snapshot`, `prune-backup`, `snapshot`, `backup`, `start-guest`, `look-guest`, `upgrade-guest`, `check-guest`, `reboot-guest`, `stop-guest`, `upgrade-host`, `prepare-reboot`, `stop-guests`, `reboot-host`, `start-guests`, `verify`; which attempt, from 1 |
 //! | `..steps[].state` | `planned`, `working`, `in-doubt`, `interrupted` (harmless, is done again), `done`, `refused`, `failed`, `not-done`, `held` |
 //! | `..steps[].began`, `.ended`, `.duration_ms`, `.reason`, `.task` | when, how long, what went wrong, the node's task (UPID) |
+//! | `..steps[].thing` | what it made or removed: a snapshot's name, an archive's volume identifier |
+//! | `..steps[].log` | where the output of an upgrade is, relative to the state directory |
 //! | `next[]` | what to do now: `{"command", "why", "host", "guest"}` |
 
 use serde::{Deserialize, Serialize};
 
 use super::when;
+use crate::choices::HostReboot;
 use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId, Step, Upid};
 use crate::inventory::PackageChange;
 use crate::machine::host::HostResult;
+use crate::machine::outcome::Remarks;
 use crate::machine::run::RunResult;
 use crate::time::Timestamp;
 
@@ -238,8 +252,75 @@ pub struct HostView {
     pub snapshots: usize,
     /// How many backups of its guests the run made and left.
     pub backups: usize,
+    /// Whether the run reboots the node.
+    #[serde(default = "never")]
+    pub reboot: HostReboot,
+    /// The kernel that it was rebooted into.
+    #[serde(default)]
+    pub rebooted: Option<String>,
+    /// Why it was not rebooted, though it should have been.
+    #[serde(default)]
+    pub not_rebooted: Option<String>,
+    /// That proxmaint runs on it or in one of its guests, while it is planned.
+    #[serde(default)]
+    pub own: Option<String>,
+    /// Why the node itself is left alone.
+    #[serde(default)]
+    pub left_out: Option<String>,
+    /// What is left for the administrator on the node.
+    #[serde(default)]
+    pub remarks: RemarksView,
+    /// How many snapshots and backups of earlier runs were removed.
+    #[serde(default)]
+    pub removed: usize,
+    /// What was borrowed and is to be given back.
+    #[serde(default)]
+    pub owed: Vec<OwedView>,
     /// Its guests, in order of number.
     pub guests: Vec<GuestView>,
+}
+
+const fn never() -> HostReboot {
+    HostReboot::Never
+}
+
+/// What an upgrade left for the administrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemarksView {
+    /// Packages that are held back.
+    pub held: Vec<String>,
+    /// Configuration files that packages left beside the administrator's.
+    pub leftovers: Vec<String>,
+    /// Services that still run files that were replaced.
+    pub restart_needed: Vec<String>,
+}
+
+impl From<&Remarks> for RemarksView {
+    fn from(remarks: &Remarks) -> Self {
+        let Remarks { held, leftovers, restart_needed } = remarks.clone();
+        Self { held, leftovers, restart_needed }
+    }
+}
+
+/// Something that was borrowed and is to be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedView {
+    /// What has to be done.
+    pub owed: OwedKind,
+    /// The guests that it is about.
+    pub guests: Vec<GuestId>,
+    /// The same in words.
+    pub what: String,
+}
+
+/// What has to be done about something that was borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwedKind {
+    /// A guest that was started is to be stopped again.
+    StopGuest,
+    /// Guests that were shut down are to run again.
+    StartGuests,
 }
 
 /// Guests by what became of them.
@@ -328,6 +409,18 @@ pub struct GuestView {
     pub packages: Vec<PackageChange>,
     /// Why it wants a reboot.
     pub reboot_wanted: Option<String>,
+    /// Whether it was rebooted into its new kernel.
+    #[serde(default)]
+    pub rebooted: bool,
+    /// Whether it is upgraded without a protection, since the manifest says so.
+    #[serde(default)]
+    pub unprotected: bool,
+    /// Whether proxmaint itself runs in it.
+    #[serde(default)]
+    pub own: bool,
+    /// What is left for the administrator.
+    #[serde(default)]
+    pub remarks: RemarksView,
     /// What the run made and left for a rollback.
     pub kept: Vec<Kept>,
     /// Its steps, oldest first.
@@ -419,4 +512,10 @@ pub struct StepView {
     pub reason: Option<String>,
     /// The node's task that does it.
     pub task: Option<Upid>,
+    /// What it made or removed, by name.
+    #[serde(default)]
+    pub thing: Option<String>,
+    /// Where the output of an upgrade is, relative to the state directory.
+    #[serde(default)]
+    pub log: Option<String>,
 }

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::sanitize::clean;
+use crate::choices::HostReboot;
 use crate::ids::{GuestId, GuestKind, HostId, Step, StepKey};
 use crate::inventory::PackageChange;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::Resolution;
 use crate::machine::host::HostState;
-use crate::machine::outcome::{Detail, Outcome, Probed};
+use crate::machine::outcome::{Detail, Outcome, Probed, Remarks};
 use crate::plan::{Decision, GuestPlan, HostPlan};
 
 /// Writes a span as people say it: `0.4 s`, `42 s`, `4m10s`, `2h04m`, `3d02h`.
@@ -102,14 +103,47 @@ pub fn plan_summary(plan: &HostPlan) -> String {
     };
     let mut text =
         list([guests, some(start, "to start and look into"), some(blocked, "blocked"), some(skipped, "left alone")]);
-    match plan.upgrade.pending.len() {
-        _ if plan.upgrade.left_out.is_some() => text.push_str("; node: left alone"),
-        0 => text.push_str("; node: up to date"),
-        n => {
-            let _ok = write!(text, "; node: {}", count(n, "package"));
-        }
+    let node = match (&plan.upgrade.left_out, plan.upgrade.pending.len()) {
+        (Some(why), _) => format!("left alone: {}", clean(why)),
+        (None, 0) => "up to date".to_owned(),
+        (None, n) => count(n, "package"),
+    };
+    let _ok = write!(text, "; node: {}", list([node, reboot_plan(plan).to_owned()]));
+    let old = [(plan.prune.len(), "old snapshot"), (plan.prune_backups.len(), "old backup")];
+    let old = list(old.map(|(n, what)| if n == 0 { String::new() } else { count(n, what) }));
+    if !old.is_empty() {
+        let _ok = write!(text, "; {old} to be removed");
     }
     text
+}
+
+/// Says whether the node is to be rebooted: nothing where it is not.
+pub fn reboot_plan(plan: &HostPlan) -> &'static str {
+    match (plan.upgrade.reboot, plan.own) {
+        (HostReboot::Never, _) => "",
+        (_, Some(_)) => "not rebooted, since proxmaint runs here",
+        (HostReboot::IfNeeded, None) => "to be rebooted if it needs it",
+        (HostReboot::Always, None) => "to be rebooted",
+    }
+}
+
+/// Says what an upgrade left for the administrator, one sentence a kind.
+pub fn remarks(held: &[String], leftovers: &[String], restart_needed: &[String]) -> Vec<String> {
+    /// How many names a line has room for.
+    const MOST: usize = 8;
+    let sentence = |what: &str, names: &[String]| {
+        let more = some(names.len().saturating_sub(MOST), "more");
+        let names = list(names.iter().take(MOST).map(|name| clean(name).into_owned()).chain([more]));
+        (!names.is_empty()).then(|| format!("{what}: {names}"))
+    };
+    [
+        sentence("held back", held),
+        sentence("new configuration files beside yours", leftovers),
+        sentence("services that still run old files", restart_needed),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Tells events in words. Learns guests' names from the plans that pass by; without one a guest is its number.
@@ -208,6 +242,10 @@ fn detail_words(detail: &Detail) -> String {
         Some(why) => format!("; wants a reboot: {}", clean(why)),
         None => String::new(),
     };
+    let left = |remarks: &Remarks| {
+        let all = self::remarks(&remarks.held, &remarks.leftovers, &remarks.restart_needed);
+        all.iter().fold(String::new(), |text, remark| text + "; " + remark)
+    };
     match detail {
         Detail::Discovered(_)
         | Detail::Upgraded
@@ -225,10 +263,17 @@ fn detail_words(detail: &Detail) -> String {
         }
         Detail::Protected(protection) => format!(": {}", clean(&protection.to_string())),
         Detail::Checked(report) => {
-            format!(": {} changed{}", count(report.changes.len(), "package"), reboot(&report.reboot_wanted))
+            let changed = count(report.changes.len(), "package");
+            format!(": {changed} changed{}{}", reboot(&report.reboot_wanted), left(&report.remarks))
         }
         Detail::Verified(report) => {
-            format!(": {} of the node changed{}", count(report.changes.len(), "package"), reboot(&report.reboot_wanted))
+            let changed = count(report.changes.len(), "package");
+            let kernel = report
+                .rebooted
+                .as_ref()
+                .map_or_else(String::new, |kernel| format!("; was rebooted into kernel {}", clean(kernel)));
+            let (wanted, remarks) = (reboot(&report.reboot_wanted), left(&report.remarks));
+            format!(": {changed} of the node changed{kernel}{wanted}{remarks}")
         }
     }
 }

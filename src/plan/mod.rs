@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
 pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
-pub use preflight::{Check, Finding, Level};
+pub use preflight::{Check, Finding, Level, preflight};
 
 /// What is to be done on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,37 +1,41 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
+use super::policy::PRUNE_ONLY;
+use super::preflight::{Check, Finding, Level, preflight};
 use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
-use crate::ids::{GuestKind, HostId};
+use crate::ids::{GuestKind, HostId, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
-
-/// Packages without which a node is no node any more: an upgrade that would remove one is never begun.
-const ESSENTIAL: [&str; 4] = ["proxmox-ve", "pve-manager", "proxmox-default-kernel", "pve-kernel"];
 
 /// Makes the plan of one host. `same_node` names another entry of the manifest that turned out to be the same node.
 pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -> HostPlan {
+    let findings = findings(policy, facts, same_node);
     HostPlan {
         node: facts.node.clone(),
         ca: facts.ca.clone(),
         cluster: facts.cluster.as_ref().map(|cluster| cluster.id.clone()),
-        refusal: refusal(policy, facts, same_node),
+        refusal: refusal(&findings),
         facts_at: facts.seen_at,
         guests: facts.guests.iter().map(|guest| plan_guest(policy, facts, guest)).collect(),
         prune: Vec::new(),
         prune_backups: Vec::new(),
-        findings: Vec::new(),
+        findings,
         own: own_place(facts),
         upgrade: HostUpgrade {
             manager: facts.os.manager,
             pending: facts.os.pending.clone(),
             lists_refreshed: facts.os.lists_refreshed,
             reboot_wanted: facts.os.reboot_wanted.clone(),
-            left_out: (policy.scope == Scope::GuestsOnly).then(|| "--guests-only".to_owned()),
+            left_out: match policy.scope {
+                Scope::GuestsOnly => Some("--guests-only".to_owned()),
+                Scope::PruneOnly => Some(PRUNE_ONLY.to_owned()),
+                Scope::All | Scope::HostsOnly => None,
+            },
             reboot: match policy.scope {
-                Scope::GuestsOnly => HostReboot::Never,
+                Scope::GuestsOnly | Scope::PruneOnly => HostReboot::Never,
                 Scope::All | Scope::HostsOnly => policy.reboot,
             },
         },
@@ -58,8 +62,9 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
                 && guest.own_snapshots.contains(&old.name)
+                && !is_among_newest(&old.name, &guest.own_snapshots, policy.keep.snapshots_last)
         })
     };
     let here = |old: &OldSnapshot| OldSnapshot {
@@ -67,6 +72,12 @@ pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> 
         name: old.name.clone(),
     };
     old.iter().filter(still_there).map(here).collect()
+}
+
+/// Tells whether a snapshot is among the newest so many that are there: their names are in the order in which runs began.
+fn is_among_newest(name: &SnapshotName, there: &[SnapshotName], most: u32) -> bool {
+    let newer = there.iter().filter(|other| other.as_str() > name.as_str()).count();
+    newer < usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
@@ -79,7 +90,7 @@ pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup
                 && guest.identity.is_some()
                 && guest.identity == old.guest.identity
                 && guest.lock.is_none()
-                && policy.left_out(&guest.traits()).is_none()
+                && policy.may_prune(&guest.traits())
         })
     };
     let here = |old: &OldBackup| OldBackup {
@@ -90,7 +101,7 @@ pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup
 }
 
 /// Finds out whether proxmaint itself runs here: no two machines, and no two containers, have the same boot.
-fn own_place(facts: &HostFacts) -> Option<OwnPlace> {
+pub(super) fn own_place(facts: &HostFacts) -> Option<OwnPlace> {
     let own = facts.state.own_boot.as_ref()?;
     if facts.os.boot_id == *own {
         return Some(OwnPlace::Node);
@@ -105,30 +116,27 @@ fn runs_here(facts: &HostFacts, guest: &GuestFacts) -> bool {
     }
 }
 
-/// Finds out why a whole host may not be touched.
-fn refusal(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -> Option<String> {
+/// Sums up why a whole host may not be touched: all that the checks found failing.
+fn refusal(findings: &[Finding]) -> Option<String> {
+    let failing: Vec<&str> =
+        findings.iter().filter(|finding| finding.level == Level::Fail).map(|finding| finding.what.as_str()).collect();
+    (!failing.is_empty()).then(|| failing.join("; "))
+}
+
+/// Returns what the checks found, where it is not as it should be.
+fn findings(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -> Vec<Finding> {
+    let mut findings = preflight(policy, facts);
+    findings.retain(|finding| finding.level != Level::Ok);
     if let Some(other) = same_node {
-        return Some(format!("is the same node ({}) as the entry {other}", facts.node));
+        let what = format!("is the same node ({}) as the entry {other}", facts.node);
+        let twin = Finding::fail(Check::Identity, what).remedy("remove one of the two entries from the manifest");
+        findings.insert(0, twin);
     }
-    if let Some(wanted) = policy.node.as_ref().filter(|wanted| **wanted != facts.node) {
-        return Some(format!("the manifest says node {wanted}, but it answers as {}", facts.node));
+    // To remove what earlier runs left it must be the right node; the rest is about upgrades.
+    if policy.scope == Scope::PruneOnly {
+        findings.retain(|finding| finding.check == Check::Identity);
     }
-    if let Some(lost) =
-        facts.os.pending.iter().find(|change| change.new.is_none() && ESSENTIAL.contains(&change.name.as_str()))
-    {
-        return Some(format!(
-            "the pending upgrade of the node would remove {}: its repositories don't fit together",
-            lost.name
-        ));
-    }
-    let cluster = facts.cluster.as_ref()?;
-    if !cluster.quorate {
-        return Some(format!("cluster {} has no quorum", cluster.name));
-    }
-    let offline: Vec<&str> =
-        cluster.nodes.iter().filter(|(_, online)| !**online).map(|(name, _)| name.as_str()).collect();
-    (!offline.is_empty())
-        .then(|| format!("cluster {} has a node offline already: {}", cluster.name, offline.join(", ")))
+    findings
 }
 
 fn plan_guest(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> GuestPlan {
@@ -292,12 +300,12 @@ fn way(
 
 /// Tells whether a pool has less than a twentieth of its room left: an upgrade writes some hundred megabytes that a snapshot
 /// keeps twice, and a full pool breaks every guest on it.
-fn is_nearly_full(pool: &PoolFacts) -> bool {
+pub(super) fn is_nearly_full(pool: &PoolFacts) -> bool {
     pool.available < pool.total / 20
 }
 
 /// Picks the named storage, or the one with the most room, if an archive as large as the guest's disk would fit.
-fn backup_storage(facts: &HostFacts, guest: &GuestFacts, named: Option<&str>) -> Result<String, String> {
+pub(super) fn backup_storage(facts: &HostFacts, guest: &GuestFacts, named: Option<&str>) -> Result<String, String> {
     let found = match named {
         Some(name) => facts.backup_storages.iter().find(|storage| storage.name == name),
         None => facts.backup_storages.first(),
@@ -320,7 +328,7 @@ fn backup_storage(facts: &HostFacts, guest: &GuestFacts, named: Option<&str>) ->
 }
 
 /// Writes a size in GiB with one digit: what disks and dumps are measured in.
-fn human_bytes(bytes: u64) -> String {
+pub(super) fn human_bytes(bytes: u64) -> String {
     let tenths = bytes / (1024 * 1024 * 1024 / 10);
     format!("{}.{} GiB", tenths / 10, tenths % 10)
 }

@@ -17,6 +17,9 @@ use crate::ids::{GuestId, HostId, NodeName};
 /// The tag that keeps a guest out of every run.
 pub const SKIP_TAG: &str = "proxmaint-skip";
 
+/// What is said of everything that a run leaves alone which only removes what earlier ones made.
+pub const PRUNE_ONLY: &str = "only old snapshots and backups are removed";
+
 /// What the operator wants for the whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPolicy {
@@ -259,9 +262,25 @@ impl HostPolicy {
 
     /// Returns why a guest is none of the run's business, where that is so.
     pub fn left_out(&self, guest: &Traits<'_>) -> Option<SkipReason> {
-        if self.scope == Scope::HostsOnly {
-            return Some(SkipReason::LeftOut("--hosts-only".to_owned()));
+        match self.scope {
+            Scope::HostsOnly => Some(SkipReason::LeftOut("--hosts-only".to_owned())),
+            Scope::PruneOnly => Some(SkipReason::LeftOut(PRUNE_ONLY.to_owned())),
+            Scope::All | Scope::GuestsOnly => self.unselected(guest),
         }
+    }
+
+    /// Tells whether the run upgrades anything at all.
+    pub fn upgrades(&self) -> bool {
+        self.scope != Scope::PruneOnly
+    }
+
+    /// Tells whether what earlier runs made of a guest may be removed: not of one that is to be left alone.
+    pub fn may_prune(&self, guest: &Traits<'_>) -> bool {
+        self.scope != Scope::HostsOnly && self.unselected(guest).is_none()
+    }
+
+    /// Returns why a guest is not selected, whatever part of the work the run is about.
+    fn unselected(&self, guest: &Traits<'_>) -> Option<SkipReason> {
         if !self.only.is_empty() && !selects(&self.only, guest) {
             return Some(SkipReason::LeftOut("not named by --guest".to_owned()));
         }
@@ -350,5 +369,28 @@ fn list<T: ToString>(items: &[T]) -> String {
     match items {
         [] => "none".to_owned(),
         items => items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::GuestKind;
+
+    #[test]
+    fn a_run_that_only_prunes_upgrades_nobody_and_prunes_all_but_those_left_alone() {
+        let policy = HostPolicy {
+            scope: Scope::PruneOnly,
+            unmanaged: [GuestId(103)].into(),
+            exclude: vec!["102".parse().expect("a selector")],
+            ..HostPolicy::new(HostId::new("pve1"))
+        };
+        let skip = [SKIP_TAG.to_owned()];
+        let guest = |id, tags| Traits { id: GuestId(id), kind: GuestKind::Ct, name: "", tags, pool: None };
+        let guests = [guest(101, &[][..]), guest(102, &[]), guest(103, &[]), guest(104, &skip)];
+        assert!(guests.iter().all(|guest| policy.left_out(guest).is_some()) && !policy.upgrades());
+        assert_eq!(guests.map(|guest| policy.may_prune(&guest)), [true, false, false, false]);
+        let only_hosts = HostPolicy { scope: Scope::HostsOnly, ..policy };
+        assert!(!only_hosts.may_prune(&guests[0]));
     }
 }

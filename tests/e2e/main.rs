@@ -5,15 +5,21 @@
 #![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
 
 mod cluster;
+mod doctor;
 mod errors;
 mod faults;
+mod fit;
 mod held;
 mod identity;
 mod interrupt;
 mod kills;
+mod logs;
 mod output;
 mod policy;
+mod restore;
 mod run;
 mod secrets;
+mod selection;
+mod snapshots;
 mod state;
 mod support;

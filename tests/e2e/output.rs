@@ -177,9 +177,10 @@ fn a_changed_manifest_is_asked_about_at_a_terminal() {
 #[test]
 fn help_is_a_document() {
     let site = Site::new(World::builder().standalone("edge1").build());
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["run"],
+        &["doctor"],
         &["status"],
         &["resolve"],
         &["manifest"],
@@ -215,4 +216,20 @@ fn help_is_there_at_once() {
     });
     let quickest = quickest.min().expect("twenty tries");
     assert!(quickest < Duration::from_millis(50), "{quickest:?}");
+}
+
+#[test]
+fn at_a_terminal_a_run_that_selects_nothing_is_not_begun() {
+    let site = Site::new(edge());
+    let done = AtTerminal::start(&site, &["run", "--guest", "999"], &[]).finish().expect(2);
+    let done = done.says(&["CT 101", "left out: not named by --guest", "--guest 999 selects no guest of any host"]);
+    assert!(!done.stdout.contains("Begin?"), "{done}");
+    site.assert_untouched();
+    assert_eq!(site.run(&["journal", "export"]).expect(0).stdout, "", "no run was opened");
+    let mut terminal = AtTerminal::start(&site, &["run", "--guest", "101", "--guest", "999"], &[]);
+    let shown = terminal.expect("Begin?");
+    assert!(shown.contains("warning: --guest 999 matches no guest of any host"), "{shown}");
+    terminal.press("n");
+    terminal.finish().expect(0);
+    site.assert_untouched();
 }

@@ -3,5 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
 mod architecture;
+mod debts;
 mod journals;
+mod story;
 mod tables;

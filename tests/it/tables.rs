@@ -3,18 +3,23 @@
 
 use std::collections::BTreeSet;
 
+use proxmaint::choices::{HostReboot, ViaChoice};
 use proxmaint::ids::{
     BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Step, StepKey, Target, Upid,
 };
-use proxmaint::inventory::{PackageChange, PackageManager, Via};
+use proxmaint::inventory::{Inside, OsFacts, PackageChange, PackageManager, Via};
 use proxmaint::machine::Rounds;
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
-use proxmaint::machine::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
+use proxmaint::machine::guest::{AfterStop, Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use proxmaint::machine::host::{HostPhase, HostState, HostVerdict};
-use proxmaint::machine::outcome::{CheckReport, Detail, Fault, Outcome, Probed, Protection, VerifyReport};
+use proxmaint::machine::outcome::{
+    CheckReport, Detail, Fault, Outcome, Probed, Protection, RebootFacts, RunningGuest, VerifyReport,
+};
+use proxmaint::machine::run::RunState;
 use proxmaint::plan::{
-    Baseline, Decision, GuestAddr, GuestPlan, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, ProtectBy, SkipReason,
+    Baseline, Decision, GuestAddr, GuestPlan, GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, ProtectBy,
+    RunPolicy, SkipReason,
 };
 use proxmaint::time::Timestamp;
 
@@ -56,12 +61,79 @@ fn guest_plan() -> GuestPlan {
             ],
             not_covered: vec![],
             boot_id: BootId::new("b"),
-            reboot: false,
+            reboot: true,
         }),
         tags: Vec::new(),
         pool: None,
         own: false,
     }
+}
+
+/// How a guest that does not run is upgraded.
+fn start() -> GuestStart {
+    GuestStart {
+        via: ViaChoice::Auto,
+        protection: vec![ProtectBy::Snapshot],
+        not_covered: vec![],
+        declared: false,
+        reboot: false,
+    }
+}
+
+fn started_os() -> OsFacts {
+    OsFacts {
+        id: "debian".into(),
+        id_like: vec![],
+        pretty_name: "Debian".into(),
+        manager: Some(PackageManager::Apt),
+        pending: vec![change()],
+        held: vec![],
+        lists_refreshed: None,
+        kernel: "6".into(),
+        boot_id: BootId::new("b"),
+        reboot_wanted: None,
+        kernel_next: None,
+        codename: None,
+        unfit: None,
+        leftovers: vec![],
+        restart_needed: vec![],
+    }
+}
+
+fn check_report(wants_reboot: bool) -> CheckReport {
+    let reboot_wanted = wants_reboot.then(|| "kernel".to_owned());
+    CheckReport { changes: vec![], reboot_wanted, boot_id: None, remarks: Default::default() }
+}
+
+fn verify_report(wants_reboot: bool) -> VerifyReport {
+    let reboot_wanted = wants_reboot.then(|| "kernel".to_owned());
+    VerifyReport { changes: vec![], reboot_wanted, rebooted: None, remarks: Default::default() }
+}
+
+fn ready(guests: bool) -> RebootFacts {
+    let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: "web".into(), ha: false };
+    RebootFacts {
+        boot_id: BootId::new("b"),
+        kernel: "6.1".into(),
+        expected: Some("6.2".into()),
+        running: if guests { vec![guest] } else { vec![] },
+    }
+}
+
+/// A guest in a phase: planned to be started where the phase comes before it was looked into, and borrowed where the phase
+/// comes after its start.
+fn guest_in(phase: &GuestPhase, borrowed: bool) -> GuestState {
+    let mut rounds = Rounds::default();
+    if let Some(attempt) = phase.attempt() {
+        rounds.note(attempt);
+    }
+    let mut plan = guest_plan();
+    let at = if let GuestPhase::Held { at, .. } = phase { at } else { phase };
+    if matches!(at, GuestPhase::Starting { .. } | GuestPhase::Looking { .. }) {
+        plan.decision = Decision::Start(start());
+    }
+    let borrowed = borrowed || matches!(at, GuestPhase::Looking { .. } | GuestPhase::Stopping { .. });
+    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start) }
 }
 
 fn guest_phases() -> Vec<(String, GuestPhase)> {
@@ -79,7 +151,34 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             format!("upgrading/{word}"),
             GuestPhase::Upgrading { protection: protection(), attempt: attempt(Step::UpgradeGuest, mode) },
         ));
+        phases.push((format!("starting/{word}"), GuestPhase::Starting { attempt: attempt(Step::StartGuest, mode) }));
+        phases.push((
+            format!("rebooting/{word}"),
+            GuestPhase::Rebooting {
+                protection: protection(),
+                report: Box::new(check_report(true)),
+                attempt: attempt(Step::RebootGuest, mode),
+            },
+        ));
+        for (then, after) in [
+            ("settle", AfterStop::Settle(GuestVerdict::Skipped(SkipReason::NothingPending))),
+            ("wait", AfterStop::Wait),
+        ] {
+            phases.push((
+                format!("stopping/{word}/{then}"),
+                GuestPhase::Stopping { then: Box::new(after), attempt: attempt(Step::StopGuest, mode) },
+            ));
+        }
     }
+    phases.push(("looking".to_owned(), GuestPhase::Looking { attempt: attempt(Step::LookGuest, Mode::Act) }));
+    phases.push((
+        "checking/rebooted".to_owned(),
+        GuestPhase::Checking {
+            protection: protection(),
+            attempt: attempt(Step::CheckGuest, Mode::Act),
+            rebooted: true,
+        },
+    ));
     phases.push((
         "checking".to_owned(),
         GuestPhase::Checking {
@@ -88,7 +187,18 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             rebooted: false,
         },
     ));
+    let settle = || Box::new(AfterStop::Settle(GuestVerdict::Skipped(SkipReason::NothingPending)));
     for (name, at) in [
+        ("held/starting", GuestPhase::Starting { attempt: attempt(Step::StartGuest, Mode::Probe) }),
+        ("held/stopping", GuestPhase::Stopping { then: settle(), attempt: attempt(Step::StopGuest, Mode::Probe) }),
+        (
+            "held/rebooting",
+            GuestPhase::Rebooting {
+                protection: protection(),
+                report: Box::new(check_report(true)),
+                attempt: attempt(Step::RebootGuest, Mode::Probe),
+            },
+        ),
         ("held/protecting", GuestPhase::Protecting { way: 0, attempt: attempt(Step::Snapshot, Mode::Probe) }),
         (
             "held/upgrading",
@@ -121,27 +231,29 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
     vec![
         ("done:protected", Outcome::Done(Detail::Protected(protection()))),
         ("done:upgraded", Outcome::Done(Detail::Upgraded)),
-        (
-            "done:checked",
-            Outcome::Done(Detail::Checked(CheckReport {
-                changes: vec![],
-                reboot_wanted: None,
-                boot_id: None,
-                remarks: Default::default(),
-            })),
-        ),
-        (
-            "done:verified",
-            Outcome::Done(Detail::Verified(VerifyReport {
-                changes: vec![],
-                reboot_wanted: None,
-                rebooted: None,
-                remarks: Default::default(),
-            })),
-        ),
+        ("done:checked", Outcome::Done(Detail::Checked(check_report(false)))),
+        ("done:checked+reboot", Outcome::Done(Detail::Checked(check_report(true)))),
+        ("done:verified", Outcome::Done(Detail::Verified(verify_report(false)))),
+        ("done:verified+reboot", Outcome::Done(Detail::Verified(verify_report(true)))),
+        ("done:pruned", Outcome::Done(Detail::Pruned)),
+        ("done:started", Outcome::Done(Detail::Started)),
+        ("already:started", Outcome::AlreadyDone(Detail::Started)),
+        ("done:looked", {
+            let inside = Inside::Seen { via: Via::Pct, os: Box::new(started_os()) };
+            Outcome::Done(Detail::Looked(Box::new(inside)))
+        }),
+        ("done:looked+closed", Outcome::Done(Detail::Looked(Box::new(Inside::NoWayIn("no".into()))))),
+        ("done:stopped", Outcome::Done(Detail::Stopped)),
+        ("already:stopped", Outcome::AlreadyDone(Detail::Stopped)),
+        ("done:rebooted", Outcome::Done(Detail::Rebooted(BootId::new("c")))),
+        ("done:ready", Outcome::Done(Detail::RebootReady(ready(true)))),
+        ("done:ready+none", Outcome::Done(Detail::RebootReady(ready(false)))),
+        ("done:guests-stopped", Outcome::Done(Detail::GuestsStopped)),
+        ("done:guests-started", Outcome::Done(Detail::GuestsStarted)),
         ("already:protected", Outcome::AlreadyDone(Detail::Protected(protection()))),
         ("already:upgraded", Outcome::AlreadyDone(Detail::Upgraded)),
         ("refused", Outcome::Refused(fault())),
+        ("refused+transient", Outcome::Refused(Fault::transient("it is locked"))),
         ("failed", Outcome::Failed(fault())),
         ("unknown", Outcome::Unknown(fault())),
     ]
@@ -156,6 +268,7 @@ fn guest_inputs() -> Vec<(String, GuestInput)> {
         ("resolve/retry".to_owned(), GuestInput::Resolve(Resolution::Retry)),
         ("resolve/done".to_owned(), GuestInput::Resolve(Resolution::Done)),
         ("resolve/skip".to_owned(), GuestInput::Resolve(Resolution::Skip)),
+        ("give-back".to_owned(), GuestInput::GiveBack),
         ("probed/running".to_owned(), GuestInput::Probed(Probed::Running)),
         ("probed/not-done".to_owned(), GuestInput::Probed(Probed::NotDone)),
         ("probed/unclear".to_owned(), GuestInput::Probed(Probed::Unclear(fault()))),
@@ -174,6 +287,7 @@ fn name(phase: &GuestPhase) -> String {
             let word = format!("{verdict:?}");
             format!("settled {}", word.split([' ', '(', '{']).next().unwrap().to_lowercase())
         }
+        GuestPhase::Held { at, .. } => format!("held ({})", name(at)),
         other => match other.attempt() {
             Some(attempt) => {
                 format!("{} {} r{} {:?}", other.name(), attempt.step, attempt.round, attempt.mode).to_lowercase()
@@ -183,29 +297,39 @@ fn name(phase: &GuestPhase) -> String {
     }
 }
 
-#[test]
-fn every_pair_of_the_guest_table() {
+/// Goes through all pairs with guests that were running, or were started for this.
+fn guest_table(borrowed: bool) -> String {
     let mut legal = String::new();
     let mut refused = 0;
     for (from, phase) in guest_phases() {
         for (input_name, input) in guest_inputs() {
-            let mut rounds = Rounds::default();
-            if let Some(attempt) = phase.attempt() {
-                rounds.note(attempt);
-            }
-            let mut state = GuestState { plan: guest_plan(), phase: phase.clone(), rounds, borrowed: None };
+            let before = guest_in(&phase, borrowed);
+            let mut state = before.clone();
             match state.apply(input.clone()) {
-                Ok(()) => legal.push_str(&format!("{from:<20} {input_name:<30} -> {}\n", name(&state.phase))),
+                Ok(()) => {
+                    let owed = if state.borrowed.is_some() { " (owed)" } else { "" };
+                    legal.push_str(&format!("{from:<20} {input_name:<34} -> {}{owed}\n", name(&state.phase)));
+                }
                 Err(illegal) => {
                     refused += 1;
-                    assert_eq!(state.phase, phase, "a refused input changed the state");
+                    assert_eq!(state, before, "a refused input changed the state");
                     assert_eq!((illegal.phase, illegal.event), (phase.name(), input.name()));
                 }
             }
         }
     }
     assert_eq!(refused + legal.lines().count(), guest_phases().len() * guest_inputs().len());
-    insta::assert_snapshot!(legal);
+    legal
+}
+
+#[test]
+fn every_pair_of_the_guest_table() {
+    insta::assert_snapshot!(guest_table(false));
+}
+
+#[test]
+fn every_pair_of_the_table_of_a_guest_that_was_started() {
+    insta::assert_snapshot!(guest_table(true));
 }
 
 fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
@@ -223,7 +347,7 @@ fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
             lists_refreshed: None,
             reboot_wanted: None,
             left_out: None,
-            reboot: proxmaint::choices::HostReboot::Never,
+            reboot: HostReboot::Never,
         },
         baseline: Baseline { services: vec![], running: vec![], boot_id: BootId::new("b") },
         prune_backups: Vec::new(),
@@ -272,7 +396,53 @@ fn hosts() -> Vec<(&'static str, HostState)> {
     let with = |more: &[HostEvent]| after(&[turn.as_slice(), more].concat());
     let unknown = ended(Step::UpgradeHost, Outcome::Unknown(fault()));
     let unclear = HostEvent::Probed { key: key(Step::UpgradeHost), found: Probed::Unclear(fault()) };
+    let rebooted = {
+        let plan = plan(true, vec![]);
+        let upgrade = HostUpgrade { reboot: HostReboot::IfNeeded, ..plan.upgrade.clone() };
+        HostEvent::Planned { key: key(Step::Discover), plan: Box::new(HostPlan { upgrade, ..plan }) }
+    };
+    let to_reboot = [
+        HostEvent::Begun,
+        rebooted,
+        HostEvent::TurnGiven,
+        ended(Step::UpgradeHost, Outcome::Done(Detail::Upgraded)),
+        ended(Step::Verify, Outcome::Done(Detail::Verified(verify_report(true)))),
+    ];
+    let given = [to_reboot.as_slice(), &[HostEvent::RebootTurnGiven]].concat();
+    let stopping =
+        [given.as_slice(), &[ended(Step::PrepareReboot, Outcome::Done(Detail::RebootReady(ready(true))))]].concat();
+    let down = [stopping.as_slice(), &[ended(Step::StopGuests, Outcome::Done(Detail::GuestsStopped))]].concat();
+    let up = [down.as_slice(), &[ended(Step::RebootHost, Outcome::Done(Detail::Rebooted(BootId::new("c"))))]].concat();
+    let in_doubt = |events: &[HostEvent], step, then: &[HostEvent]| {
+        after(&[events, &[ended(step, Outcome::Unknown(fault()))], then].concat())
+    };
+    let unclear_at = |step| HostEvent::Probed { key: key(step), found: Probed::Unclear(fault()) };
+    let not_obeyed = ended(Step::StopGuests, Outcome::Failed(fault()));
+    let started = ended(Step::StartGuests, Outcome::Done(Detail::GuestsStarted));
+    let giving_back = || {
+        let mut state = after(&[HostEvent::Begun, planned(true, vec![guest_plan()]), HostEvent::TurnGiven]);
+        for guest in state.guests.values_mut() {
+            (guest.phase, guest.borrowed) = (GuestPhase::Protected { protection: protection() }, Some(start()));
+        }
+        state.apply(&HostEvent::GiveBack, NOW).unwrap();
+        state
+    };
     vec![
+        ("awaiting-reboot", after(&to_reboot)),
+        ("preparing-reboot", after(&given)),
+        ("stopping-guests", after(&stopping)),
+        ("stopping-guests/probe", in_doubt(&stopping, Step::StopGuests, &[])),
+        ("rebooting", after(&down)),
+        ("rebooting/probe", in_doubt(&down, Step::RebootHost, &[])),
+        ("starting-guests", after(&up)),
+        ("starting-guests/probe", in_doubt(&up, Step::StartGuests, &[])),
+        ("starting-guests/hold", after(&[stopping.as_slice(), std::slice::from_ref(&not_obeyed)].concat())),
+        ("verifying/rebooted", after(&[up.as_slice(), std::slice::from_ref(&started)].concat())),
+        ("held/stopping", in_doubt(&stopping, Step::StopGuests, &[unclear_at(Step::StopGuests)])),
+        ("held/rebooting", in_doubt(&down, Step::RebootHost, &[unclear_at(Step::RebootHost)])),
+        ("held/starting", in_doubt(&up, Step::StartGuests, &[unclear_at(Step::StartGuests)])),
+        ("held/not-obeyed", after(&[stopping.as_slice(), &[not_obeyed.clone(), started.clone()]].concat())),
+        ("giving-back", giving_back()),
         ("pending", new()),
         ("discovering", after(&[HostEvent::Begun])),
         ("awaiting-turn", after(&[HostEvent::Begun, planned(true, vec![])])),
@@ -286,15 +456,7 @@ fn hosts() -> Vec<(&'static str, HostState)> {
             "done/verified",
             with(&[
                 ended(Step::UpgradeHost, Outcome::Done(Detail::Upgraded)),
-                ended(
-                    Step::Verify,
-                    Outcome::Done(Detail::Verified(VerifyReport {
-                        changes: vec![],
-                        reboot_wanted: None,
-                        rebooted: None,
-                        remarks: Default::default(),
-                    })),
-                ),
+                ended(Step::Verify, Outcome::Done(Detail::Verified(verify_report(false)))),
             ]),
         ),
         ("done/nothing-to-do", after(&[HostEvent::Begun, planned(false, vec![]), HostEvent::TurnGiven])),
@@ -307,6 +469,8 @@ fn host_events() -> Vec<(String, HostEvent)> {
         ("planned".to_owned(), HostEvent::Planned { key: key(Step::Discover), plan: Box::new(plan(true, vec![])) }),
         ("turn-given".to_owned(), HostEvent::TurnGiven),
         ("task-started".to_owned(), HostEvent::TaskStarted { key: key(Step::UpgradeHost), task: Upid::new("UPID:x") }),
+        ("reboot-turn-given".to_owned(), HostEvent::RebootTurnGiven),
+        ("give-back".to_owned(), HostEvent::GiveBack),
         ("resumed".to_owned(), HostEvent::Resumed),
         ("policy-changed".to_owned(), HostEvent::PolicyChanged { policy: policy() }),
         ("new-round".to_owned(), HostEvent::NewRound),
@@ -318,7 +482,15 @@ fn host_events() -> Vec<(String, HostEvent)> {
             HostEvent::Resolved { guest: Some(GuestId(999)), resolution },
         ));
     }
-    for step in [Step::Discover, Step::UpgradeHost, Step::Verify] {
+    for step in [
+        Step::Discover,
+        Step::UpgradeHost,
+        Step::Verify,
+        Step::PrepareReboot,
+        Step::StopGuests,
+        Step::RebootHost,
+        Step::StartGuests,
+    ] {
         for (name, outcome) in outcomes() {
             events
                 .push((format!("ended/{step}/{name}"), HostEvent::Ended { key: key(step), outcome: outcome.clone() }));
@@ -349,6 +521,7 @@ fn host_name(phase: &HostPhase) -> String {
             };
             format!("done {word}")
         }
+        HostPhase::Held { at, .. } => format!("held ({})", host_name(at)),
         other => match other.attempt() {
             Some(attempt) => format!("{} r{} {:?}", other.name(), attempt.round, attempt.mode).to_lowercase(),
             None => other.name().to_owned(),
@@ -371,8 +544,10 @@ fn every_pair_of_the_host_table() {
                         .iter()
                         .map(|e| format!("{} r{} {:?}", e.key.step, e.key.round, e.mode).to_lowercase())
                         .collect();
+                    let owed = if state.shut.is_empty() { "" } else { " (owed)" };
+                    let turn = if state.reboot_turn { " (has the turn)" } else { "" };
                     legal.push_str(&format!(
-                        "{from:<20} {event_name:<36} -> {} [{}]\n",
+                        "{from:<22} {event_name:<42} -> {}{owed}{turn} [{}]\n",
                         host_name(&state.phase),
                         effects.join(", ")
                     ));
@@ -420,4 +595,85 @@ fn interruptions_never_add_up_to_a_hold() {
     let vanished = HostEvent::Ended { key: key(Step::UpgradeHost), outcome: Outcome::Unknown(fault()) };
     assert_eq!(cut_off(2, std::slice::from_ref(&vanished)), "upgrading-host");
     assert_eq!(cut_off(3, &[vanished]), "held", "a step that vanishes by itself has a cause");
+}
+
+/// A host whose guests were shut down for its reboot, and whose shutdown is held; every intent is durable.
+fn held_with_guests_down() -> HostState {
+    hosts().into_iter().find(|(name, _)| *name == "held/stopping").expect("it is in the table").1
+}
+
+fn apply(state: &mut HostState, event: &HostEvent) {
+    for effect in state.apply(event, NOW).unwrap() {
+        state.intended(&effect.key, effect.mode, NOW);
+    }
+}
+
+#[test]
+fn what_was_given_back_is_not_shut_down_again_without_being_owed() {
+    let mut state = held_with_guests_down();
+    assert_eq!(state.owed().len(), 1);
+    apply(&mut state, &HostEvent::GiveBack);
+    apply(&mut state, &HostEvent::Ended { key: key(Step::StartGuests), outcome: Outcome::Done(Detail::GuestsStarted) });
+    assert!(state.owed().is_empty());
+    apply(&mut state, &HostEvent::Resumed);
+    assert_eq!(state.phase.name(), "awaiting-reboot", "it is prepared anew, and what runs then is noted anew");
+}
+
+#[test]
+fn a_host_that_waits_for_its_reboot_again_has_no_turn() {
+    let mut state = hosts().into_iter().find(|(name, _)| *name == "preparing-reboot").expect("it is in the table").1;
+    // The batch with the outcome became durable, the intent that follows did not: time has passed, and it is prepared anew.
+    let ended =
+        HostEvent::Ended { key: key(Step::PrepareReboot), outcome: Outcome::Done(Detail::RebootReady(ready(true))) };
+    state.apply(&ended, NOW).unwrap();
+    apply(&mut state, &HostEvent::Resumed);
+    assert_eq!((state.phase.name(), state.reboot_turn), ("awaiting-reboot", false));
+    assert!(state.owed().is_empty(), "nothing was shut down");
+    let policy = RunPolicy { parallel_hosts: 1, hosts: vec![policy()] };
+    let mut run = RunState::restore(run(), policy.parallel_hosts, NOW, vec![state]);
+    let grants: Vec<&str> = run.grants().iter().map(|(_, event)| event.name()).collect();
+    assert_eq!(grants, ["reboot-turn-given"]);
+}
+
+#[test]
+fn skipping_a_held_reboot_starts_the_guests_first() {
+    let mut state = held_with_guests_down();
+    apply(&mut state, &HostEvent::Resolved { guest: None, resolution: Resolution::Skip });
+    assert_eq!((state.phase.name(), state.owed().len()), ("starting-guests", 1));
+    apply(&mut state, &HostEvent::Ended { key: key(Step::StartGuests), outcome: Outcome::Done(Detail::GuestsStarted) });
+    assert_eq!(state.phase, HostPhase::Done(HostVerdict::Skipped));
+    assert!(state.owed().is_empty());
+}
+
+#[test]
+fn a_node_is_rebooted_once_a_run_where_it_always_is() {
+    let always = |pending| {
+        let plan = plan(pending, vec![]);
+        let upgrade = HostUpgrade { reboot: HostReboot::Always, ..plan.upgrade.clone() };
+        HostPlan { upgrade, ..plan }
+    };
+    let at = |step, round| StepKey { round, ..key(step) };
+    let ended = |step, round, detail| HostEvent::Ended { key: at(step, round), outcome: Outcome::Done(detail) };
+    let verified = |round| ended(Step::Verify, round, Detail::Verified(verify_report(false)));
+    let failed = HostEvent::Ended { key: at(Step::Verify, 2), outcome: Outcome::Failed(fault()) };
+    let mut state = HostState::new(run(), policy());
+    for event in [
+        HostEvent::Begun,
+        HostEvent::Planned { key: at(Step::Discover, 1), plan: Box::new(always(false)) },
+        HostEvent::TurnGiven,
+        verified(1),
+        HostEvent::RebootTurnGiven,
+        ended(Step::PrepareReboot, 1, Detail::RebootReady(ready(false))),
+        ended(Step::RebootHost, 1, Detail::Rebooted(BootId::new("c"))),
+        ended(Step::StartGuests, 1, Detail::GuestsStarted),
+        failed,
+        HostEvent::NewRound,
+        HostEvent::Begun,
+        HostEvent::Planned { key: at(Step::Discover, 2), plan: Box::new(always(false)) },
+        HostEvent::TurnGiven,
+        verified(3),
+    ] {
+        apply(&mut state, &event);
+    }
+    assert!(matches!(state.phase, HostPhase::Done(HostVerdict::Verified(_))), "{}", state.phase.name());
 }

@@ -136,7 +136,7 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 fn fixtures() -> Vec<Vec<u8>> {
-    let names = ["flat", "dotted", "wrong"];
+    let names = ["flat", "dotted", "wrong", "wrong_guests"];
     names.iter().map(|name| std::fs::read(format!("fixtures/manifests/{name}.toml")).unwrap()).collect()
 }
 
@@ -152,7 +152,8 @@ proptest! {
     #[test]
     fn pieces_never_panic(pieces in prop::collection::vec(prop::sample::select(vec![
         "[[hosts]]\n", "[defaults]\n", "[hosts.api]\n", "host", "name", "api.token_env", "api_secret_env", "ssh.extra_args",
-        "guest.ssh.extra_args", "guest_inventory", "entries", "kind", "id", "password", " = ", "\"", "'", "\"a\"", "\"-p\"",
+        "guest.ssh.extra_args", "guest_inventory", "guests", "[[hosts.guests]]\n", "match", "via", "protect", "protect.with",
+        "host.reboot", "guests.include", "backup.keep_last", "lock_wait", "\"type:vm\"", "\"pct\"", "\"1h\"", "entries", "kind", "id", "password", " = ", "\"", "'", "\"a\"", "\"-p\"",
         "\"-o Port=\"", "[", "]", "{", "}", ", ", "\n", "0", "-1", "true", "1979-05-27", ".", "#", "\u{e4}", "\r\n",
     ]), 0..60)) {
         check(pieces.concat().as_bytes())?;
@@ -161,7 +162,7 @@ proptest! {
     /// Real manifests with a stretch overwritten.
     #[test]
     fn damaged_manifests_never_panic(
-        which in 0..3_usize, at in any::<prop::sample::Index>(), length in 0..60_usize,
+        which in 0..4_usize, at in any::<prop::sample::Index>(), length in 0..60_usize,
         by in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"\"'=[]{}.,\n#~-".to_vec())], 0..8),
     ) {
         let mut bytes = fixtures().swap_remove(which);

@@ -7,6 +7,7 @@ mod edit;
 mod edit_commands;
 mod edit_property;
 mod openssh;
+mod reference;
 mod show;
 
 use std::ffi::OsString;

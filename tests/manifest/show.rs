@@ -130,6 +130,9 @@ fn check_tells_everything_that_is_wrong() {
     insta::assert_snapshot!("wrong", checked.err);
     let shown = run_show("fixtures/manifests/wrong.toml", ShowFormat::Json);
     assert_eq!((shown.code, shown.out.as_str(), shown.err == checked.err), (1, "", true));
+    let of_guests = run_check("fixtures/manifests/wrong_guests.toml");
+    assert_eq!((of_guests.code, of_guests.out.as_str()), (1, ""));
+    insta::assert_snapshot!("wrong_guests", of_guests.err);
 }
 
 #[test]

@@ -20,12 +20,18 @@ pub fn read(name: &str) -> Value {
 }
 
 /// Returns a fixture's answers as routes that want exactly the parameters written there.
-fn routes(name: &str) -> Vec<Route> {
+pub fn routes(name: &str) -> Vec<Route> {
     let fixture = read(name);
     let route = |one: &Value| {
         let (segments, _) = split(one["path"].as_str().unwrap());
         let params = one["params"].as_object().unwrap();
-        let mut params: Vec<_> = params.iter().map(|(n, v)| (n.clone(), v.as_str().unwrap().to_owned())).collect();
+        // A list is a name that is repeated.
+        let values = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        let mut params: Vec<_> = params
+            .iter()
+            .flat_map(|(name, value)| values(value).into_iter().map(move |v| (name.clone(), v)))
+            .map(|(name, value)| (name, value.as_str().unwrap().to_owned()))
+            .collect();
         params.sort();
         Route {
             method: method(one["method"].as_str().unwrap()),
@@ -41,19 +47,19 @@ fn routes(name: &str) -> Vec<Route> {
     fixture["answers"].as_array().unwrap().iter().map(route).collect()
 }
 
-fn node() -> NodeName {
+pub fn node() -> NodeName {
     NodeName::new("node-a")
 }
 
-fn ct() -> GuestRef {
+pub fn ct() -> GuestRef {
     GuestRef { node: node(), kind: GuestKind::Ct, id: GuestId(120) }
 }
 
-fn vm() -> GuestRef {
+pub fn vm() -> GuestRef {
     GuestRef { node: node(), kind: GuestKind::Vm, id: GuestId(119) }
 }
 
-fn upid(kind: &str, id: &str) -> Upid {
+pub fn upid(kind: &str, id: &str) -> Upid {
     Upid::new(format!("UPID:node-a:0001D4C3:01B2C3D4:6A5F0C01:{kind}:{id}:maint@pve!tool:"))
 }
 
@@ -72,11 +78,17 @@ fn backup(note: &str) -> BackupSpec {
     }
 }
 
+/// An archive.
+pub const ARCHIVE: &str = "nfs:backup/vzdump-lxc-120-a.tar.zst";
+/// Not a whole number of seconds: it is given rather than taken.
+pub const WAIT: Duration = Duration::from_millis(90_200);
+/// A command for an agent.
+pub const COMMAND: [&str; 3] = ["/bin/sh", "-c", "echo a; exit 3"];
 const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 19] = [
+    const FIXTURES: [&str; 35] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
@@ -96,6 +108,22 @@ pub async fn every_call() -> Vec<ApiCall> {
         "start_backup",
         "vm_addresses",
         "services",
+        "pools",
+        "permissions",
+        "resources",
+        "active_tasks",
+        "tasks_of_type",
+        "repositories",
+        "subscription",
+        "delete_backup",
+        "start_guest",
+        "shutdown_guest",
+        "reboot_guest",
+        "stop_all",
+        "reboot_node",
+        "agent",
+        "agent_exec",
+        "agent_exec_status",
     ];
     let mut routes: Vec<Route> = FIXTURES.iter().flat_map(|name| routes(name)).collect();
     // What a fixture has for one kind of guest only is asked for the other kind as well.
@@ -135,12 +163,31 @@ pub async fn every_call() -> Vec<ApiCall> {
     client.start_backup(&ct(), &backup(NOTE)).await.unwrap();
     client.vm_addresses(&vm()).await.unwrap();
     client.services(&node()).await.unwrap();
+    client.pools(&node()).await.unwrap();
+    client.permissions().await.unwrap();
+    client.resources().await.unwrap();
+    client.active_tasks(&node()).await.unwrap();
+    client.tasks_of_type(&node(), "startall", Timestamp::from_secs(1_790_000_000)).await.unwrap();
+    client.repositories(&node()).await.unwrap();
+    client.subscription(&node()).await.unwrap();
+    client.delete_backup(&node(), ARCHIVE).await.unwrap();
+    for guest in [ct(), vm()] {
+        client.start_guest(&guest).await.unwrap();
+        client.shutdown_guest(&guest, WAIT).await.unwrap();
+        client.reboot_guest(&guest, WAIT).await.unwrap();
+    }
+    // Longer than the API takes.
+    client.stop_all(&node(), Duration::from_secs(100_000)).await.unwrap();
+    client.reboot_node(&node()).await.unwrap();
+    client.agent(&vm()).await.unwrap();
+    client.agent_exec(&vm(), &COMMAND).await.unwrap();
+    client.agent_exec_status(&vm(), 284).await.unwrap();
     canned.calls()
 }
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 27);
+    assert_eq!(every_call().await.len(), 46);
 }
 
 #[tokio::test]

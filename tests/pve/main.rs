@@ -2,9 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
+mod acts;
+mod agent;
 mod canned;
+mod certificate;
 mod errors;
 mod fixtures;
+mod looks;
+mod over_agent;
 mod recorded;
 mod schema;
 mod server;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use proxmaint::engine::port::{BackupSpec, GuestRef, Pve, TaskState};
+use proxmaint::adapters::pve::agent::{AgentCommand, AgentEnd};
+use proxmaint::engine::port::{AgentState, BackupSpec, GuestRef, Pve, TaskState};
 use proxmaint::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
 use proxmaint::inventory::Power;
 use proxmaint::machine::outcome::{Fault, FaultClass};
@@ -12,6 +13,7 @@ use proxmaint::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::canned::{Canned, Route, any, method, split};
+use crate::fixtures::WAIT;
 use crate::shared::beside;
 use proxmaint::adapters::pve::transport::{Answer, Method};
 
@@ -95,7 +97,10 @@ async fn replay(recording: &Recording) -> Option<Result<(), Fault>> {
     Some(match (recording.method, segments.as_slice()) {
         (Method::Get, ["version"]) => client.version().await.map(drop),
         (Method::Get, ["cluster", "status"]) => client.cluster_status().await.map(drop),
-        (Method::Get, ["cluster", "resources"]) => client.locate(GuestId(101)).await.map(drop),
+        (Method::Get, ["cluster", "resources"]) => {
+            client.locate(GuestId(101)).await.and(client.resources().await).map(drop)
+        }
+        (Method::Get, ["access", "permissions"]) => client.permissions().await.map(drop),
         (Method::Get, ["nodes", n, "certificates", "info"]) => {
             client.ca_fingerprint(&NodeName::new(*n)).await.map(drop)
         }
@@ -123,7 +128,12 @@ async fn replay(recording: &Recording) -> Option<Result<(), Fault>> {
         (Method::Get, ["nodes", _, "tasks", upid, "log"]) => {
             client.task_log_tail(&Upid::new(*upid), 50).await.map(drop)
         }
-        (Method::Get, ["nodes", _, "tasks"]) => client.tasks_of(&ct(101), Timestamp(0)).await.map(drop),
+        (Method::Get, ["nodes", n, "tasks"]) => {
+            let node = NodeName::new(*n);
+            let of_node = client.active_tasks(&node).await;
+            let of_type = client.tasks_of_type(&node, "vzdump", Timestamp(0)).await;
+            of_node.and(of_type).and(client.tasks_of(&ct(101), Timestamp(0)).await).map(drop)
+        }
         (Method::Get, ["nodes", n, "storage"]) => client.backup_storages(&NodeName::new(*n)).await.map(drop),
         (Method::Get, ["nodes", _, "storage", storage, "content"]) => client.backups(&ct(101), storage).await.map(drop),
         (Method::Post, ["nodes", _, "vzdump"]) => {
@@ -140,6 +150,20 @@ async fn replay(recording: &Recording) -> Option<Result<(), Fault>> {
             client.vm_addresses(&guest(n, "qemu", id)).await.map(drop)
         }
         (Method::Get, ["nodes", n, "services"]) => client.services(&NodeName::new(*n)).await.map(drop),
+        (Method::Post, ["nodes", n, k @ ("lxc" | "qemu"), id, "status", "start"]) => {
+            client.start_guest(&guest(n, k, id)).await.map(drop)
+        }
+        (Method::Post, ["nodes", n, k @ ("lxc" | "qemu"), id, "status", "shutdown"]) => {
+            client.shutdown_guest(&guest(n, k, id), WAIT).await.map(drop)
+        }
+        (Method::Post, ["nodes", n, k @ ("lxc" | "qemu"), id, "status", "reboot"]) => {
+            client.reboot_guest(&guest(n, k, id), WAIT).await.map(drop)
+        }
+        (Method::Post, ["nodes", n, "stopall"]) => client.stop_all(&NodeName::new(*n), WAIT).await.map(drop),
+        (Method::Post, ["nodes", n, "status"]) => client.reboot_node(&NodeName::new(*n)).await,
+        (Method::Delete, ["nodes", n, "storage", _, "content", volid]) => {
+            client.delete_backup(&NodeName::new(*n), volid).await.map(drop)
+        }
         _ => return None,
     })
 }
@@ -162,7 +186,7 @@ async fn every_recording_is_understood() {
         let recording = Recording::read(&file);
         let name = file.file_stem().unwrap().to_str().unwrap();
         let status = recording.answer.status;
-        // Two errors are answers: an agent that is not up has no addresses, an unknown task is in doubt.
+        // Some errors are answers: an agent that is not up has no addresses, an unknown task is in doubt.
         let settled = matches!(name, "agent-interfaces-noagent" | "task-unknown");
         if status == 200 || settled {
             if let Some(outcome) = replay(&recording).await {
@@ -407,4 +431,119 @@ async fn refusals_name_what_to_do() {
     let fault = client.guest_config(&ct(999)).await.unwrap_err();
     assert!(proxmaint::adapters::pve::fault::is_missing_guest(&fault.what), "{fault}");
     assert_eq!(fault.class, FaultClass::Permanent);
+}
+
+#[tokio::test]
+async fn power_and_archives() {
+    let Some([start, running, shutdown, off, reboot, stop_all, node, delete]) = recordings(
+        [
+            "lxc-start",
+            "lxc-start-running",
+            "qemu-shutdown-agent",
+            "lxc-shutdown-stopped",
+            "lxc-reboot-101",
+            "node-stopall",
+            "node-reboot",
+            "backup-delete",
+        ],
+        "power_and_archives",
+    ) else {
+        return;
+    };
+    let id = |recording: &Recording| recording.segments[3].parse().unwrap();
+    let upid = |recording: &Recording| Upid::new(recording.answer.body["data"].as_str().unwrap());
+    let on = |recording: &Recording| Canned::client(vec![recording.route()]).0;
+    assert_eq!(on(&start).start_guest(&ct(id(&start))).await.unwrap(), upid(&start));
+    let fault = on(&running).start_guest(&ct(id(&running))).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent);
+    assert!(fault.what.contains("already running"), "{fault}");
+    assert_eq!(on(&shutdown).shutdown_guest(&vm(id(&shutdown)), WAIT).await.unwrap(), upid(&shutdown));
+    let fault = on(&off).shutdown_guest(&ct(id(&off)), WAIT).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Permanent);
+    assert!(fault.what.contains("not running"), "{fault}");
+    assert_eq!(on(&reboot).reboot_guest(&ct(id(&reboot)), WAIT).await.unwrap(), upid(&reboot));
+    // The very request that was recorded.
+    let (client, _) = Canned::client(vec![stop_all.exact_route()]);
+    let edge = NodeName::new("pve3");
+    assert_eq!(client.stop_all(&edge, std::time::Duration::from_secs(60)).await.unwrap(), upid(&stop_all));
+    let (client, _) = Canned::client(vec![node.exact_route()]);
+    client.reboot_node(&edge).await.unwrap();
+    // It was recorded with its slash as it is; the client writes the volume as one segment, which the API reads alike.
+    let route = Route { segments: None, ..delete.route() };
+    let (client, canned) = Canned::client(vec![route]);
+    let volid = "local:backup/vzdump-lxc-101-2026_11_22-23_08_28.tar.zst";
+    assert_eq!(client.delete_backup(&self::node(), volid).await.unwrap(), Some(upid(&delete)));
+    assert_eq!(canned.calls()[0].segments().join("/"), delete.segments.join("/"));
+}
+
+#[tokio::test]
+async fn an_agent_and_its_commands() {
+    let Some([ping, none, early, exec, running, exited, unknown, denied]) = recordings(
+        [
+            "agent-ping",
+            "agent-ping-noagent",
+            "agent-ping-early",
+            "agent-exec",
+            "agent-exec-status-running",
+            "agent-exec-status-exited",
+            "agent-exec-status-unknown-pid",
+            "perm-agent-exec",
+        ],
+        "an_agent_and_its_commands",
+    ) else {
+        return;
+    };
+    let on = |recording: &Recording| Canned::client(vec![recording.route()]).0;
+    assert_eq!(on(&ping).agent(&vm(202)).await.unwrap(), AgentState::Up);
+    for down in [none, early] {
+        let state = |agent, uptime| Route {
+            segments: Some(["nodes", "pve1", "qemu", "202", "status", "current"].map(str::to_owned).to_vec()),
+            ..any(Method::Get, 200, "OK", json!({"data": {"agent": agent, "uptime": uptime}}))
+        };
+        let route = || Route { segments: None, ..down.route() };
+        let told = async |agent, uptime| {
+            let (client, _) = Canned::client(vec![route(), state(agent, uptime)]);
+            client.agent(&vm(202)).await.unwrap()
+        };
+        assert_eq!(told(0, 400).await, AgentState::NotConfigured);
+        assert!(matches!(told(1, 4).await, AgentState::NotRunning(text) if text.contains("not ready yet")));
+        assert!(matches!(told(1, 400).await, AgentState::NotRunning(text) if text.contains("none is running")));
+    }
+    let (client, canned) = Canned::client(vec![exec.route()]);
+    assert_eq!(client.agent_exec(&vm(202), &["/bin/sh", "-c", "true"]).await.unwrap(), 284);
+    let words: Vec<_> = canned.calls()[0].params.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(words, ["command"; 3]);
+    assert_eq!(on(&running).agent_exec_status(&vm(202), 284).await.unwrap(), AgentCommand::Running);
+    let end = AgentEnd {
+        exit: Some(3),
+        signal: None,
+        stdout: b"out\n".to_vec(),
+        stderr: b"err\n".to_vec(),
+        truncated: false,
+    };
+    assert_eq!(on(&exited).agent_exec_status(&vm(202), 284).await.unwrap(), AgentCommand::Ended(end));
+    let forgotten = on(&unknown).agent_exec_status(&vm(202), 999_999).await.unwrap();
+    assert_eq!(forgotten, AgentCommand::Forgotten("Agent error: Invalid parameter 'pid'".to_owned()));
+    let fault = on(&denied).agent_exec(&vm(202), &["/bin/true"]).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Auth);
+    assert!(fault.hint.unwrap().contains("VM.GuestAgent.Unrestricted on /vms/202"));
+}
+
+#[tokio::test]
+async fn privileges_and_resources() {
+    let Some([all, one, resources, after]) = recordings(
+        ["access-permissions", "permissions-path", "cluster-resources", "cluster-resources-after-migrate"],
+        "privileges_and_resources",
+    ) else {
+        return;
+    };
+    let on = |recording: &Recording| Canned::client(vec![recording.route()]).0;
+    let held = on(&all).permissions().await.unwrap();
+    assert!(held["/vms"]["VM.Snapshot"] && held["/storage"]["Datastore.AllocateSpace"], "{held:?}");
+    assert_eq!(on(&one).permissions().await.unwrap().len(), 1);
+    let guests = on(&resources).resources().await.unwrap();
+    let seen: Vec<_> = guests.iter().map(|g| (g.id.0, g.node.as_str(), g.ha)).collect();
+    assert_eq!(seen, [(101, "pve1", false), (103, "pve1", false), (201, "pve1", false), (202, "pve1", false)]);
+    let guests = on(&after).resources().await.unwrap();
+    assert_eq!(guests[0].node, NodeName::new("pve2"));
 }

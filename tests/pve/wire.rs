@@ -77,6 +77,19 @@ async fn a_call_arrives_as_it_was_meant() {
 }
 
 #[tokio::test]
+async fn a_list_goes_as_json_as_the_api_was_seen_to_take_it() {
+    let server = server(Behaviour::json("200 OK", r#"{"data":{"pid":7}}"#)).await;
+    let call = ApiCall::new(Method::Post, &["nodes", "n", "qemu", "7", "agent", "exec"]).unwrap();
+    let call =
+        ["/bin/sh", "-c", "echo 'a' \"b\" &=é\nexit 3"].iter().fold(call, |call, word| call.with("command", *word));
+    server.transport(Trust::Insecure).call(&call.with("input-data", "1")).await.unwrap();
+    let seen = &server.seen()[0];
+    assert!(seen.head.to_lowercase().contains("content-type: application/json"), "{}", seen.head);
+    let body: Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!(body, json!({"command": ["/bin/sh", "-c", "echo 'a' \"b\" &=é\nexit 3"], "input-data": "1"}));
+}
+
+#[tokio::test]
 async fn status_reason_and_body_come_back() {
     let empty = b"HTTP/1.1 401 Authentication failed!\r\nContent-Length: 0\r\n\r\n".to_vec();
     let refusing = server(Behaviour::Answer(empty)).await;

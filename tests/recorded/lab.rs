@@ -329,7 +329,7 @@ fn machines(r: &mut Replay) {
         "agent-exec-status-unknown-pid",
     ]);
     let (id, exec) = r.world.take_agent_exec().expect("a command was given");
-    let result = ExecResult { exit: 3, out: "out\n".into(), err: "err\n".into() };
+    let result = ExecResult { exit: 3, out: "out\n".into(), err: "err\n".into(), signal: None };
     r.world.finish_agent_exec(&id, exec.pid, result);
     r.play(&["agent-exec-status-exited"]);
     r.agent(Agent::From(Time::MAX));

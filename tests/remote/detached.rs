@@ -175,6 +175,70 @@ async fn the_end_of_the_log_is_bounded_and_harmless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn output_comes_back_byte_for_byte_from_any_offset() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        let adapter = world.adapter();
+        assert_eq!(adapter.job_output(&place(), JOB, 0).await, Ok(Vec::new()), "a job that was never started");
+        assert!(!exists(world.path("root/var/lib/proxmaint")), "asking leaves nothing behind");
+        // Every byte there is, and what would be a line of the protocol.
+        let mut text: Vec<u8> = (0..=255).collect();
+        text.extend_from_slice(b"\n@end\n|x\n@output 1\nlast, no newline");
+        fs::write(world.path("text"), &text).expect("a file");
+        world.file("upgrade.sh", "cat \"$W/text\"\n");
+        assert_eq!(adapter.start_job(&place(), &job()).await, Ok(JobStart::Started));
+        world.until(over).await;
+        for from in [0, 1, 15, 16, 17, 100, text.len() - 1, text.len(), text.len() + 1, 1 << 40, usize::MAX] {
+            let wanted = text.get(from..).unwrap_or_default();
+            assert_eq!(adapter.job_output(&place(), JOB, from as u64).await.as_deref(), Ok(wanted), "from {from}");
+        }
+        assert_eq!(adapter.job_output(&place(), JOB, u64::MAX).await, Ok(Vec::new()));
+        fs::remove_file(world.job_path("log")).expect("removed");
+        assert_eq!(adapter.job_output(&place(), JOB, 0).await, Ok(Vec::new()));
+        assert_eq!(adapter.collect_job(&place(), JOB).await, Ok(()));
+        assert_eq!(adapter.job_output(&place(), JOB, 0).await, Ok(Vec::new()), "a job that is gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_output_comes_in_pieces_while_the_job_works() {
+    const PIECE: usize = 256 * 1024;
+    for shell in shells() {
+        let world = World::new(&shell);
+        let text: Vec<u8> = (0..PIECE + 1000).map(|n| (n % 251) as u8).collect();
+        fs::write(world.path("text"), &text).expect("a file");
+        world.file(
+            "upgrade.sh",
+            "cat \"$W/text\"\nn=0\nwhile [ ! -e \"$W/go\" ] && [ $n -lt 1500 ]; do n=$((n + 1)); sleep 0.02; done\nprintf end\n",
+        );
+        let adapter = world.adapter();
+        assert_eq!(adapter.start_job(&place(), &job()).await, Ok(JobStart::Started));
+        let all = text.len() as u64;
+        world.until(|state| *state == JobState::Running { log_bytes: all }).await;
+        let first = adapter.job_output(&place(), JOB, 0).await.expect("a piece");
+        assert_eq!((first.len(), first == text[..PIECE]), (PIECE, true));
+        let second = adapter.job_output(&place(), JOB, PIECE as u64).await.expect("the rest");
+        assert_eq!(second, text[PIECE..]);
+        assert_eq!(adapter.job_output(&place(), JOB, all).await, Ok(Vec::new()), "nothing new");
+        world.go();
+        world.until(over).await;
+        assert_eq!(adapter.job_output(&place(), JOB, all).await, Ok(b"end".to_vec()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_can_not_be_read_is_a_fault() {
+    // busybox has an od of its own, which no shim comes before.
+    let world = World::new(&shells()[0]);
+    assert_eq!(world.adapter().start_job(&place(), &job()).await, Ok(JobStart::Started));
+    world.until(over).await;
+    world.shim("od", "echo 'od: not here' >&2; exit 1");
+    let fault = world.adapter().job_output(&place(), JOB, 0).await.expect_err("no od");
+    assert_eq!(fault.class, FaultClass::Transient);
+    assert!(fault.what.contains("were announced"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_never_reach_a_shell() {
     let world = World::new(&shells()[0]);
     for name in ["../../etc", "a/b", "$(touch x)", "a;b", "-rf", ".", "", "a\nb", "'"] {
@@ -183,6 +247,7 @@ async fn hostile_names_never_reach_a_shell() {
         assert_eq!(fault.class, FaultClass::Permanent);
         assert!(world.adapter().job(&place(), name).await.is_err());
         assert!(world.adapter().collect_job(&place(), name).await.is_err());
+        assert!(world.adapter().job_output(&place(), name, 0).await.is_err());
     }
     assert!(!exists(world.path("root/var/lib/proxmaint")));
 }
@@ -223,6 +288,7 @@ async fn refused(world: &World, why: &str) {
     assert!(start.what.contains(why) && start.hint.is_some(), "{start:?}");
     assert!(adapter.job(&place(), JOB).await.expect_err("refused").what.contains(why));
     assert!(adapter.collect_job(&place(), JOB).await.expect_err("refused").what.contains(why));
+    assert!(adapter.job_output(&place(), JOB, 0).await.expect_err("refused").what.contains(why));
     assert_eq!(world.runs(), 0);
 }
 

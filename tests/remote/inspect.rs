@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use proxmaint::engine::port::{Place, Remote};
-use proxmaint::inventory::{PackageChange, PackageManager};
+use proxmaint::ids::GuestId;
+use proxmaint::inventory::{PackageChange, PackageManager, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::FaultClass;
 use proxmaint::time::Timestamp;
 
@@ -25,6 +26,62 @@ async fn a_machine_says_who_it_is() {
         assert_eq!(identity.hostname, "lab-101");
         assert_eq!(identity.boot_id.as_str(), proc("/proc/sys/kernel/random/boot_id"));
         assert_eq!(identity.product_uuid, None, "within a container it would be the node's");
+        assert_eq!(identity.macs, ["bc:24:11:00:00:01"], "in lower case, without loopback");
+        assert_eq!(identity.kernel, proc("/proc/sys/kernel/osrelease"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_interfaces_have_no_mac_address() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        // A tunnel without one, Infiniband's of 20 bytes, an interface whose name hides the next one's, many of a container host.
+        world.file("root/sys/class/net/tun0/address", "\n");
+        world.file("root/sys/class/net/ib0/address", &format!("{}00\n", "80:".repeat(19)));
+        world.file("root/sys/class/net/sit0/address", "0.0.0.0\n");
+        world.file("root/sys/class/net/eth1/address", "bc:24:11:00:00:02");
+        for n in 0..1500 {
+            world.file(&format!("root/sys/class/net/veth{n:04}/address"), "fe:00:00:00:00:01\n");
+        }
+        let macs = world.adapter().identity(&place()).await.expect("an identity").macs;
+        assert_eq!(macs[0], "bc:24:11:00:00:01");
+        assert!(macs.len() <= 1024 && macs[1..].iter().all(|mac| mac != "00:00:00:00:00:00"), "{}", macs.len());
+
+        fs::remove_dir_all(world.path("root/sys/class/net")).expect("removed");
+        assert!(world.adapter().identity(&place()).await.expect("an identity").macs.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_measured_once_a_file_system() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        // Whoever runs the tests; the real df: at least the root.
+        world.shim("id", "echo 0");
+        let look = world.adapter().look_at_node().await.expect("a look");
+        assert_eq!(look.root, RootAccess::Root);
+        assert_eq!(look.space[0].path, "/");
+        assert!(look.space[0].available <= look.space[0].total && look.space[0].total > 0, "{look:?}");
+
+        world.shim(
+            "df",
+            r#"echo "df $*" >>"$W/calls"
+echo "Filesystem 1024-blocks Used Available Capacity Mounted on"
+case $3 in
+/var/tmp) echo "rpool/var-tmp 4000 1000 3000 25% /var/tmp" ;;
+*) echo "/dev/mapper/pve-root 2000 500 1400 27% /" ;;
+esac"#,
+        );
+        let look = world.adapter().look_at_node().await.expect("a look");
+        let space = |path: &str, available: u64, total: u64| SpaceFacts {
+            path: path.to_owned(),
+            available: available * 1024,
+            total: total * 1024,
+        };
+        assert_eq!(look.space, [space("/", 1400, 2000), space("/var/tmp", 3000, 4000)]);
+        world.shim("id", "echo 1000");
+        let fault = world.adapter().look_at_node().await.expect_err("no root");
+        assert_eq!(fault.class, FaultClass::Auth);
     }
 }
 
@@ -130,8 +187,14 @@ esac"#,
         assert_eq!(facts.pending.len(), 2);
         assert_eq!(facts.pending[0].new.as_deref(), Some("1.1-r0"));
         assert_eq!(facts.held, ["lab-pinned", "lab-below"]);
+        assert_eq!(facts.unfit, None);
         assert!(facts.lists_refreshed.is_some());
         assert!(world.read("calls").starts_with("apk update"));
+
+        world.file("root/etc/os-release", "ID=alpine\nVERSION_ID=3.20.3\n");
+        world.file("root/etc/apk/repositories", "https://dl-cdn.alpinelinux.org/alpine/v3.22/main");
+        let why = world.adapter().inspect(&place(), false).await.expect("facts").unfit.expect("refused");
+        assert!(why.contains("v3.22") && why.contains("v3.20 runs"), "{why}");
 
         world.file("fix", "");
         let adapter = world.adapter();
@@ -145,9 +208,9 @@ esac"#,
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_system_is_named_and_left_alone() {
     let world = World::new(&shells()[0]);
-    world.file("root/etc/os-release", "ID=fedora\nPRETTY_NAME='Fedora Linux 43'\n");
+    world.file("root/etc/os-release", "ID=void\nPRETTY_NAME='Void Linux'\n");
     let facts = world.adapter().inspect(&place(), true).await.expect("facts");
-    assert_eq!((facts.manager, facts.pretty_name.as_str()), (None, "Fedora Linux 43"));
+    assert_eq!((facts.manager, facts.pretty_name.as_str()), (None, "Void Linux"));
     assert_eq!(world.read("calls"), "");
 }
 
@@ -184,6 +247,109 @@ async fn a_node_wants_a_reboot_for_another_kernel_and_a_guest_does_not() {
             "a pin is respected"
         );
     }
+}
+
+/// A virtual machine, or a container that is reached over SSH.
+fn by_ssh() -> Place {
+    Place::Ssh(GuestId(201), "192.0.2.1".to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_machine_says_which_kernel_would_boot_next_and_a_container_never_does() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.shim("uname", "echo 6.1.0-28-amd64");
+        world.file("root/boot/vmlinuz-6.1.0-28-amd64", "");
+        world.file("root/boot/vmlinuz-6.1.0-31-amd64", "");
+        world.file("root/boot/vmlinuz-6.1.0-32-amd64.dpkg-new", "");
+        let adapter = world.adapter();
+        let facts = adapter.inspect(&by_ssh(), false).await.expect("facts");
+        assert_eq!(facts.kernel_next.as_deref(), Some("6.1.0-31-amd64"));
+        assert_eq!(facts.reboot_wanted.as_deref(), Some("kernel 6.1.0-28-amd64 runs, 6.1.0-31-amd64 would boot next"));
+        assert_eq!(adapter.inspect(&place(), false).await.expect("facts").kernel_next, None, "by pct");
+
+        world.file("root/boot/grub/grubenv", "# GRUB Environment Block\nnext_entry=1\n####");
+        let facts = adapter.inspect(&by_ssh(), false).await.expect("facts");
+        assert_eq!((facts.kernel_next, facts.reboot_wanted), (None, None), "grub-reboot chose another one");
+
+        fs::remove_file(world.path("root/boot/grub/grubenv")).expect("removed");
+        world.file("root/proc/1/environ", "TERM=linux\0container=lxc\0");
+        let facts = adapter.inspect(&by_ssh(), false).await.expect("facts");
+        assert_eq!((facts.kernel_next, facts.reboot_wanted), (None, None), "a container, by SSH");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_made_major_upgrade_says_so_even_where_nothing_else_can_be_told() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file("root/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n");
+        // The last line of a list may lack its end.
+        world.file("root/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main");
+        world.file("root/etc/apt/sources.list.d/a.list", "# deb http://deb.debian.org/debian trixie main\n");
+        let stanza = "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie\n";
+        world.file("root/etc/apt/sources.list.d/b.sources", &format!("{stanza}Enabled: no"));
+        world.file("root/etc/apt/sources.list.d/c.sources.bak", stanza);
+        let adapter = world.adapter();
+        let facts = adapter.inspect(&place(), false).await.expect("facts");
+        assert_eq!((facts.unfit, facts.codename.as_deref()), (None, Some("bookworm")));
+
+        world.file("root/etc/apt/sources.list.d/c.sources", stanza);
+        world.file(
+            "update",
+            "E: The repository 'http://deb.debian.org/debian trixie Release' does not have a Release file.\n",
+        );
+        world.file("update.exit", "100");
+        let facts = adapter.inspect(&place(), true).await.expect("the reason is a fact, not a fault");
+        let why = facts.unfit.expect("refused");
+        assert!(why.contains("trixie (http://deb.debian.org/debian)") && why.contains("bookworm runs"), "{why}");
+        assert_eq!(facts.pending, []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_and_services_that_run_replaced_files_are_named() {
+    for shell in shells() {
+        let mut world = World::new(&shell);
+        for file in ["b/sshd_config.ucf-dist", "a.conf.dpkg-dist", "a.conf", "c.rpmsave", "dpkg-dist", "d.pacnew.d"] {
+            world.file(&format!("root/etc/{file}"), "");
+        }
+        // Processes whose maps are files of the test: 1 runs a library that was replaced, 2 has only data of a file that is gone, 3
+        // what lies elsewhere, 4 nothing of the kind.
+        world.edit("/proc/$pid/maps", &format!("{}/$pid", world.path("maps").display()));
+        let line = |mode: &str, path: &str| format!("7f00-7f01 {mode} 00000000 08:01 42    {path}\n");
+        world
+            .file("maps/1", &(line("r--p", "/etc/x") + &line("r-xp", "/usr/lib/x86_64-linux-gnu/libc.so.6 (deleted)")));
+        world.file("maps/2", &line("r--s", "/usr/lib/locale/locale-archive (deleted)"));
+        world.file("maps/3", &(line("rwxp", "/memfd:jit (deleted)") + &line("r-xp", "/tmp/built (deleted)")));
+        world.file("maps/4", &line("r-xp", "/usr/sbin/nginx"));
+        let groups = "root/sys/fs/cgroup/system.slice";
+        world.file(&format!("{groups}/nginx.service/cgroup.procs"), "4\n1\n");
+        world.file(&format!("{groups}/locale.service/cgroup.procs"), "2\n3\n99999\n");
+        world.file(&format!("{groups}/system-getty.slice/getty@tty1.service/cgroup.procs"), "1\n");
+        world.file(&format!("{groups}/system-pve.slice/pve-container@101.service/cgroup.procs"), "1\n");
+        world.file(&format!("{groups}/docker-0123.scope/cgroup.procs"), "1\n");
+        world.file("root/sys/fs/cgroup/lxc/101/ns/system.slice/x.service/cgroup.procs", "1\n");
+        world.file("root/run/openrc/daemons/sshd/001", "exec=/usr/sbin/sshd\npidfile=/nonexistent\n");
+        world.file("root/run/openrc/daemons/crond/001", &format!("pidfile={}\n", world.path("crond.pid").display()));
+        world.file("crond.pid", "1\n");
+        let facts = world.adapter().inspect(&place(), false).await.expect("facts");
+        let etc = world.path("root/etc").display().to_string();
+        assert_eq!(
+            facts.leftovers,
+            [format!("{etc}/a.conf.dpkg-dist"), format!("{etc}/b/sshd_config.ucf-dist"), format!("{etc}/c.rpmsave")]
+        );
+        assert_eq!(facts.restart_needed, ["crond", "getty@tty1.service", "nginx.service"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_leftovers_are_shown_as_fifty() {
+    let world = World::new(&shells()[0]);
+    for n in 0..100 {
+        world.file(&format!("root/etc/{n}.rpmnew"), "");
+    }
+    assert_eq!(world.adapter().inspect(&place(), false).await.expect("facts").leftovers.len(), 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]

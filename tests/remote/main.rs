@@ -1,10 +1,12 @@
 //! The remote adapter against real shells: its scripts run under `/bin/sh`, and under busybox's where that is
 //! installed, with shims of the package managers first on PATH and every absolute path moved below a temporary
-//! directory.
+//! directory; and over real SSH to the machines of the lab (`ways`).
 
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
 mod crashes;
 mod detached;
 mod inspect;
+mod openssh;
+mod ways;
 mod world;

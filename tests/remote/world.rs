@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use proxmaint::adapters::remote::quote::quote;
 use proxmaint::adapters::remote::{Adapter, Exec, ExecLimit, ExecOutput, command_line};
 use proxmaint::engine::port::{Job, JobState, JobWork, Place, Remote};
 use proxmaint::ids::GuestId;
@@ -17,17 +18,33 @@ use proxmaint::inventory::PackageManager;
 use proxmaint::machine::outcome::Fault;
 
 /// The paths that the scripts name, moved below the world's root by plain replacement.
-const MOVED: [&str; 10] = [
+const MOVED: [&str; 26] = [
     "/var/lib/proxmaint",
     "/var/lib/apt",
     "/var/lib/dpkg",
+    "/var/lib/pacman",
+    "/var/lib/rpm",
+    "/var/lib/dnf",
     "/var/cache/apk",
+    "/var/cache/dnf",
+    "/var/cache/proxmaint",
+    "/var/cache/zypp",
     "/etc/apk/",
+    "/etc/apt/",
+    "/etc/default/grub",
+    "/etc/dnf/",
     "/etc/os-release",
-    "/run/systemd/system",
+    "/etc/zypp/",
+    "/etc -xdev",
+    "/run/systemd/",
+    "/run/openrc/",
     "/run/reboot-required",
-    "/boot/vmlinuz-",
+    "/sys/fs/cgroup/",
+    "/proc/1/environ",
+    "/boot/",
+    "/lib/modules/",
     "/lib/apk/db/",
+    "/sys/class/net/",
 ];
 
 /// The name of the job that the tests run.
@@ -91,6 +108,8 @@ impl World {
             assert!(done.success(), "busybox installs its applets");
         }
         world.file("root/etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n");
+        world.file("root/sys/class/net/eth0/address", "BC:24:11:00:00:01\n");
+        world.file("root/sys/class/net/lo/address", "00:00:00:00:00:00\n");
         world.file("upgrade.sh", "echo upgraded\n");
         world.shim(
             "apt-get",
@@ -185,7 +204,7 @@ exec "$@""#,
     }
 
     /// Moves a script's paths into the world and applies the edits.
-    fn moved(&self, script: &str) -> String {
+    pub fn moved(&self, script: &str) -> String {
         let root = self.path("root");
         let mut script = script.to_owned();
         if let Some((from, to)) = &self.raw_edit
@@ -205,14 +224,25 @@ exec "$@""#,
         script
     }
 
+    /// Returns the variables that make a process one of this world.
+    fn variables(&self) -> [(&'static str, String); 2] {
+        let (bin, applets) = (self.path("bin"), self.path("applets"));
+        let path = format!("{}:{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display(), applets.display());
+        [("PATH", path), ("PROXMAINT_TEST_WORLD", self.dir.path().display().to_string())]
+    }
+
+    /// Returns the command line for a login shell of this machine by which a line runs in the world.
+    pub fn over_ssh(&self, line: &str) -> String {
+        let variables = self.variables().map(|(name, value)| format!("{name}={}", quote(&value)));
+        format!("env {} {} -c {}", variables.join(" "), self.shell.command, quote(line))
+    }
+
     /// Makes the command that runs a shell in the world.
     pub fn command(&self, line: &str) -> Command {
         let mut words = self.shell.command.split(' ');
         let mut command = Command::new(words.next().expect("a shell"));
         command.args(words).arg("-c").arg(line).env_clear().current_dir("/");
-        let (bin, applets) = (self.path("bin"), self.path("applets"));
-        command.env("PATH", format!("{}:{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display(), applets.display()));
-        command.env("PROXMAINT_TEST_WORLD", self.dir.path());
+        command.envs(self.variables());
         command.stdin(Stdio::null());
         command
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proxmaint::machine::guest::GuestPhase;
+
 use crate::harness::{Finished, NEVER, Plan, play};
 use crate::picture::Difference;
 use crate::scenario::{self, Scenario};
@@ -149,4 +151,175 @@ fn a_crash_that_is_noticed_hours_later() {
         let (before, after) = (calm.picture.clone().without_protections(), ended.picture.without_protections());
         assert!(before == after, "crashed at {:?}:\n{}", ended.crashed, Difference(&before, &after));
     }
+}
+
+/// Plays a scenario up to each point of its first session, and then gives back what is owed: every guest is as it was found, and
+/// nothing else was begun.
+fn restore_everywhere(scenario: &Scenario) {
+    let calm = play(scenario, &Plan::calm()).unwrap_or_else(|violation| panic!("{violation}"));
+    for point in 1..=calm.points[0] {
+        let ended =
+            play(scenario, &Plan::restores_after(point)).unwrap_or_else(|violation| panic!("at {point}: {violation}"));
+        let owed: Vec<String> = ended.run.hosts().flat_map(|state| state.owed()).map(|debt| debt.to_string()).collect();
+        // Only an upgrade that is still at work in a guest that was started keeps it from being stopped.
+        let upgrading = ended.run.hosts().flat_map(|state| state.guests.values()).any(|guest| {
+            guest.borrowed.is_some() && matches!(&guest.phase, GuestPhase::Upgrading { .. } | GuestPhase::Held { .. })
+        });
+        assert!(owed.is_empty() || upgrading, "crashed at {:?}: still owed: {owed:?}", ended.crashed);
+        for (realm, there) in &scenario.world.realms {
+            for (vmid, before) in &there.guests {
+                let now = &ended.world.realms[realm].guests[vmid];
+                let as_found = now.power == before.power || upgrading;
+                assert!(
+                    as_found,
+                    "crashed at {:?}: {vmid} was {:?} and is {:?}",
+                    ended.crashed, before.power, now.power
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn stopped_guests_are_started_upgraded_and_stopped() {
+    let scenario = scenario::stopped_guests();
+    let verdicts = [
+        ("pve1", "verified"),
+        ("pve1/101", "upgraded"),
+        ("pve1/102", "skipped: nothing pending"),
+        ("pve1/103", "upgraded"),
+        ("pve1/201", "upgraded"),
+    ];
+    let calm = calm(&scenario, &verdicts);
+    for vmid in [101, 102, 201] {
+        assert!(!calm.world.guest_of("pve1", vmid).expect("it is there").running(), "{vmid} is off again");
+    }
+    crash_everywhere(&scenario, &verdicts, once);
+}
+
+#[test]
+fn what_was_started_is_given_back_wherever_the_run_was_killed() {
+    restore_everywhere(&scenario::stopped_guests());
+}
+
+#[test]
+fn a_start_that_fails() {
+    let verdicts = [("pve1", "verified"), ("pve1/101", "blocked"), ("pve1/102", "upgraded")];
+    crash_everywhere(&scenario::start_fails(), &verdicts, once);
+}
+
+#[test]
+fn a_stop_that_is_not_obeyed_is_owed() {
+    let scenario = scenario::stop_not_obeyed();
+    let first = calm(&scenario.clone().sessions(1), &[("pve1", "verified"), ("pve1/101", "upgraded")]);
+    assert!(first.picture.verdicts["pve1 owes"].contains("CT 101 was started"), "{:#?}", first.picture.verdicts);
+    assert_eq!(first.picture.result, "Failed");
+    let calm = calm(&scenario, &[("pve1/101", "upgraded")]);
+    assert!(!calm.picture.verdicts.contains_key("pve1 owes"), "the next run gave it back");
+    crash_everywhere(&scenario, &[("pve1/101", "upgraded")], once);
+}
+
+#[test]
+fn a_vm_is_rebooted_into_its_new_kernel() {
+    let scenario = scenario::vm_rebooted();
+    let calm = calm(&scenario, &[("pve1", "verified"), ("pve1/201", "upgraded"), ("pve1/202", "upgraded")]);
+    let rebooted = |vmid: &str| calm.picture.verdicts[&format!("pve1/{vmid}")].ends_with(", rebooted");
+    assert_eq!((rebooted("201"), rebooted("202"), rebooted("203")), (true, false, true));
+    assert_eq!(calm.world.guest_of("pve1", 201).expect("it is there").machine.kernel_running, "6.8.0-90-generic");
+    crash_everywhere(&scenario, &[("pve1/201", "upgraded")], once);
+}
+
+#[test]
+fn a_node_is_rebooted_and_its_guests_run_again() {
+    let scenario = scenario::node_rebooted();
+    let verdicts = [("pve1", "verified in kernel 6.17.4-1-pve"), ("pve1/101", "upgraded"), ("pve1/102", "skipped")];
+    let calm = calm(&scenario, &verdicts);
+    let up: Vec<bool> =
+        [101, 102, 103, 201].map(|vmid| calm.world.guest_of("pve1", vmid).expect("it is there").running()).into();
+    assert_eq!(up, [true, true, false, true]);
+    crash_everywhere(&scenario, &verdicts, once);
+    crash_everywhere(&scenario, &verdicts, again_and_again);
+}
+
+#[test]
+fn what_was_shut_down_runs_again_wherever_the_run_was_killed() {
+    restore_everywhere(&scenario::node_rebooted());
+    restore_everywhere(&scenario::always_rebooted());
+}
+
+#[test]
+fn a_node_that_is_always_rebooted() {
+    crash_everywhere(&scenario::always_rebooted(), &[("pve1", "verified in kernel"), ("pve1/102", "upgraded")], once);
+}
+
+#[test]
+fn a_cluster_is_rebooted_one_node_after_the_other() {
+    let verdicts = [("pve1", "verified in kernel"), ("pve2", "verified in kernel"), ("pve3", "verified in kernel")];
+    crash_everywhere(&scenario::cluster_rebooted(), &verdicts, once);
+}
+
+#[test]
+fn a_cluster_of_two_is_not_rebooted() {
+    crash_everywhere(&scenario::two_nodes(), &[("pve1", "not rebooted"), ("pve2", "not rebooted")], once);
+}
+
+#[test]
+fn a_guest_that_does_not_obey_keeps_its_node_up() {
+    let scenario = scenario::stubborn_guest();
+    let calm = calm(&scenario, &[("pve1", "held while awaiting-reboot"), ("pve1/101", "upgraded")]);
+    assert_eq!(calm.world.ledger.count(proxmaint_lab::ledger::Act::Reboot, "pve1"), 0);
+    crash_everywhere(&scenario, &[("pve1", "held while awaiting-reboot")], once);
+}
+
+#[test]
+fn a_reboot_whose_answer_is_lost() {
+    crash_everywhere(&scenario::reboot_answer_lost(), &[("pve1", "verified in kernel 6.17.4-1-pve")], once);
+}
+
+#[test]
+fn a_node_that_takes_long() {
+    crash_everywhere(&scenario::slow_node(), &[("pve1", "verified in kernel 6.17.4-1-pve")], once);
+}
+
+#[test]
+fn a_guest_that_can_not_be_started_again_is_owed() {
+    let scenario = scenario::return_fails_once();
+    let first = calm(&scenario.clone().sessions(1), &[("pve1", "failed")]);
+    assert!(first.picture.verdicts["pve1 owes"].contains("CT 102"), "{:#?}", first.picture.verdicts);
+    let calm = calm(&scenario, &[("pve1", "verified")]);
+    assert!(!calm.picture.verdicts.contains_key("pve1 owes"));
+}
+
+#[test]
+fn one_node_of_the_fleet_is_rebooted_at_a_time() {
+    let verdicts = [("pve1", "verified in kernel"), ("pve2", "verified in kernel")];
+    crash_everywhere(&scenario::two_reboots(), &verdicts, once);
+}
+
+#[test]
+fn backups_of_an_earlier_run_are_removed() {
+    let scenario = scenario::old_backups();
+    let calm = calm(&scenario, &[("pve1", "verified"), ("pve1/101", "upgraded")]);
+    let left: Vec<u32> = calm.world.realms["pve1"].backups.iter().map(|backup| backup.vmid).collect();
+    assert_eq!(left, [102, 201], "what bears another note or is protected stays");
+    crash_everywhere(&scenario, &[("pve1", "verified")], once);
+}
+
+#[test]
+fn guests_that_need_no_protection() {
+    let verdicts = [("pve1/101", "upgraded"), ("pve1/102", "upgraded")];
+    let calm = calm(&scenario::unprotected(), &verdicts);
+    assert!(calm.picture.verdicts["pve1/101"].ends_with("after a waiver"));
+    crash_everywhere(&scenario::unprotected(), &verdicts, once);
+}
+
+#[test]
+fn a_lock_is_waited_for_and_never_taken_away() {
+    let scenario = scenario::locked_guests();
+    let verdicts = [("pve1/101", "upgraded"), ("pve1/102", "blocked")];
+    let calm = calm(&scenario, &verdicts);
+    assert_eq!(calm.world.guest_of("pve1", 102).expect("it is there").lock.as_deref(), Some("rollback"));
+    let minutes = calm.world.now() / 60_000;
+    assert_eq!(minutes, 10, "a lock that stands in the way of a snapshot is not waited for once more for a backup");
+    crash_everywhere(&scenario, &verdicts, once);
 }

@@ -22,6 +22,7 @@ use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use tokio::sync::mpsc;
 
+use crate::debts;
 use crate::disk::Disk;
 use crate::gate::{Crashed, Gate};
 use crate::journal::{Acknowledges, SimJournal};
@@ -67,17 +68,24 @@ pub struct Plan {
     pub downtime: Duration,
     /// Faults are taken away after so many sessions that ended by themselves.
     pub faults_end_after: Option<u32>,
+    /// After the crashes the operator asks for what is owed, and for nothing else.
+    pub restores: bool,
 }
 
 impl Plan {
     /// Nothing crashes.
     pub fn calm() -> Self {
-        Self { crashes: Vec::new(), downtime: Duration::from_secs(5), faults_end_after: None }
+        Self { crashes: Vec::new(), downtime: Duration::from_secs(5), faults_end_after: None, restores: false }
     }
 
     /// Each incarnation crashes at its point.
     pub fn crashes(points: impl Into<Vec<u64>>) -> Self {
         Self { crashes: points.into(), ..Self::calm() }
+    }
+
+    /// The first incarnation crashes at its point, and the next one gives back what is owed.
+    pub fn restores_after(point: u64) -> Self {
+        Self { restores: true, ..Self::crashes([point]) }
     }
 }
 
@@ -211,7 +219,8 @@ impl<'a> Play<'a> {
                     self.sessions += 1;
                     self.ended(&run)?;
                     let sessions = self.sessions;
-                    if run.is_finished() || sessions >= self.scenario.sessions {
+                    let over = self.plan.restores && self.incarnation > 0;
+                    if run.is_finished() || over || sessions >= self.scenario.sessions {
                         return self.finish(*run);
                     }
                     if self.plan.faults_end_after == Some(sessions) {
@@ -252,7 +261,11 @@ impl<'a> Play<'a> {
     async fn incarnate(&mut self, run: RunState) -> Result<End, Violation> {
         let gate = Arc::new(Gate::new(self.plan.crashes.get(self.incarnation).copied()));
         let engine = self.engine(&gate);
-        let session = if self.incarnation == 0 { Session::First } else { Session::Again };
+        let session = match (self.incarnation, self.plan.restores) {
+            (0, _) => Session::First,
+            (_, true) => Session::Restore,
+            (_, false) => Session::Again,
+        };
         let (_operator, requests) = mpsc::channel(1);
         let end = tokio::select! {
             biased;
@@ -294,7 +307,7 @@ impl<'a> Play<'a> {
             observers: vec![Arc::new(Watcher(self.theatre.clone()))],
             limits: LIMITS,
             old_snapshots: Arc::new(self.scenario.old_snapshots()),
-            old_backups: Default::default(),
+            old_backups: Arc::new(self.scenario.old_backups()),
             output: Arc::new(proxmaint::engine::port::NoOutput),
             own_boot: None,
         }
@@ -309,17 +322,19 @@ impl<'a> Play<'a> {
         if volatile > 0 {
             return Err(self.violation(format!("the session ended with {volatile} batches not durable")));
         }
-        match run.hosts().find(|state| shadow.get(state.host()) != Some(state)) {
-            Some(state) => Err(self.violation(format!("{} is not what is durable at the end", state.host()))),
-            None => Ok(()),
+        if let Some(state) = run.hosts().find(|state| shadow.get(state.host()) != Some(state)) {
+            return Err(self.violation(format!("{} is not what is durable at the end", state.host())));
         }
+        let world = self.theatre.on(|stage, _| stage.world.clone());
+        debts::honest(&self.scenario.world, &world, run).map_err(|what| self.violation(what))
     }
 
     fn finish(self, run: RunState) -> Result<Finished, Violation> {
         let world = self.theatre.on(|stage, _| stage.world.clone());
         // A removal that failed may be tried again: what is gone can't be removed twice.
         let repeated = world.ledger.repeated();
-        if let Some(entry) = repeated.iter().find(|entry| entry.act != Act::SnapshotDelete) {
+        if let Some(entry) = repeated.iter().find(|entry| !matches!(entry.act, Act::SnapshotDelete | Act::BackupDelete))
+        {
             return Err(self.violation(format!("an act was made twice: {entry}")));
         }
         let picture = Picture::of(&world, &run);

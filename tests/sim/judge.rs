@@ -7,22 +7,25 @@
 //! | an unsafe change at most once a key | each intent, each entry of the ledger |
 //! | nothing is upgraded again that was upgraded, or still is | each entry of the ledger |
 //! | no upgrade of a guest without a fresh protection that exists | each entry of the ledger |
-//! | no act of a kind that nobody asked for | each entry of the ledger |
+//! | no act of a kind that nobody asked for; none of a step that is not at work | each entry of the ledger |
+//! | no node goes down while another one is, or while a guest runs there that HA does not see to | each entry of the ledger |
+//! | no guest is stopped hard; none is stopped that this run did not start, but for a reboot | each entry of the ledger |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxmaint::ids::{HostId, RunId, Step, StepKey};
+use proxmaint::choices::ProtectChoice;
+use proxmaint::ids::{GuestId, HostId, RunId, Step, StepKey};
 use proxmaint::journal::record::{HostEntry, decode_host};
 use proxmaint::journal::{StoredEvent, StreamId};
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
-use proxmaint::machine::guest::GuestState;
-use proxmaint::machine::host::{HostPhase, HostState};
+use proxmaint::machine::guest::{GuestPhase, GuestState};
+use proxmaint::machine::host::{AfterReturn, HostPhase, HostState, StepState};
 use proxmaint::plan::RunPolicy;
 use proxmaint_lab::ledger::{Act, Entry, Outcome};
-use proxmaint_lab::world::{MachineId, World};
+use proxmaint_lab::world::{Asker, Guest, MachineId, Realm, World};
 
 /// How much later than the decision an upgrade may begin: what reads and their retries before it may take.
 const SLACK_S: i64 = 300;
@@ -42,6 +45,9 @@ pub struct Judge {
     begun: BTreeSet<(Act, String, String, String)>,
     /// Entries of the ledger that were looked at.
     looked: usize,
+    /// The guests that ran, and that HA does not see to, when the world was last looked at, with their nodes; kept while a
+    /// host is at its reboot.
+    ran: BTreeSet<(String, u32)>,
     violation: Option<String>,
 }
 
@@ -53,7 +59,7 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         Step::UpgradeGuest | Step::UpgradeHost => Some((Act::Upgrade, key.job_name())),
         // What it removes bears the name of another run's step: see `Judge::pruned`.
         Step::PruneSnapshot | Step::Discover | Step::CheckGuest | Step::Verify => None,
-        // Their acts carry no key: the state of the world is what they are known by.
+        // Their acts carry no key: see `Judge::act_without_key`.
         Step::PruneBackup
         | Step::StartGuest
         | Step::LookGuest
@@ -83,6 +89,7 @@ impl Judge {
             intents: BTreeMap::new(),
             begun: BTreeSet::new(),
             looked: 0,
+            ran: BTreeSet::new(),
             violation: None,
         }
     }
@@ -132,7 +139,10 @@ impl Judge {
         match body.into_entry(&self.run, host) {
             HostEntry::Event(event) => {
                 state.apply(&event, record.at).map_err(|illegal| format!("record {}: {illegal}", record.seq))?;
-                if matches!(event, HostEvent::Begun | HostEvent::TurnGiven | HostEvent::Resumed) {
+                if matches!(
+                    event,
+                    HostEvent::Begun | HostEvent::TurnGiven | HostEvent::Resumed | HostEvent::RebootTurnGiven
+                ) {
                     self.hosts_within_bounds(host)?;
                 }
             }
@@ -197,6 +207,11 @@ impl Judge {
             };
             phase.or_else(|| state.turn.clone())
         };
+        let rebooted: Vec<&HostId> =
+            self.shadow.iter().filter(|(_, state)| is_at_its_reboot(&state.phase)).map(|(host, _)| host).collect();
+        if rebooted.len() > 1 {
+            return Err(format!("{rebooted:?} are rebooted at a time"));
+        }
         let Some(cluster) = changing(&self.shadow[changed]) else { return Ok(()) };
         let same: Vec<&HostId> = self
             .shadow
@@ -215,10 +230,19 @@ impl Judge {
         let entries = &world.ledger.entries()[self.looked..];
         self.looked += entries.len();
         for entry in entries {
+            // What the nodes do by themselves, and their administrators, is not this run's.
+            if entry.by == Asker::root().to_string() {
+                continue;
+            }
             if let Err(what) = self.act(world, entry) {
                 self.object(format!("{what}\n  {entry}"));
             }
         }
+        // It matters only where a node is about to go down, and costs a walk through the world at each scene.
+        self.ran = match self.shadow.values().any(|state| is_at_its_reboot(&state.phase)) {
+            true => running(world),
+            false => BTreeSet::new(),
+        };
     }
 
     fn act(&mut self, world: &World, entry: &Entry) -> Result<(), String> {
@@ -228,6 +252,7 @@ impl Judge {
         match entry.act {
             Act::RefreshLists => return Ok(()),
             Act::SnapshotCreate | Act::Backup | Act::Upgrade | Act::SnapshotDelete => {}
+            Act::Start | Act::Shutdown | Act::Reboot | Act::BackupDelete => return self.act_without_key(world, entry),
             other => return Err(format!("an act that no step makes: {other:?}")),
         }
         let key = entry.key.clone().ok_or("an unsafe act without a key")?;
@@ -247,9 +272,66 @@ impl Judge {
         Ok(())
     }
 
+    /// An act that carries no key of this run: it belongs to the step that is at work on the machine, and is made once for it.
+    fn act_without_key(&mut self, world: &World, entry: &Entry) -> Result<(), String> {
+        let key = self.at_work(entry).ok_or("no step is at work that asks for this, or its intent is not durable")?;
+        if entry.act == Act::Reboot && entry.machine == entry.node {
+            let others = world.nodes.values().filter(|node| node.name != entry.node && !node.online);
+            let others: Vec<&str> = others.map(|node| node.name.as_str()).collect();
+            if !others.is_empty() {
+                return Err(format!("a node goes down while others are: {others:?}"));
+            }
+            let left: Vec<u32> = self.ran.iter().filter(|(node, _)| *node == entry.node).map(|(_, id)| *id).collect();
+            if !left.is_empty() {
+                return Err(format!("a node goes down while guests run there: {left:?}"));
+            }
+        }
+        if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key.to_string())) {
+            return Err(format!("an unsafe act was made twice under one key: {key}"));
+        }
+        Ok(())
+    }
+
+    /// Returns the step whose act an entry of the ledger is, if one is at work with a durable intent.
+    fn at_work(&self, entry: &Entry) -> Option<StepKey> {
+        let state = self.shadow.get(&HostId::new(entry.node.clone()))?;
+        let vmid = entry.machine.parse().ok().map(GuestId);
+        let guest = vmid.and_then(|id| state.guests.get(&id));
+        let of_guest = match (entry.act, guest.map(|guest| &guest.phase)) {
+            (Act::Start, Some(GuestPhase::Starting { attempt }))
+            | (Act::Shutdown, Some(GuestPhase::Stopping { attempt, .. }))
+            | (Act::Reboot, Some(GuestPhase::Rebooting { attempt, .. })) => Some((vmid, *attempt)),
+            _ => None,
+        };
+        let of_node = match (entry.act, &state.phase) {
+            (Act::Start, HostPhase::StartingGuests { guests, attempt, .. }) => {
+                guests.iter().any(|guest| Some(guest.id) == vmid && !guest.ha).then_some((None, *attempt))
+            }
+            (Act::Shutdown, HostPhase::StoppingGuests { ready, attempt, .. }) => {
+                let noted = ready.running.iter().any(|guest| Some(guest.id) == vmid && !guest.ha);
+                noted.then_some((None, *attempt))
+            }
+            (Act::Reboot, HostPhase::Rebooting { attempt, .. }) if vmid.is_none() => Some((None, *attempt)),
+            (Act::BackupDelete, HostPhase::Pruning { plan, nth, attempt }) => {
+                let old = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth))?;
+                (Some(&old.volid) == entry.key.as_ref()).then_some((None, *attempt))
+            }
+            _ => None,
+        };
+        let (guest, attempt) = of_guest.or(of_node)?;
+        let key = state.key(guest, attempt);
+        let intended = attempt.mode == Mode::Act && state.record(&key)?.state == StepState::Working;
+        intended.then_some(key)
+    }
+
     /// Makes sure that a guest that is being upgraded can be brought back from something that this run made, and lately.
     fn protected(&self, world: &World, entry: &Entry, step: &StepKey) -> Result<(), String> {
         let vmid = entry.machine.parse().map_err(|_| "an upgrade of a guest without a vmid")?;
+        let state = &self.shadow[step.target.host()];
+        let plan = state.guests.get(&GuestId(vmid)).map(|guest| &guest.plan).ok_or("a guest without a plan")?;
+        if state.policy.settings_of(&plan.traits()).protect == [ProtectChoice::None] {
+            return Ok(());
+        }
         let guest =
             world.guest(&MachineId::guest(&entry.realm, vmid)).ok_or("an upgrade of a guest that is not there")?;
         let (snapshot, note) = (format!("pm-{}-r", self.run), format!("proxmaint {}/", self.run));
@@ -278,6 +360,27 @@ impl Judge {
             self.object(format!("the driver's state of {host} is not what is durable:\n{state:#?}\n{shadow:#?}"));
         }
     }
+}
+
+/// Tells whether a host is past the look before its reboot, and not yet at the end of what follows from it.
+fn is_at_its_reboot(phase: &HostPhase) -> bool {
+    match phase {
+        HostPhase::PreparingReboot { .. } | HostPhase::StoppingGuests { .. } | HostPhase::Rebooting { .. } => true,
+        HostPhase::StartingGuests { then, .. } => matches!(then, AfterReturn::Verify { .. } | AfterReturn::Hold { .. }),
+        HostPhase::Held { at, .. } => is_at_its_reboot(at),
+        _ => false,
+    }
+}
+
+/// Lists the guests that run and that HA does not see to, with their nodes.
+fn running(world: &World) -> BTreeSet<(String, u32)> {
+    let of = |realm: &Realm| {
+        let ha =
+            |guest: &Guest| realm.ha.contains_key(&format!("{}:{}", guest.kind.label().to_lowercase(), guest.vmid));
+        let there = realm.guests.values().filter(|guest| guest.running() && !ha(guest));
+        there.map(|guest| (guest.node.clone(), guest.vmid)).collect::<Vec<_>>()
+    };
+    world.realms.values().flat_map(of).collect()
 }
 
 /// Makes sure that a machine is not upgraded again while an upgrade of this run is at work there, or after one that ended well.

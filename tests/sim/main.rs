@@ -8,11 +8,13 @@
 //! | `disk`, `journal` | the journal in memory, with a durable and a volatile part |
 //! | `transport`, `remote` | the engine's ports on the world |
 //! | `judge` | the invariants |
+//! | `debts` | what is owed in the world, against what the run says is owed |
 //! | `harness` | plays a scenario: crash, replay, resume, to the end |
 //! | `picture` | what is left, to be compared |
 //! | `crash_matrix`, `seeds`, `planted` | the tests |
 
 mod crash_matrix;
+mod debts;
 mod disk;
 mod gate;
 mod harness;

@@ -39,6 +39,7 @@ impl Picture {
             }
             let begun = world.ledger.count(Act::Upgrade, &id.short());
             lines.insert(format!("upgrades {begun}"));
+            lines.insert(format!("reboots {}", world.ledger.count(Act::Reboot, &id.short())));
             (id.to_string(), lines)
         });
         let mut machines: BTreeMap<String, BTreeSet<String>> = machines.collect();
@@ -84,7 +85,12 @@ fn without_round(name: &str) -> String {
 
 fn verdicts(state: &HostState) -> Vec<(String, String)> {
     let own = match &state.phase {
-        HostPhase::Done(HostVerdict::Verified(report)) => format!("verified {:?}", report.changes),
+        HostPhase::Done(HostVerdict::Verified(report)) => {
+            let kernel = report.rebooted.as_ref().map(|kernel| format!(" in kernel {kernel}")).unwrap_or_default();
+            format!("verified{kernel} {:?}", report.changes)
+        }
+        HostPhase::Done(HostVerdict::NotRebooted { .. }) => "not rebooted".to_owned(),
+        HostPhase::Held { at, .. } => format!("held while {}", at.name()),
         HostPhase::Done(HostVerdict::NothingToDo { .. }) => "nothing to do".to_owned(),
         HostPhase::Done(HostVerdict::Blocked(_)) => "blocked".to_owned(),
         HostPhase::Done(HostVerdict::Failed(_)) => "failed".to_owned(),
@@ -93,8 +99,9 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
     };
     let guests = state.guests.iter().map(|(id, guest)| {
         let verdict = match &guest.phase {
-            GuestPhase::Settled(GuestVerdict::Upgraded { changes, protection, .. }) => {
-                format!("upgraded {changes:?} after a {}", kind(protection))
+            GuestPhase::Settled(GuestVerdict::Upgraded { changes, protection, rebooted, .. }) => {
+                let rebooted = if *rebooted { ", rebooted" } else { "" };
+                format!("upgraded {changes:?} after a {}{rebooted}", kind(protection))
             }
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => format!("skipped: {reason}"),
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => "blocked".to_owned(),
@@ -105,7 +112,9 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
         };
         (format!("{}/{id}", state.host()), verdict)
     });
-    std::iter::once((state.host().to_string(), own)).chain(guests).collect()
+    let owed: Vec<String> = state.owed().iter().map(ToString::to_string).collect();
+    let owed = (!owed.is_empty()).then(|| (format!("{} owes", state.host()), owed.join("; ")));
+    std::iter::once((state.host().to_string(), own)).chain(owed).chain(guests).collect()
 }
 
 fn kind(protection: &Protection) -> &'static str {

@@ -220,3 +220,73 @@ fn a_change_that_is_sent_again_is_caught() {
     let what = caught(&small(), &Resending);
     assert!(what.contains("made twice under one key"), "{what}");
 }
+
+/// A node that was rebooted says that all of its guests run: what starts them again claims success.
+struct Hasty;
+
+struct AllRun {
+    inner: Arc<dyn Transport>,
+    rebooted: AtomicBool,
+}
+
+#[async_trait]
+impl Transport for AllRun {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        let path = call.segments().join("/");
+        if call.method == Method::Post && call.param("command") == Some("reboot") {
+            self.rebooted.store(true, Ordering::Relaxed);
+        }
+        let mut answer = self.inner.call(call).await?;
+        let list = call.method == Method::Get && (path.ends_with("/lxc") || path.ends_with("/qemu"));
+        if list && self.rebooted.load(Ordering::Relaxed) {
+            for guest in answer.body["data"].as_array_mut().into_iter().flatten() {
+                guest["status"] = json!("running");
+                if let Some(guest) = guest.as_object_mut() {
+                    guest.remove("qmpstatus");
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl Rig for Hasty {
+    fn transport(&self, _: usize, honest: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(AllRun { inner: honest, rebooted: AtomicBool::new(false) })
+    }
+}
+
+#[test]
+fn guests_that_are_only_said_to_run_again_are_caught() {
+    let what = caught(&scenario::node_rebooted(), &Hasty);
+    assert!(what.contains("is Stopped, and the run does not say that it is owed"), "{what}");
+}
+
+/// After a crash no task of a guest is shown: what this run started seems to have been started by somebody else.
+struct BlindToTasks;
+
+struct NoTasks(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for NoTasks {
+    async fn call(&self, call: &ApiCall) -> Result<Answer, TransportFault> {
+        let answer = self.0.call(call).await?;
+        let list = call.method == Method::Get && call.path.ends_with("/tasks");
+        Ok(if list { Answer { body: json!({ "data": [] }), ..answer } } else { answer })
+    }
+}
+
+impl Rig for BlindToTasks {
+    fn transport(&self, incarnation: usize, honest: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        match incarnation {
+            0 => honest,
+            _ => Arc::new(NoTasks(honest)),
+        }
+    }
+}
+
+#[test]
+fn a_start_that_is_forgotten_is_caught() {
+    let what = caught(&scenario::stopped_guests(), &BlindToTasks);
+    assert!(what.contains("is Running, and the run does not say that it is owed"), "{what}");
+}

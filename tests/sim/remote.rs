@@ -168,7 +168,7 @@ impl Remote for SimRemote {
                 boot_id: BootId::new(machine.boot_id.clone()),
                 product_uuid: machine.product_uuid.as_ref().filter(|_| !in_ct).map(|uuid| uuid.to_lowercase()),
                 macs: Vec::new(),
-                kernel: String::new(),
+                kernel: machine.kernel_running.clone(),
             })
         })
         .await
@@ -180,7 +180,8 @@ impl Remote for SimRemote {
         }
         self.command(place, "inspect", Nature::Reads, |stage, _, id| {
             let epoch = stage.world.epoch_ms;
-            Ok(facts(found(stage, id)?, epoch, matches!(id, MachineId::Node(_))))
+            let own_kernel = stage.world.guest(id).is_none_or(|guest| guest.kind == Kind::Vm);
+            Ok(facts(found(stage, id)?, epoch, own_kernel))
         })
         .await
     }
@@ -247,10 +248,10 @@ impl Remote for SimRemote {
 }
 
 /// Reads a machine as the real script does.
-fn facts(machine: &Machine, epoch_ms: i64, node: bool) -> OsFacts {
+fn facts(machine: &Machine, epoch_ms: i64, own_kernel: bool) -> OsFacts {
     let packages = &machine.packages;
     let pending = packages.pending().into_iter();
-    let new_kernel = node && machine.kernel_running != machine.kernel_installed;
+    let new_kernel = own_kernel && machine.kernel_running != machine.kernel_installed;
     OsFacts {
         id: machine.os.id().to_owned(),
         id_like: Vec::new(),
@@ -266,7 +267,7 @@ fn facts(machine: &Machine, epoch_ms: i64, node: bool) -> OsFacts {
         boot_id: BootId::new(machine.boot_id.clone()),
         reboot_wanted: (new_kernel || !machine.reboot_required.is_empty())
             .then(|| format!("kernel {} is installed", machine.kernel_installed)),
-        kernel_next: None,
+        kernel_next: own_kernel.then(|| machine.kernel_installed.clone()),
         codename: None,
         unfit: None,
         leftovers: Vec::new(),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPolicy, OldSnapshot, RunPolicy};
+use proxmaint::plan::{GuestAddr, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{Asker, Durations, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, World, WorldBuilder};
 
 /// A scenario.
 #[derive(Clone)]
@@ -27,6 +28,10 @@ pub struct Scenario {
     pub kills: Vec<Kill>,
     /// Guests that have a snapshot of an earlier run, which is no longer needed.
     pub old: Vec<(&'static str, u32)>,
+    /// Backups of an earlier run that are no longer needed: node, guest, archive and the note that it is to carry.
+    pub old_archives: Vec<(&'static str, u32, String, String)>,
+    /// What the operator wants for each host.
+    pub wants: HostPolicy,
 }
 
 /// The first upgrade of a machine is killed.
@@ -50,9 +55,49 @@ impl Scenario {
     /// Makes a scenario in which nothing is at work in parallel, and `run` is called once.
     pub fn new(name: &'static str, world: WorldBuilder) -> Self {
         let world = world.durations(Durations::real()).build();
-        Self { name, world, parallel_hosts: 1, max_parallel: 1, sessions: 1, kills: Vec::new(), old: Vec::new() }
+        let wants = HostPolicy::new(HostId::new("any"));
+        let (kills, old, old_archives) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, world, parallel_hosts: 1, max_parallel: 1, sessions: 1, kills, old, old_archives, wants }
     }
 
+    /// Says what the operator wants for each host.
+    #[must_use]
+    pub fn wants(mut self, change: impl FnOnce(&mut HostPolicy)) -> Self {
+        change(&mut self.wants);
+        self
+    }
+
+    /// Changes the world after it was built.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut World)) -> Self {
+        change(&mut self.world);
+        self
+    }
+
+    /// Gives a guest a backup of an earlier run, which carries this note or another one.
+    #[must_use]
+    pub fn old_archive(mut self, node: &'static str, vmid: u32, honest: bool, protected: bool) -> Self {
+        let realm = self.world.realm_of(node).expect("the node is there").name.clone();
+        let made = self.world.epoch_ms / 1000 - 864_000;
+        let kind = self.world.guest_of(node, vmid).expect("the guest is there").kind;
+        let volid = format!("local:backup/vzdump-{}-{vmid}-2026_11_12-22_06_40.tar.zst", kind.api_name());
+        let note = format!("proxmaint 20261102-010000-efgh/{node}/{vmid}/backup/r1");
+        let archive = Backup {
+            volid: volid.clone(),
+            storage: "local".to_owned(),
+            node: node.to_owned(),
+            vmid,
+            vm: kind == Kind::Vm,
+            ctime: made,
+            size: 1 << 26,
+            format: "tar.zst".to_owned(),
+            notes: Some(if honest { note.clone() } else { "keep this one".to_owned() }),
+            protected,
+        };
+        self.world.realms.get_mut(&realm).expect("the realm is there").backups.push(archive);
+        self.old_archives.push((node, vmid, volid, note));
+        self
+    }
     /// Sets how many hosts, and how many guests of each, are worked on at a time.
     #[must_use]
     pub fn parallel(mut self, hosts: u32, guests: u32) -> Self {
@@ -90,32 +135,39 @@ impl Scenario {
     pub fn old_snapshots(&self) -> BTreeMap<HostId, Vec<OldSnapshot>> {
         let mut all: BTreeMap<HostId, Vec<OldSnapshot>> = BTreeMap::new();
         for (node, vmid) in &self.old {
-            let guest = self.world.guest_of(node, *vmid).expect("the guest is there");
-            let kind = if guest.config.contains_key("rootfs") { GuestKind::Ct } else { GuestKind::Vm };
-            let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let config = guest.config.iter().map(|(key, value)| (key.clone(), text(value))).collect();
-            let guest = GuestAddr {
-                node: NodeName::new(*node),
-                kind,
-                id: GuestId(*vmid),
-                identity: identity_of(kind, &GuestConfig(config)),
-            };
+            let guest = self.address(node, *vmid);
             let old = |name: &str| OldSnapshot { guest: guest.clone(), name: SnapshotName::new(name) };
             all.entry(HostId::new(*node)).or_default().extend([old(OLD_SNAPSHOT), old("pm-20261101-000000-gone-r1")]);
         }
         all
     }
 
+    /// Returns what the journal knows of earlier runs' backups, and of one that is gone already.
+    pub fn old_backups(&self) -> BTreeMap<HostId, Vec<OldBackup>> {
+        let mut all: BTreeMap<HostId, Vec<OldBackup>> = BTreeMap::new();
+        for (node, vmid, volid, note) in &self.old_archives {
+            let guest = self.address(node, *vmid);
+            let old = |volid: &str| OldBackup { guest: guest.clone(), volid: volid.to_owned(), note: note.clone() };
+            all.entry(HostId::new(*node)).or_default().extend([old(volid), old("local:backup/gone.tar.zst")]);
+        }
+        all
+    }
+
+    fn address(&self, node: &str, vmid: u32) -> GuestAddr {
+        let guest = self.world.guest_of(node, vmid).expect("the guest is there");
+        let kind = if guest.config.contains_key("rootfs") { GuestKind::Ct } else { GuestKind::Vm };
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let config = guest.config.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+        let identity = identity_of(kind, &GuestConfig(config));
+        GuestAddr { node: NodeName::new(node), kind, id: GuestId(vmid), identity }
+    }
+
     /// Returns what the operator wants: every node, each under its own name.
     pub fn policy(&self) -> RunPolicy {
         let host = |name: &String| HostPolicy {
             host: HostId::new(name.clone()),
-            node: None,
             max_parallel: self.max_parallel,
-            unmanaged: Default::default(),
-            declared: Default::default(),
-            protect_max_age_ms: 3_600_000,
-            ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
+            ..self.wants.clone()
         };
         RunPolicy { parallel_hosts: self.parallel_hosts, hosts: self.world.nodes.keys().map(host).collect() }
     }
@@ -247,4 +299,201 @@ pub fn old_snapshots() -> Scenario {
         .fault(Fault::task("vzdelsnapshot", 102, busy).times(0));
     let scenario = Scenario::new("old snapshots", world).parallel(1, 2);
     scenario.old_snapshot("pve1", 101).old_snapshot("pve1", 102).old_snapshot("pve1", 201)
+}
+
+/// Stopped guests that are started to be upgraded: one has something pending, one has nothing, one is a VM.
+pub fn stopped_guests() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(2).stopped())
+        .ct("pve1", 102, |ct| ct.stopped())
+        .ct("pve1", 103, |ct| ct.pending(1))
+        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).pending(1).stopped());
+    Scenario::new("stopped guests", world).parallel(1, 2).wants(|policy| policy.guests.stopped = Stopped::Start)
+}
+
+/// A stopped guest that can't be started.
+pub fn start_fails() -> Scenario {
+    let fails = TaskFault::Fail { text: "startup for container '101' failed".to_owned(), leave_lock: false };
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(2).stopped())
+        .ct("pve1", 102, |ct| ct.pending(2).stopped())
+        .fault(Fault::task("vzstart", 101, fails).times(0));
+    Scenario::new("a start that fails", world).parallel(1, 2).wants(|policy| policy.guests.stopped = Stopped::Start)
+}
+
+/// A started guest that does not obey its first shutdown: it is owed, and the next `run` gives it back.
+pub fn stop_not_obeyed() -> Scenario {
+    let stubborn = TaskFault::Fail { text: "container did not stop".to_owned(), leave_lock: false };
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(2).stopped())
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .fault(Fault::task("vzshutdown", 101, stubborn));
+    Scenario::new("a stop that is not obeyed", world)
+        .parallel(1, 2)
+        .sessions(2)
+        .wants(|policy| policy.guests.stopped = Stopped::Start)
+}
+
+/// VMs one of which gets a new kernel.
+pub fn vm_rebooted() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).package("linux-image", "6.8.0-85", "6.8.0-90").pending(1))
+        .vm("pve1", 202, |vm| vm.os(Os::Debian13).pending(1))
+        .vm("pve1", 203, |vm| vm.package("linux-image", "6.1.0-40", "6.1.0-41").stopped());
+    Scenario::new("a VM that is rebooted", world).parallel(1, 2).wants(|policy| {
+        policy.guests.reboot = GuestReboot::IfNeeded;
+        policy.guests.stopped = Stopped::Start;
+    })
+}
+
+fn node_with_guests() -> WorldBuilder {
+    World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(4))
+        .ct("pve1", 101, |ct| ct.pending(1).onboot())
+        .ct("pve1", 102, |ct| ct.config("startup", "order=1"))
+        .ct("pve1", 103, |ct| ct.stopped())
+        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404))
+        .vm("pve1", 202, |vm| vm.template())
+}
+
+/// A node that gets a new kernel, with guests that come back by themselves and guests that don't.
+pub fn node_rebooted() -> Scenario {
+    Scenario::new("a node that is rebooted", node_with_guests())
+        .parallel(1, 2)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// A node that is rebooted whatever it needs, and on which a guest is started to be upgraded as well.
+pub fn always_rebooted() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct)
+        .ct("pve1", 102, |ct| ct.pending(1).stopped())
+        .vm("pve1", 201, |vm| vm.onboot());
+    Scenario::new("always rebooted", world).parallel(1, 2).wants(|policy| {
+        policy.reboot = HostReboot::Always;
+        policy.guests.stopped = Stopped::Start;
+    })
+}
+
+/// A node with a guest that HA sees to, in a cluster of three that are all rebooted.
+pub fn cluster_rebooted() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .ct("pve1", 101, |ct| ct)
+        .ct("pve1", 102, |ct| ct)
+        .vm("pve2", 201, |vm| vm.onboot());
+    Scenario::new("a cluster that is rebooted", world)
+        .parallel(3, 2)
+        .with(|world| {
+            world.ha_set(0, "lab", "ct:102", "started", &Asker::root());
+            world.settle();
+        })
+        .wants(|policy| policy.reboot = HostReboot::Always)
+}
+
+/// A cluster of two nodes, neither of which can do without the other.
+pub fn two_nodes() -> Scenario {
+    let world = World::builder().cluster("lab", ["pve1", "pve2"]).ct("pve1", 101, |ct| ct);
+    Scenario::new("two nodes", world).wants(|policy| policy.reboot = HostReboot::Always)
+}
+
+/// A node with a guest that does not obey its shutdown.
+pub fn stubborn_guest() -> Scenario {
+    let world = node_with_guests().ct("pve1", 104, |ct| ct.stubborn());
+    Scenario::new("a stubborn guest", world).parallel(1, 2).wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// The answer to the reboot is lost with the node.
+pub fn reboot_answer_lost() -> Scenario {
+    let world = node_with_guests().fault(Fault::request("POST", "/nodes/*/status", RequestFault::Lost));
+    Scenario::new("a reboot's answer is lost", world)
+        .parallel(1, 2)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// A node that takes ten minutes to be back.
+pub fn slow_node() -> Scenario {
+    Scenario::new("a slow node", node_with_guests())
+        .with(|world| world.durations.node_reboot = 600_000)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// Guests of a node one of which can't be started again the first time.
+pub fn return_fails_once() -> Scenario {
+    let fails = TaskFault::Fail { text: "startup for container '102' failed".to_owned(), leave_lock: false };
+    let world = node_with_guests().fault(Fault::task("vzstart", 102, fails));
+    Scenario::new("a return that fails once", world)
+        .parallel(1, 2)
+        .sessions(2)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// Nodes that stand alone and are all to be rebooted.
+pub fn two_reboots() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .standalone("pve2")
+        .node("pve1", |node| node.pending(4))
+        .node("pve2", |node| node.pending(4))
+        .ct("pve1", 101, |ct| ct)
+        .ct("pve2", 102, |ct| ct.onboot());
+    Scenario::new("two reboots", world).parallel(2, 2).wants(|policy| policy.reboot = HostReboot::IfNeeded)
+}
+
+/// Backups of an earlier run: one is removed, one bears another note, one is protected.
+pub fn old_backups() -> Scenario {
+    let world = World::builder().standalone("pve1").ct("pve1", 101, |ct| ct.pending(1)).ct("pve1", 102, |ct| ct).vm(
+        "pve1",
+        201,
+        |vm| vm,
+    );
+    let scenario = Scenario::new("old backups", world).parallel(1, 2);
+    scenario
+        .old_archive("pve1", 101, true, false)
+        .old_archive("pve1", 102, false, false)
+        .old_archive("pve1", 201, true, true)
+}
+
+/// Guests that need no protection.
+pub fn unprotected() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1).no_snapshots())
+        .ct("pve1", 102, |ct| ct.pending(1).stopped())
+        .ct("pve1", 103, |ct| ct.pending(1))
+        .ct("pve1", 104, |ct| ct.pending(1));
+    Scenario::new("no protection", world).wants(|policy| {
+        policy.guests.protect = vec![ProtectChoice::None];
+        policy.guests.stopped = Stopped::Start;
+    })
+}
+
+/// A guest that the operator's own backup locks for two minutes, and one whose lock stays.
+pub fn locked_guests() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1).locked("rollback"));
+    Scenario::new("locked guests", world).parallel(1, 2).with(|world| {
+        world.durations.backup = 120_000;
+        let order = BackupOrder {
+            vmids: vec![101],
+            storage: "local".to_owned(),
+            mode: "snapshot".to_owned(),
+            compress: None,
+            notes: Some("the operator's own".to_owned()),
+            protected: false,
+            remove: false,
+            lock_wait_min: 1,
+            line: "101".to_owned(),
+        };
+        world.back_up(0, "pve1", order, &Asker::root());
+    })
 }

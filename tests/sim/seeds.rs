@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use proxmaint::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::machine::guest::{GuestPhase, GuestVerdict};
 use proxmaint::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
 use proxmaint::machine::run::RunState;
+use proxmaint::plan::HostPolicy;
 use proxmaint_lab::faults::{CommandFault, Fault, RequestFault, Site, TaskFault, UpgradeFault};
 use proxmaint_lab::world::{GuestSpec, MachineId, Os, World, WorldBuilder};
 
@@ -58,7 +60,8 @@ fn stage(seed: u64) -> (Scenario, Plan) {
     let (mut world, nodes) = realms(&mut dice, World::builder().seed(seed));
     let mut vmid = 100;
     for node in nodes {
-        let pending = dice.between(0, 3) as usize;
+        // The fourth is the kernel.
+        let pending = dice.between(0, 5) as usize;
         world = world.node(node, |spec| spec.pending(pending));
         for _ in 0..dice.between(1, 3) {
             vmid += 1;
@@ -73,9 +76,13 @@ fn stage(seed: u64) -> (Scenario, Plan) {
         world = world.fault(fault(&mut dice));
     }
     let scenario = Scenario::new("a seed", world).parallel(dice.count(1, 3), dice.count(1, 3)).sessions(SESSIONS);
+    let slow = dice.once_in(4);
+    let scenario = scenario
+        .with(|world| world.durations.node_reboot = if slow { 600_000 } else { 60_000 })
+        .wants(|policy| wishes(&mut dice, policy));
     let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
     let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
-    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS) })
+    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), restores: false })
 }
 
 fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str]) {
@@ -87,17 +94,37 @@ fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'st
     }
 }
 
+fn wishes(dice: &mut Dice, policy: &mut HostPolicy) {
+    policy.guests.stopped = dice.pick(&[Stopped::Skip, Stopped::Start, Stopped::Start]);
+    policy.guests.reboot = dice.pick(&[GuestReboot::Never, GuestReboot::IfNeeded]);
+    policy.reboot = dice.pick(&[HostReboot::Never, HostReboot::IfNeeded, HostReboot::Always]);
+    if dice.once_in(8) {
+        policy.guests.protect = vec![ProtectChoice::None];
+    }
+    if dice.once_in(8) {
+        policy.guests.backup.mode = BackupMode::Suspend;
+    }
+}
+
 fn guest(dice: &mut Dice, spec: GuestSpec) -> GuestSpec {
     let os = dice.pick(&[Os::Debian12, Os::Debian13, Os::Ubuntu2404, Os::Alpine322]);
     let mut spec = spec.os(os).pending(dice.between(0, 4) as usize).unknown(dice.between(0, 2) as usize);
     if dice.once_in(4) {
         spec = spec.no_snapshots();
     }
-    match dice.between(0, 11) {
-        0 => spec.stopped(),
-        1 => spec.no_agent(),
-        2 => spec.locked("backup"),
-        3 => spec.hold("openssl"),
+    if dice.once_in(3) {
+        spec = spec.onboot();
+    }
+    if dice.once_in(4) {
+        spec = spec.package("linux-image", "6.8.0-85", "6.8.0-90");
+    }
+    match dice.between(0, 15) {
+        0..=2 => spec.stopped().config("onboot", 0),
+        3 => spec.no_agent(),
+        4 => spec.locked("backup"),
+        5 => spec.hold("openssl"),
+        6 => spec.stubborn(),
+        7 => spec.stubborn().stopped().config("onboot", 0),
         _ => spec,
     }
 }
@@ -130,7 +157,10 @@ fn fault(dice: &mut Dice) -> Fault {
         2 => CommandFault::CutAtEnd,
         _ => CommandFault::Late { ms: 40_000 },
     };
-    match dice.between(0, 7) {
+    match dice.between(0, 10) {
+        8 => Fault::task("*start", 0, task(dice)).nth(dice.count(1, 3)).times(dice.count(1, 2)),
+        9 => Fault::task("*shutdown", 0, task(dice)).nth(dice.count(1, 2)).times(dice.count(1, 2)),
+        10 => Fault::task(dice.pick(&["stopall", "startall", "qmreboot"]), 0, task(dice)),
         0 => Fault::task("*snapshot", 0, task(dice)).nth(dice.count(1, 5)),
         1 => Fault::task("vzdump", 0, task(dice)).nth(dice.count(1, 2)),
         2 => Fault::request("GET", "/nodes/*", request(dice)).nth(dice.count(1, 90)).times(dice.count(1, 6)),
@@ -143,13 +173,25 @@ fn fault(dice: &mut Dice) -> Fault {
 }
 
 /// Makes sure that what a run came to is true of the world, and that whatever did not end well has a cause that is still there.
-fn honest(world: &World, run: &RunState) -> Result<(), String> {
+fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
     for state in run.hosts() {
         let host = state.host();
-        let cause = cause(world, &MachineId::node(host.as_str()));
+        let cause = cause(world, &MachineId::node(host.as_str())).or_else(|| stubborn(world, host.as_str()));
         match (&state.phase, state.result()) {
             (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
                 cause.ok_or_else(|| format!("{host} did not end well without a cause that is left: {fault}"))?;
+            }
+            (HostPhase::Done(HostVerdict::Blocked(why)), _) => {
+                // A refresh that fails leaves no trace.
+                if !why.contains("could not be refreshed") {
+                    cause.ok_or_else(|| format!("{host} was not touched without a cause that is left: {why}"))?;
+                }
+                // Left alone from the start, or over since an earlier round.
+                let at_rest = |phase: &GuestPhase| matches!(phase, GuestPhase::Waiting | GuestPhase::Settled(_));
+                if let Some((id, _)) = state.guests.iter().find(|(_, guest)| !at_rest(&guest.phase)) {
+                    return Err(format!("{host} is not touched, and its guest {id} is in the middle of something"));
+                }
+                continue;
             }
             (_, HostResult::Skipped) => return Err(format!("{host} is skipped, and nobody said so")),
             (_, HostResult::Unfinished) => waits(run, state)?,
@@ -159,10 +201,15 @@ fn honest(world: &World, run: &RunState) -> Result<(), String> {
             let machine = world.guest_id(host.as_str(), id.0).ok_or("a guest that is not there")?;
             let who = format!("{host}/{id}");
             match &guest.phase {
-                GuestPhase::Settled(GuestVerdict::Upgraded { .. })
-                    if !world.pending(&machine).is_empty() || !world.is_up(&machine) =>
+                GuestPhase::Settled(GuestVerdict::Upgraded { .. }) if !world.pending(&machine).is_empty() => {
+                    return Err(format!("{who} is said to be upgraded"));
+                }
+                // Whatever else became of it, it runs, or is off, as it was found.
+                _ if state.owed().is_empty()
+                    && !matches!(guest.phase, GuestPhase::Held { .. })
+                    && before.guest(&machine).map(|was| was.power) != world.guest(&machine).map(|is| is.power) =>
                 {
-                    return Err(format!("{who} is said to be upgraded and to run"));
+                    return Err(format!("{who} is not as it was found"));
                 }
                 // A guest that failed gets its new round when its host is over; a held one may keep the host from that.
                 GuestPhase::Settled(GuestVerdict::Failed { fault, .. })
@@ -182,15 +229,20 @@ fn honest(world: &World, run: &RunState) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes sure that a host that was not worked on to its end waits for another node of its cluster.
+/// Makes sure that a host that was not worked on to its end waits for another one: of its cluster, or that is being rebooted.
 fn waits(run: &RunState, state: &HostState) -> Result<(), String> {
     let unwell = |other: &HostState| {
         matches!(other.phase, HostPhase::Done(HostVerdict::Failed(_)) | HostPhase::Held { .. })
             || other.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }))
     };
-    let waits = matches!(state.phase, HostPhase::Pending | HostPhase::AwaitingTurn { .. })
-        && run.waits_for(state).and_then(|holder| run.host(holder)).is_some_and(unwell);
-    if waits { Ok(()) } else { Err(format!("{} is {} and waits for nothing", state.host(), state.phase.name())) }
+    let holder = match state.phase {
+        HostPhase::Pending | HostPhase::AwaitingTurn { .. } | HostPhase::AwaitingReboot { .. } => run.waits_for(state),
+        _ => None,
+    };
+    let holder = holder.and_then(|holder| run.host(holder));
+    let holder = holder.ok_or_else(|| format!("{} is {} and waits for nothing", state.host(), state.phase.name()))?;
+    // Whoever it waits for may itself wait to be rebooted.
+    if unwell(holder) { Ok(()) } else { waits(run, holder) }
 }
 
 /// What did not end well has its cause in the machine, or came to nothing as often as it may.
@@ -199,6 +251,13 @@ fn accounted_for(world: &World, machine: &MachineId, who: &str, why: &str) -> Re
         return Ok(());
     }
     Err(format!("{who} did not end well without a cause that is left: {why}"))
+}
+
+/// Names a guest that keeps its node from being rebooted, since it does not obey its shutdown.
+fn stubborn(world: &World, node: &str) -> Option<String> {
+    let guests = world.guests_on(node);
+    let found = guests.iter().filter_map(|id| world.guest(id)).find(|guest| guest.running() && !guest.obeys_shutdown);
+    found.map(|guest| format!("{} does not obey its shutdown", guest.vmid))
 }
 
 /// Names what is wrong with a machine, if anything is.
@@ -219,7 +278,7 @@ fn check(seed: u64) {
     let faults: Vec<String> = scenario.world.faults.planted().iter().map(|fault| format!("{fault:?}\n")).collect();
     let faults = faults.concat();
     let ended = play(&scenario, &plan).unwrap_or_else(|violation| panic!("{again}\n{violation}\nfaults:\n{faults}"));
-    if let Err(what) = honest(&ended.world, &ended.run) {
+    if let Err(what) = honest(&scenario.world, &ended.world, &ended.run) {
         let ledger: String = ended.world.ledger.entries().iter().map(|entry| format!("{entry}\n")).collect();
         panic!("{again}\n{what}\n{plan:?}\n{:#?}\nledger:\n{ledger}\nfaults:\n{faults}", ended.picture.verdicts);
     }

@@ -117,3 +117,31 @@ async fn a_bastion_that_dies_mid_command_is_ambiguous() {
     assert!(matches!(error, SshError::Lost { .. }), "{error}");
     until("the session knows", || session.is_closed()).await;
 }
+
+#[tokio::test]
+async fn a_target_behind_a_jump_host_takes_a_password_by_either_method() {
+    for prompts in [false, true] {
+        let desk = Desk::new();
+        let (key, path) = desk.user_key("id");
+        let password = Some("correct horse".to_owned());
+        let node = Server::start(Spec { host_keys: vec![ed25519()], password, prompts, ..Spec::default() }).await;
+        // By its IPv6 literal, which the bastion is asked for as it is.
+        let names = [("2001:db8::7".to_owned(), node.address)].into();
+        let authorized = vec![key.public_key().clone()];
+        let bastion = Server::start(Spec { host_keys: vec![ed25519()], authorized, names, ..Spec::default() }).await;
+        let mut target = desk.target(&node, &path);
+        (target.host, target.port) = ("2001:db8::7".to_owned(), 22);
+        target.jumps =
+            vec![JumpHop { user: "jump".to_owned(), host: "127.0.0.1".to_owned(), port: bastion.address.port() }];
+        target.auth.password = Some(SecretString::from("correct horse"));
+        let session = Session::connect(&target).await.unwrap();
+        assert_eq!(session.accepted(), if prompts { "password prompt" } else { "password" });
+        assert_eq!(session.exec("echo there", limits()).await.unwrap().stdout, b"there\n");
+        assert_eq!(*bastion.seen.asked_names.lock().unwrap(), ["2001:db8::7"]);
+        assert_eq!(bastion.seen.passwords.load(SeqCst), 0, "the jump host never sees it");
+        target.auth.password = Some(SecretString::from("battery staple"));
+        let error = Session::connect(&target).await.unwrap_err();
+        assert!(matches!(error, SshError::Auth { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("battery"), "{error}");
+    }
+}

@@ -1,8 +1,9 @@
 //! How the user proves itself.
 
+use std::io::Write as _;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{Session, SshError};
+use proxmaint::adapters::ssh::{Session, SshError, SshTarget};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use russh::keys::key::safe_rng;
 use secrecy::SecretString;
@@ -101,4 +102,30 @@ async fn nothing_to_offer_is_said() {
     let error = Session::connect(&pair.target).await.unwrap_err();
     assert!(matches!(error, SshError::Auth { .. }), "{error}");
     assert!(pair.server.connections() - connections <= 1, "there is no use in logging in with nothing");
+}
+
+#[tokio::test]
+async fn ipv6_addresses_lead_to_the_host_and_its_key_is_known_by_them() {
+    let desk = Desk::new();
+    let (key, path) = desk.user_key("id");
+    let authorized = vec![key.public_key().clone()];
+    let spec = Spec { host_keys: vec![ed25519()], authorized, ..Spec::default() };
+    if let Err(error) = std::net::TcpListener::bind("[::1]:0") {
+        writeln!(std::io::stderr(), "not run: connections by IPv6 (no loopback address: {error})").unwrap();
+        return;
+    }
+    let server = Server::start_at("[::1]:0".parse().unwrap(), spec).await;
+    // As it is, in the brackets of a URL, and with a zone.
+    for (host, name) in [("::1", "::1"), ("[::1]", "::1"), ("::1%1", "::1%1")] {
+        let mut target = SshTarget { host: String::new(), ..desk.target(&server, &path) };
+        target.host = SshTarget::new(host, "root", desk.own()).host;
+        for _ in 0..2 {
+            let session = Session::connect(&target).await.unwrap();
+            assert_eq!(session.address(), format!("root@[{name}]:{}", server.address.port()));
+            assert_eq!(session.exec("echo in", limits()).await.unwrap().stdout, b"in\n");
+        }
+        let own = desk.text(&desk.own());
+        let known = own.lines().filter(|line| line.starts_with(&format!("[{name}]:"))).count();
+        assert_eq!(known, 1, "learnt once: {own}");
+    }
 }

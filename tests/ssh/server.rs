@@ -33,6 +33,8 @@ pub struct Spec {
     pub names: HashMap<String, SocketAddr>,
     /// Sessions on a connection, 10 where it is 0, as with a stock sshd.
     pub max_sessions: usize,
+    /// Failed tries to log in before it hangs up, 6 where it is 0, as with a stock sshd.
+    pub max_tries: usize,
 }
 
 /// What a server has seen.
@@ -90,6 +92,7 @@ impl Server {
         let config = Arc::new(russh::server::Config {
             keys: spec.host_keys.clone(),
             auth_rejection_time: Duration::ZERO,
+            max_auth_attempts: if spec.max_tries == 0 { 6 } else { spec.max_tries },
             ..Default::default()
         });
         let state = Arc::new(State { spec, seen: seen.clone(), sockets: Mutex::default(), groups: Mutex::default() });

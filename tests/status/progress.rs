@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 use insta::assert_snapshot;
+use proxmaint::choices::Stopped;
 use proxmaint::engine::observer::{Observer, RunEnd, Seen};
 use proxmaint::engine::port::Clock;
 use proxmaint::ids::{HostId, Step};
+use proxmaint::inventory::{Inside, Power};
 use proxmaint::machine::host::HostState;
-use proxmaint::machine::outcome::{Fault, Probed};
+use proxmaint::machine::outcome::{Detail as Done, Fault, Outcome, Probed};
 use proxmaint::machine::run::RunResult;
 use proxmaint::observe::json::JsonLines;
 use proxmaint::observe::log::Redactor;
@@ -20,7 +22,7 @@ use proxmaint::observe::style::Paint;
 use proxmaint::observe::view::{Detail, Standing};
 use proxmaint::time::Timestamp;
 
-use crate::world::{OPENED, World, facts, failed, guests, pending};
+use crate::world::{OPENED, World, ct, facts, failed, guests, pending};
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -148,6 +150,19 @@ fn plain_lines_of_a_host_that_ends() {
         world.pass(80);
         world.ended("pve1", None, Step::UpgradeHost, failed("apt-get exited with 100"));
     });
+    assert_snapshot!(plain(&story, false));
+}
+
+#[test]
+fn what_is_owed_is_told_when_the_work_ends() {
+    let mut story = Story::new(World::with(&["pve1"], |policy| policy.guests.stopped = Stopped::Start));
+    story.then(World::turns);
+    story.then(|world| {
+        let mut off = ct(103, "off", Inside::NotLooked);
+        off.power = Power::Stopped;
+        world.discovered("pve1", &facts("pve1", vec![off]));
+    });
+    story.then(|world| world.ended("pve1", Some(103), Step::StartGuest, Outcome::Done(Done::Started)));
     assert_snapshot!(plain(&story, false));
 }
 

@@ -2,17 +2,18 @@
 
 use clap::CommandFactory;
 use insta::assert_snapshot;
+use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
 use proxmaint::cli::args::Cli;
-use proxmaint::ids::{HostId, Step};
-use proxmaint::inventory::{Inside, Via};
-use proxmaint::machine::outcome::{Fault, Outcome};
+use proxmaint::ids::{GuestKind, HostId, Step};
+use proxmaint::inventory::{Inside, Power, Via};
+use proxmaint::machine::outcome::{CheckReport, Detail as Done, Fault, Outcome, Remarks, VerifyReport};
 use proxmaint::observe::plan_view::{self, PlanTotals};
 use proxmaint::observe::report;
 use proxmaint::observe::style::Paint;
 use proxmaint::observe::view::{Detail, Standing};
-use proxmaint::plan::HostPlan;
+use proxmaint::plan::{Check, Finding, HostPlan, HostPolicy, OldBackup, OwnPlace, plan_host};
 
-use crate::world::{OPENED, World, change, clustered, ct, facts, failed, guests, os, pending, plan};
+use crate::world::{OPENED, World, change, clustered, ct, facts, failed, guests, os, pending, plan, policy};
 
 fn plans() -> Vec<(HostId, Result<HostPlan, Fault>)> {
     let mut many = guests();
@@ -63,6 +64,71 @@ fn a_plan_for_programs() {
     assert_snapshot!(lines.join("\n"));
 }
 
+/// Plans in which power is touched: guests that are started, nodes that are rebooted, and one that proxmaint runs on.
+fn power_plans() -> Vec<(HostId, Result<HostPlan, Fault>)> {
+    let mut off = ct(103, "off", Inside::NotLooked);
+    off.power = Power::Stopped;
+    off.not_backed_up = vec!["mp0 (/srv)".to_owned()];
+    let mut vm = ct(111, "shop", Inside::Seen { via: Via::Agent, os: Box::new(os(pending())) });
+    vm.kind = GuestKind::Vm;
+    let mut policy = policy("pve1");
+    policy.guests.stopped = Stopped::Start;
+    policy.guests.reboot = GuestReboot::IfNeeded;
+    policy.reboot = HostReboot::Always;
+    let plan = |policy: &HostPolicy, node: &str, guests| plan_host(policy, &facts(node, guests), None);
+    let mut first = plan(&policy, "pve1", vec![off, vm]);
+    let guest = first.guests[1].guest.clone();
+    let old = OldBackup { guest, volid: "local:backup/old.zst".to_owned(), note: "proxmaint x".to_owned() };
+    first.prune_backups = vec![old];
+    first.findings = vec![Finding::warn(Check::Space, "/var/tmp has 1 GB free").remedy("make room")];
+    policy.reboot = HostReboot::IfNeeded;
+    let mut own = plan(&policy, "pve2", guests());
+    own.own = Some(OwnPlace::Node);
+    own.guests[0].own = true;
+    policy.scope = Scope::GuestsOnly;
+    policy.guests.protect = vec![ProtectChoice::None];
+    let rest = plan(&policy, "pve3", guests());
+    [("pve1", first), ("pve2", own), ("pve3", rest)].map(|(host, plan)| (HostId::new(host), Ok(plan))).into()
+}
+
+#[test]
+fn a_plan_that_touches_power() {
+    let plans = power_plans();
+    let looked = || plans.iter().map(|(host, plan)| (host, plan.as_ref()));
+    let text = plan_view::text(looked(), OPENED, false, Paint::plain());
+    let lines: Vec<String> = looked().map(|looked| plan_view::json_line(looked, OPENED)).collect();
+    assert_snapshot!(format!("{text}\n{}", lines.join("\n")));
+}
+
+#[test]
+fn the_report_names_what_is_owed_and_what_is_left_to_look_at() {
+    let mut world = World::with(&["pve1"], |policy| policy.guests.stopped = Stopped::Start);
+    world.turns();
+    let mut off = ct(103, "off", Inside::NotLooked);
+    off.power = Power::Stopped;
+    let mut quiet = facts("pve1", vec![off]);
+    quiet.os.pending = Vec::new();
+    world.discovered("pve1", &quiet);
+    let mut done = |guest, step, what| world.ended("pve1", guest, step, Outcome::Done(what));
+    done(Some(103), Step::StartGuest, Done::Started);
+    let seen = Inside::Seen { via: Via::Pct, os: Box::new(os(pending())) };
+    done(Some(103), Step::LookGuest, Done::Looked(Box::new(seen)));
+    world.protected("pve1", 103);
+    world.upgraded("pve1", 103);
+    let remarks = Remarks { held: vec!["nginx".to_owned()], ..Remarks::default() };
+    let report = CheckReport { changes: pending(), reboot_wanted: None, boot_id: None, remarks };
+    world.ended("pve1", Some(103), Step::CheckGuest, Outcome::Done(Done::Checked(report)));
+    world.ended("pve1", Some(103), Step::StopGuest, failed("it did not shut down"));
+    let report = VerifyReport {
+        changes: Vec::new(),
+        reboot_wanted: None,
+        rebooted: Some("6.17.2-1-pve".to_owned()),
+        remarks: Remarks { restart_needed: vec!["cron.service".to_owned()], ..Remarks::default() },
+    };
+    world.ended("pve1", None, Step::Verify, Outcome::Done(Done::Verified(report)));
+    assert_snapshot!(report::text(&world.view(Standing::Interrupted, Detail::Full, None), Some(110), Paint::plain()));
+}
+
 #[test]
 fn the_report_of_a_run_with_every_verdict() {
     let mut world = World::new(&["pve1", "pve2", "pve3", "pve4"]);
@@ -105,6 +171,10 @@ fn help_of_every_command() {
         &["run"][..],
         &["status"],
         &["resolve"],
+        &["restore"],
+        &["snapshots"],
+        &["snapshots", "list"],
+        &["snapshots", "prune"],
         &["manifest"],
         &["manifest", "show"],
         &["manifest", "check"],

@@ -1,16 +1,21 @@
 //! `proxmaint status` in every state that a run can be in.
 
 use insta::assert_snapshot;
+use proxmaint::choices::{HostReboot, ProtectChoice, Scope, Stopped};
 use proxmaint::cli::status::{EventLines, RunLine, json, runs, runs_json, tree};
-use proxmaint::ids::{HostId, Step};
+use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, Step};
+use proxmaint::inventory::Power;
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::guest::Resolution;
-use proxmaint::machine::outcome::{Fault, Outcome, Probed};
+use proxmaint::machine::outcome::{
+    CheckReport, Detail as Done, Fault, Outcome, Probed, RebootFacts, Remarks, RunningGuest, VerifyReport,
+};
 use proxmaint::observe::project::RunHeader;
 use proxmaint::observe::style::Paint;
 use proxmaint::observe::view::{Detail, RunView, Standing};
+use proxmaint::plan::{OwnPlace, plan_host};
 
-use crate::world::{OPENED, World, clustered, ct, facts, failed, guests, pending, seen};
+use crate::world::{OPENED, World, change, clustered, ct, facts, failed, guests, pending, seen};
 
 const RUNNING: Standing = Standing::Running { pid: 4711 };
 
@@ -247,12 +252,162 @@ fn all_runs() {
         let view = world.view(standing, Detail::Brief, None);
         let run = proxmaint::ids::RunId::new(run);
         let header = RunHeader { run, opened_at: OPENED, parallel_hosts: 2, standing };
-        RunLine { header, result: view.result, counts: view.counts }
+        RunLine { header, result: view.result, counts: view.counts, owed: 0 }
     };
     let mut lines = vec![line(&world, "20261120-010203-aaaa", Standing::Expired)];
     world.turns();
     lines.push(line(&world, "20261122-222842-kqzt", RUNNING));
     world.whole("pve1", None);
     lines.push(line(&world, "20261121-222842-bbbb", Standing::Finished));
+    lines.push(RunLine { owed: 2, ..line(&world, "20261121-222843-cccc", Standing::Expired) });
     assert_snapshot!(format!("{}\n{}\n{}", runs(&lines, Paint::plain()), runs_json(&lines), runs(&[], Paint::plain())));
+}
+
+/// Gives a guest's step a good end.
+fn done(world: &mut World, guest: u32, step: Step, what: Done) {
+    world.ended("pve1", Some(guest), step, Outcome::Done(what));
+}
+
+/// One host with a guest that does not run and is started for its upgrade.
+fn started() -> World {
+    let mut world = World::with(&["pve1"], |policy| policy.guests.stopped = Stopped::Start);
+    world.turns();
+    let mut off = ct(103, "off", proxmaint::inventory::Inside::NotLooked);
+    off.power = Power::Stopped;
+    let mut quiet = facts("pve1", vec![off]);
+    quiet.os.pending = Vec::new();
+    world.discovered("pve1", &quiet);
+    world.pass(3);
+    done(&mut world, 103, Step::StartGuest, Done::Started);
+    world.pass(9);
+    world
+}
+
+#[test]
+fn a_guest_that_was_started_is_owed_until_it_is_stopped() {
+    let mut world = started();
+    let looking = show(&world, RUNNING);
+    done(&mut world, 103, Step::LookGuest, Done::Looked(Box::new(seen(pending()))));
+    world.protected("pve1", 103);
+    world.pass(20);
+    let interrupted = show(&world, Standing::Interrupted);
+    world.upgraded("pve1", 103);
+    world.checked("pve1", 103, pending(), None);
+    world.pass(1);
+    world.ended("pve1", Some(103), Step::StopGuest, failed("the guest did not shut down within 300 s"));
+    world.ended(
+        "pve1",
+        None,
+        Step::Verify,
+        Outcome::Done(Done::Verified(VerifyReport {
+            changes: Vec::new(),
+            reboot_wanted: None,
+            rebooted: None,
+            remarks: Remarks::default(),
+        })),
+    );
+    let over = show(&world, Standing::Interrupted);
+    let view = world.view(Standing::Interrupted, Detail::Brief, None);
+    assert_eq!(view.hosts[0].owed.len(), 1);
+    assert_snapshot!([looking, interrupted, over].join("\n===\n\n"));
+}
+
+/// One node that is rebooted, with its guests shut down, and another one that waits for that.
+fn rebooting(world: &mut World) {
+    world.turns();
+    for host in ["pve1", "pve2"] {
+        world.discovered(host, &facts(host, vec![ct(103, "idle", seen(Vec::new()))]));
+        world.pass(60);
+        world.ended(host, None, Step::UpgradeHost, Outcome::Done(Done::Upgraded));
+        let report = VerifyReport {
+            changes: vec![change("pve-manager", "9.1.1", "9.2.1")],
+            reboot_wanted: Some("kernel 6.17.2-1-pve is installed, 6.14.11-4-pve runs".to_owned()),
+            rebooted: None,
+            remarks: Remarks::default(),
+        };
+        world.ended(host, None, Step::Verify, Outcome::Done(Done::Verified(report)));
+        world.turns();
+    }
+    let guest = RunningGuest { id: GuestId(103), kind: GuestKind::Ct, name: "idle".to_owned(), ha: false };
+    let ready = RebootFacts {
+        boot_id: BootId::new("6d0c5f3a"),
+        kernel: "6.14.11-4-pve".to_owned(),
+        expected: Some("6.17.2-1-pve".to_owned()),
+        running: vec![guest],
+    };
+    world.ended("pve1", None, Step::PrepareReboot, Outcome::Done(Done::RebootReady(ready)));
+    world.pass(30);
+}
+
+#[test]
+fn a_node_that_is_rebooted_owes_its_guests_and_another_waits() {
+    let mut world = World::with(&["pve1", "pve2"], |policy| policy.reboot = HostReboot::IfNeeded);
+    rebooting(&mut world);
+    let stopping = show(&world, RUNNING);
+    world.ended("pve1", None, Step::StopGuests, Outcome::Done(Done::GuestsStopped));
+    world.pass(200);
+    let in_doubt = show(&world, Standing::Interrupted);
+    world.ended("pve1", None, Step::RebootHost, Outcome::Done(Done::Rebooted(BootId::new("next"))));
+    world.pass(10);
+    world.ended("pve1", None, Step::StartGuests, Outcome::Done(Done::GuestsStarted));
+    let report = VerifyReport {
+        changes: vec![change("pve-manager", "9.1.1", "9.2.1")],
+        reboot_wanted: None,
+        rebooted: Some("6.17.2-1-pve".to_owned()),
+        remarks: Remarks {
+            held: vec!["postfix".to_owned()],
+            leftovers: vec!["/etc/default/grub.dpkg-dist".to_owned()],
+            restart_needed: vec!["cron.service".to_owned()],
+        },
+    };
+    world.ended("pve1", None, Step::Verify, Outcome::Done(Done::Verified(report)));
+    world.turns();
+    world.ended("pve2", None, Step::PrepareReboot, Outcome::Refused(Fault::permanent("a backup runs on the node")));
+    let over = show(&world, Standing::Finished);
+    let all = detail(&world, Standing::Finished, "pve1");
+    assert_snapshot!([stopping, in_doubt, over, all].join("\n===\n\n"));
+}
+
+#[test]
+fn what_could_not_be_given_back_is_named_with_the_command_that_tries_again() {
+    let mut world = World::with(&["pve1", "pve2"], |policy| policy.reboot = HostReboot::IfNeeded);
+    rebooting(&mut world);
+    world.ended("pve1", None, Step::StopGuests, failed("CT 103 did not shut down"));
+    world.ended("pve1", None, Step::StartGuests, failed("CT 103: no space left on device"));
+    assert_snapshot!(show(&world, Standing::Interrupted));
+}
+
+#[test]
+fn one_that_proxmaint_runs_in_unprotected_ones_and_a_node_left_alone() {
+    let mut world = World::with(&["pve1"], |policy| {
+        policy.scope = Scope::GuestsOnly;
+        policy.guests.protect = vec![ProtectChoice::None];
+        policy.max_parallel = 1;
+        policy.exclude = vec!["102".parse().expect("a selector")];
+    });
+    world.turns();
+    let key = world.take("pve1", None, Step::Discover).key;
+    let policy = world.run.host(&HostId::new("pve1")).expect("in the run").policy.clone();
+    let mut plan = plan_host(&policy, &facts("pve1", guests()), None);
+    plan.own = Some(OwnPlace::Guest(GuestId(101)));
+    plan.guests[0].own = true;
+    world.planned(key, plan);
+    world.pass(5);
+    assert_snapshot!(show(&world, RUNNING));
+}
+
+#[test]
+fn remarks_and_logs_of_a_guest() {
+    let mut world = protected();
+    world.upgraded("pve1", 101);
+    let remarks = Remarks {
+        held: vec!["nginx".to_owned(), "linux-image\x1b[31m".to_owned()],
+        leftovers: vec!["/etc/nginx/nginx.conf.dpkg-dist".to_owned()],
+        restart_needed: vec!["ssh.service".to_owned()],
+    };
+    let report = CheckReport { changes: pending(), reboot_wanted: None, boot_id: None, remarks };
+    world.ended("pve1", Some(101), Step::CheckGuest, Outcome::Done(Done::Checked(report)));
+    let text = detail(&world, RUNNING, "pve1");
+    assert!(!text.contains('\x1b'), "{text}");
+    assert_snapshot!(text);
 }

@@ -1,8 +1,11 @@
 //! Builds runs by feeding events to the machine: what the engine would do, without one.
 
+use std::collections::BTreeMap;
+
 use proxmaint::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use proxmaint::inventory::{
-    ClusterFacts, GuestFacts, HostFacts, Inside, OsFacts, PackageChange, PackageManager, Power, StorageFacts, Via,
+    ClusterFacts, GuestFacts, HostFacts, Inside, NodeState, OsFacts, PackageChange, PackageManager, Power,
+    RepositoryFacts, RootAccess, StorageFacts, Via,
 };
 use proxmaint::machine::effect::{Effect, Mode};
 use proxmaint::machine::event::HostEvent;
@@ -95,7 +98,36 @@ pub fn facts(node: &str, guests: Vec<GuestFacts>) -> HostFacts {
         services_running: vec!["pveproxy".to_owned()],
         guests,
         backup_storages: vec![StorageFacts { name: "local".to_owned(), available: 100 << 30 }],
-        state: Default::default(),
+        state: in_order(),
+    }
+}
+
+/// A node of which the checks find nothing to remark.
+fn in_order() -> NodeState {
+    let all: BTreeMap<String, bool> = [
+        "Datastore.AllocateSpace",
+        "Sys.Audit",
+        "Sys.PowerMgmt",
+        "VM.Audit",
+        "VM.Backup",
+        "VM.GuestAgent.Unrestricted",
+        "VM.PowerMgmt",
+        "VM.Snapshot",
+    ]
+    .map(|privilege| (privilege.to_owned(), true))
+    .into();
+    NodeState {
+        permissions: BTreeMap::from([("/".to_owned(), all)]),
+        root: Some(RootAccess::Root),
+        repositories: vec![RepositoryFacts {
+            file: "/etc/apt/sources.list.d/proxmox.sources".to_owned(),
+            uris: vec!["http://download.proxmox.com/debian/pve".to_owned()],
+            suites: vec!["trixie".to_owned()],
+            components: vec!["pve-no-subscription".to_owned()],
+            enabled: true,
+        }],
+        subscription: Some("notfound".to_owned()),
+        ..NodeState::default()
     }
 }
 
@@ -134,7 +166,13 @@ pub struct World {
 
 impl World {
     pub fn new(hosts: &[&str]) -> Self {
-        let policy = RunPolicy { parallel_hosts: 2, hosts: hosts.iter().map(|host| policy(host)).collect() };
+        Self::with(hosts, |_| {})
+    }
+
+    /// A world whose hosts have another policy than the default.
+    pub fn with(hosts: &[&str], change: impl Fn(&mut HostPolicy)) -> Self {
+        let mut policy = RunPolicy { parallel_hosts: 2, hosts: hosts.iter().map(|host| policy(host)).collect() };
+        policy.hosts.iter_mut().for_each(change);
         let run = RunState::open(RunId::new("20261122-222842-kqzt"), &policy, OPENED);
         Self { run, now: OPENED, open: Vec::new(), events: Vec::new() }
     }
@@ -160,7 +198,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, host: &str, guest: Option<u32>, step: Step) -> Effect {
+    pub fn take(&mut self, host: &str, guest: Option<u32>, step: Step) -> Effect {
         let matches = |effect: &Effect| {
             effect.key.target.host().as_str() == host
                 && effect.key.target.guest() == guest.map(GuestId)
@@ -173,8 +211,13 @@ impl World {
     /// Answers a discovery with a plan made from facts, and hands out the turn.
     pub fn discovered(&mut self, host: &str, facts: &HostFacts) {
         let key = self.take(host, None, Step::Discover).key;
-        let plan = Box::new(plan(host, facts));
-        self.event(&HostId::new(host), HostEvent::Planned { key, plan });
+        let policy = self.run.host(&HostId::new(host)).expect("in the run").policy.clone();
+        self.planned(key, plan_host(&policy, facts, None));
+    }
+
+    /// Answers a discovery with a plan, and hands out the turn.
+    pub fn planned(&mut self, key: StepKey, plan: HostPlan) {
+        self.event(&key.target.host().clone(), HostEvent::Planned { key, plan: Box::new(plan) });
         self.turns();
     }
 

@@ -4,6 +4,8 @@ apk_facts() {
         say missing apk
         return
     fi
+    say repositories
+    cat /etc/apk/repositories /etc/apk/repositories.d/*.list 2>/dev/null | head -n 500 | quoted
     if [ "$refresh" = 1 ]; then
         out=$(apk update --wait 60 2>&1 </dev/null)
         code=$?
@@ -34,7 +36,7 @@ apk_consistent() {
         say missing apk
         return
     fi
-    lock_holder /lib/apk/db/lock /usr/lib/apk/db/lock
+    say locked "$(lock_holder /lib/apk/db/lock /usr/lib/apk/db/lock)"
     out=$(apk fix --simulate 2>&1 </dev/null)
     code=$?
     say audit "$code"

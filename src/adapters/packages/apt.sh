@@ -4,6 +4,23 @@ apt_facts() {
         say missing apt-get
         return
     fi
+    # Where packages come from, in both formats: `l` a line of a list, `d` one of a deb822 file. A file ends with an
+    # empty line, whether or not its last line has an end.
+    say sources
+    {
+        for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+            if [ -r "$file" ]; then
+                sed 's/^/l/' "$file"
+                printf '\n\n'
+            fi
+        done
+        for file in /etc/apt/sources.list.d/*.sources; do
+            if [ -r "$file" ]; then
+                sed 's/^/d/' "$file"
+                printf '\n\n'
+            fi
+        done
+    } | head -n 5000 | quoted
     if [ "$refresh" = 1 ]; then
         # apt waits for dpkg's lock by itself, but not for that of the lists: 12 times 5 s.
         tries=0
@@ -47,7 +64,7 @@ apt_consistent() {
         say missing dpkg
         return
     fi
-    lock_holder /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock
+    say locked "$(lock_holder /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock)"
     out=$(dpkg --audit 2>&1 </dev/null)
     say audit "$?"
     printf '%s\n' "$out" | head -n 20 | quoted

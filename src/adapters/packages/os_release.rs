@@ -13,6 +13,12 @@ pub(super) struct OsRelease {
     pretty_name: Option<String>,
     /// `NAME`.
     plain_name: Option<String>,
+    /// `VERSION_ID`; a rolling release has none.
+    pub(super) version_id: Option<String>,
+    /// `VERSION_CODENAME`.
+    pub(super) codename: Option<String>,
+    /// `UBUNTU_CODENAME` and `DEBIAN_CODENAME`: the release that a derivative is made of.
+    base_codenames: Vec<String>,
 }
 
 impl OsRelease {
@@ -31,10 +37,18 @@ impl OsRelease {
                 "ID_LIKE" => release.id_like = value.split_whitespace().map(str::to_owned).collect(),
                 "PRETTY_NAME" if !value.is_empty() => release.pretty_name = Some(value),
                 "NAME" if !value.is_empty() => release.plain_name = Some(value),
+                "VERSION_ID" if !value.is_empty() => release.version_id = Some(value),
+                "VERSION_CODENAME" if !value.is_empty() => release.codename = Some(value),
+                "UBUNTU_CODENAME" | "DEBIAN_CODENAME" if !value.is_empty() => release.base_codenames.push(value),
                 _ => {}
             }
         }
         release
+    }
+
+    /// Returns the codenames of the release that runs: its own, and those of what it is made of.
+    pub(super) fn codenames(&self) -> impl Iterator<Item = &str> {
+        self.codename.iter().chain(&self.base_codenames).map(String::as_str)
     }
 
     /// Returns the name to show.

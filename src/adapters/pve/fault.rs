@@ -41,6 +41,10 @@ pub(super) fn of_answer(call: &ApiCall, answer: &Answer) -> Fault {
         // Refused for being one too many: it was not acted upon, whatever the method.
         429 => Fault::transient(what),
         502..=504 | 595..=599 => Fault::new(lost_class(call), what),
+        // So the API's web server refuses a request that is longer than it takes in, before it looks at it.
+        501 if text.contains("data too large") => Fault::permanent(what).hint(
+            "this version of Proxmox VE takes requests of 64 KiB at most: update the node's libpve-http-server-perl",
+        ),
         501 => {
             Fault::permanent(what).hint("this version of Proxmox VE does not know the call (`pveversion` on the node)")
         }
@@ -63,18 +67,6 @@ pub(super) fn malformed(call: &ApiCall, what: String) -> Fault {
 /// Whether an error's text says that the node has no such guest (`Configuration file 'nodes/pve1/lxc/999.conf' does not exist`).
 pub fn is_missing_guest(text: &str) -> bool {
     text.contains("Configuration file '") && text.contains(".conf' does not exist")
-}
-
-/// Whether an error's text says that a VM's agent cannot be asked because it is not up: no agent configured, the VM off, the
-/// agent not started (yet), or not answering.
-pub(super) fn is_agent_down(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let agent = text.contains("guest agent") || text.contains("qga") || text.contains("guest-ping");
-    (agent
-        && ["not running", "not ready", "no qemu guest agent configured", "got timeout"]
-            .iter()
-            .any(|t| text.contains(t)))
-        || (text.contains("vm ") && text.contains(" not running"))
 }
 
 /// Returns what an error answer says: each parameter's reason, else `message`, else the reason phrase.

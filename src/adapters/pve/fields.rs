@@ -16,6 +16,11 @@ impl<'a> Fields<'a> {
         value.as_object().map(Self)
     }
 
+    /// Returns the names of the fields.
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Returns the field's value, where it is there and not `null`.
     pub(super) fn value(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())

@@ -1,5 +1,6 @@
 //! The real transport: HTTPS with a token, on reqwest.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Response, Url, redirect, retry};
+use reqwest::{RequestBuilder, Response, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use thiserror::Error;
@@ -213,8 +214,8 @@ impl Transport for HttpTransport {
         let request = match call.method {
             Method::Get => client.get(url).query(&call.params),
             Method::Delete => client.delete(url).query(&call.params),
-            Method::Post => client.post(url).form(&call.params),
-            Method::Put => client.put(url).form(&call.params),
+            Method::Post => with_body(client.post(url), call),
+            Method::Put => with_body(client.put(url), call),
         };
         let authorization = self.authorization().map_err(|error| TransportFault::NotSent(error.to_string()))?;
         let request = request.header(AUTHORIZATION, authorization).timeout(self.timeout(call));
@@ -229,8 +230,27 @@ impl Transport for HttpTransport {
     }
 }
 
+/// Puts the parameters into a body: a form, or JSON where a parameter is given several times and so is a list. A form says
+/// the same by a name that is repeated, and older releases then hand the values on as one text.
+fn with_body(request: RequestBuilder, call: &ApiCall) -> RequestBuilder {
+    let mut fields: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in &call.params {
+        fields.entry(name).or_default().push(value);
+    }
+    if fields.len() == call.params.len() {
+        return request.form(&call.params);
+    }
+    let value = |values: Vec<&str>| match values.as_slice() {
+        [one] => Value::from(*one),
+        several => Value::from(several),
+    };
+    let object: serde_json::Map<String, Value> =
+        fields.into_iter().map(|(name, values)| (name.to_owned(), value(values))).collect();
+    request.json(&object)
+}
+
 /// Makes the URL of a host's API.
-fn base_url(host: &str, port: u16) -> Result<Url, EndpointError> {
+pub(super) fn base_url(host: &str, port: u16) -> Result<Url, EndpointError> {
     let bad = || EndpointError::Host { host: host.to_owned(), port };
     let authority = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     // What would end the host or begin something else in a URL is no host.
@@ -251,7 +271,7 @@ fn parse(body: &[u8]) -> Value {
 }
 
 /// Writes the causes of an error, innermost last, without the layers that only say that there was an error.
-fn chain(error: &reqwest::Error) -> String {
+pub(super) fn chain(error: &reqwest::Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next.filter(|_| causes.len() < 8) {

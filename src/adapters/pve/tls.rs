@@ -78,7 +78,28 @@ pub(super) struct Refused {
 /// # Errors
 /// [`TrustError`] where a CA file is of no use.
 pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(config_with(Arc::new(verifier(trust)?))?)
+}
+
+/// Makes the TLS settings for a verifier.
+///
+/// # Errors
+/// The TLS library refuses its own settings.
+pub(super) fn config_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Makes the verifier for a kind of trust.
+///
+/// # Errors
+/// [`TrustError`] where a CA file is of no use.
+pub(super) fn verifier(trust: &Trust) -> Result<Verifier, TrustError> {
+    let provider = provider();
     let rule = match trust {
         Trust::System => match system_roots() {
             roots if roots.is_empty() => Rule::NoRoots,
@@ -88,9 +109,7 @@ pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
         Trust::Pin(pin) => Rule::Pin(*pin),
         Trust::Insecure => Rule::Any,
     };
-    let verifier = Arc::new(Verifier { rule, provider: Arc::clone(&provider) });
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(Verifier { rule, provider })
 }
 
 /// Writes a fingerprint as Proxmox VE does: `AA:BB:..`.
@@ -172,7 +191,7 @@ enum Rule {
 }
 
 /// Judges certificates by a [`Rule`]; that the other side holds the certificate's key is checked by every rule.
-struct Verifier {
+pub(super) struct Verifier {
     rule: Rule,
     provider: Arc<CryptoProvider>,
 }

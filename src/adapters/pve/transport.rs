@@ -59,7 +59,7 @@ pub struct ApiCall {
     pub method: Method,
     /// The path below `/api2/json`, beginning with `/`, each segment percent-encoded.
     pub path: String,
-    /// The parameters, unencoded, in the order in which they are sent.
+    /// The parameters, unencoded, in the order in which they are sent; a name that is repeated is a list.
     pub params: Vec<(String, String)>,
 }
 
@@ -82,7 +82,7 @@ impl ApiCall {
         Ok(Self { method, path, params: Vec::new() })
     }
 
-    /// Adds a parameter.
+    /// Adds a parameter. One that is added several times is a list.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.params.push((name.to_owned(), value.into()));

@@ -35,8 +35,12 @@
 //! start time it is unique within a boot. A container shares the boot id of its node: its restart shows in pid and
 //! start time.
 //!
+//! Output is read from the log by offset, as the work writes it; reading changes nothing and gives no slot up.
+//!
 //! What remains: a start whose command is still on its way to the target when the job is asked for. It can't be told
 //! from one that was never sent; asked again under the same name, the two end in one run.
+
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::answer::{Answer, Nature};
 use super::exec::At;
@@ -52,7 +56,11 @@ const START: &str = include_str!("sh/job_start.sh");
 const RUNNER: &str = include_str!("sh/job_runner.sh");
 const LOOK: &str = include_str!("sh/job_look.sh");
 const STATE: &str = include_str!("sh/job_state.sh");
+const OUTPUT: &str = include_str!("sh/job_output.sh");
 const COLLECT: &str = include_str!("sh/job_collect.sh");
+
+/// Most bytes of a job's output in one answer: what [`crate::engine::port::Remote::job_output`] promises.
+pub const OUTPUT_MAX: usize = 256 * 1024;
 
 /// Longest name of a job: it is a directory and, with `.service`, a systemd unit (at most 255 characters).
 const NAME_MAX: usize = 128;
@@ -83,6 +91,15 @@ pub(super) fn start_script(job: &Job) -> Result<String, Fault> {
 pub(super) fn state_script(name: &str) -> Result<String, Fault> {
     check_name(name)?;
     Ok(Answer::envelope(&[PRELUDE, &format!("job={}", quote(name)), COMMON, LOOK, STATE]))
+}
+
+/// Makes the script that hands out a job's output from an offset on.
+pub(super) fn output_script(name: &str, from: u64) -> Result<String, Fault> {
+    check_name(name)?;
+    // The shell calculates with signed numbers of 64 bits; no log is as long as that.
+    let from = from.min(i64::MAX as u64);
+    let given = format!("job={} from={from} most={OUTPUT_MAX}", quote(name));
+    Ok(Answer::envelope(&[PRELUDE, &given, COMMON, OUTPUT]))
 }
 
 /// Makes the script that removes what a job left.
@@ -139,6 +156,23 @@ pub(super) fn read_state(place: &Place, doing: &str, answer: &Answer) -> Result<
         }),
         "lost" => Ok(JobState::Lost { log_tail: log_tail() }),
         _ => Err(unknown(place, doing, Nature::Reads, value)),
+    }
+}
+
+/// Reads the answer of [`output_script`].
+pub(super) fn read_output(place: &Place, doing: &str, answer: &Answer) -> Result<Vec<u8>, Fault> {
+    refusals(place, doing, answer)?;
+    let said = answer.value("output");
+    let bytes = HEXLOWER_PERMISSIVE.decode(answer.lines("output").concat().as_bytes()).unwrap_or_default();
+    // The pair of what was announced and what came: od may be missing, or the file may be another one by now.
+    match said.and_then(|said| said.parse::<usize>().ok()) {
+        Some(count) if count == bytes.len() && count <= OUTPUT_MAX => Ok(bytes),
+        Some(count) => Err(Fault::transient(format!(
+            "{doing} on {}: {count} bytes were announced, {} came",
+            At(place),
+            bytes.len()
+        ))),
+        None => Err(unknown(place, doing, Nature::Reads, said)),
     }
 }
 

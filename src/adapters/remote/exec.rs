@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::quote::quote;
+use super::sudo::SUDO;
 use crate::engine::port::Place;
 use crate::machine::outcome::Fault;
 
@@ -57,10 +58,9 @@ pub fn command_line(place: &Place, script: &str) -> String {
     }
 }
 
-/// Makes the command line for a VM whose login is not root: all of the script runs inside `sudo`, which may not ask for
-/// a password.
-pub fn sudo_line(script: &str) -> String {
-    format!("sudo -n -- /bin/sh -c {}", quote(script))
+/// Makes the command line for a login that is not root: all of it runs inside `sudo`, which may not ask for a password.
+pub fn sudo_line(place: &Place, script: &str) -> String {
+    format!("{SUDO} {}", command_line(place, script))
 }
 
 /// Writes a place as faults name it.
@@ -92,6 +92,10 @@ mod tests {
     fn node_and_vm_run_it_themselves() {
         assert_eq!(command_line(&Place::Node, "true"), "/bin/sh -c 'true'");
         assert_eq!(command_line(&Place::Ssh(GuestId(201), "10.0.0.5".into()), "true"), "/bin/sh -c 'true'");
-        assert_eq!(sudo_line("true"), "sudo -n -- /bin/sh -c 'true'");
+        assert_eq!(sudo_line(&Place::Node, "true"), "env LC_ALL=C sudo -n -- /bin/sh -c 'true'");
+        assert_eq!(
+            sudo_line(&Place::Ct(GuestId(103)), "true"),
+            "env LC_ALL=C sudo -n -- pct exec 103 -- /bin/sh -c 'true'"
+        );
     }
 }

@@ -8,9 +8,13 @@
 mod answer;
 pub mod detached;
 mod exec;
+mod node;
+pub mod over_agent;
 pub mod over_ssh;
 pub mod quote;
+mod sudo;
 mod text;
+mod ways;
 
 use std::time::Duration;
 
@@ -21,6 +25,7 @@ use answer::Nature;
 use exec::At;
 pub use exec::{Exec, ExecLimit, ExecOutput, command_line, sudo_line};
 pub(crate) use text::{fragment, harmless};
+pub use ways::Ways;
 
 use crate::adapters::packages;
 use crate::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
@@ -44,6 +49,9 @@ const REFRESH: ExecLimit = ExecLimit { timeout: Duration::from_secs(900), max_ou
 const START: ExecLimit = ExecLimit { timeout: Duration::from_secs(60), max_output: 64 * 1024 };
 /// 3 s for a runner on its way, and reading `/proc` of a large machine.
 const JOB: ExecLimit = ExecLimit { timeout: Duration::from_secs(30), max_output: 64 * 1024 };
+/// 256 KiB of output as hexadecimal digits are 512 KiB, in lines of 32 with a mark and a line break 544 KiB; on a slow line (128
+/// kbit/s) that takes 34 s.
+const OUTPUT: ExecLimit = ExecLimit { timeout: Duration::from_secs(60), max_output: 1 << 20 };
 
 /// The engine's way to a host and its guests, over a transport.
 #[derive(Debug)]
@@ -94,15 +102,19 @@ impl<E: Exec> Remote for Adapter<E> {
                     answer.value("product_uuid").map(|uuid| harmless(uuid).to_ascii_lowercase())
                 }
             },
-            macs: answer.lines("macs").iter().map(|mac| harmless(mac).trim().to_ascii_lowercase()).collect(),
-            kernel: harmless(answer.value("kernel").unwrap_or_default()),
+            macs: macs(answer.lines("macs")),
+            kernel: harmless(required(place, doing, &answer, "kernel")?),
         })
     }
 
     async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
         let doing = if refresh { "refreshing package lists and looking at packages" } else { "looking at packages" };
-        let is_node = *place == Place::Node;
-        let given = format!("refresh={} node={}", u8::from(refresh), u8::from(is_node));
+        let kind = match place {
+            Place::Node => "node",
+            Place::Ct(_) => "ct",
+            Place::Ssh(..) | Place::Agent(..) => "guest",
+        };
+        let given = format!("refresh={} kind={kind}", u8::from(refresh));
         let script = Answer::envelope(&[PRELUDE, &given, packages::FACTS, INSPECT]);
         let answer = self.ask(place, doing, Nature::Reads, &script, if refresh { REFRESH } else { LOOK }).await?;
         packages::os_facts(&answer).map_err(|fault| located(place, doing, fault))
@@ -122,12 +134,17 @@ impl<E: Exec> Remote for Adapter<E> {
         detached::read_state(place, &doing, &answer)
     }
 
-    async fn job_output(&self, _place: &Place, _name: &str, _from: u64) -> Result<Vec<u8>, Fault> {
-        Ok(Vec::new())
+    async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault> {
+        let doing = format!("reading the output of {name}");
+        let script = detached::output_script(name, from)?;
+        let answer = self.ask(place, &doing, Nature::Reads, &script, OUTPUT).await?;
+        detached::read_output(place, &doing, &answer)
     }
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {
-        Err(Fault::permanent("looking at the node is not there yet"))
+        let doing = "looking at the node";
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &node::script(), QUICK).await?;
+        node::read(doing, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
@@ -149,6 +166,17 @@ impl<E: Exec> Remote for Adapter<E> {
 /// Returns a value that every machine has.
 fn required<'a>(place: &Place, doing: &str, answer: &'a Answer, key: &str) -> Result<&'a str, Fault> {
     answer.value(key).ok_or_else(|| Fault::permanent(format!("{doing} on {}: it names no {key}", At(place))))
+}
+
+/// Takes the MAC addresses out of what `/sys/class/net/*/address` holds: loopback's is zero, that of a tunnel may be empty, or longer.
+fn macs(lines: &[String]) -> Vec<String> {
+    let lines = lines.iter().map(|line| line.trim().to_ascii_lowercase());
+    let is_mac = |mac: &String| {
+        let parts: Vec<&str> = mac.split(':').collect();
+        let hex = |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        parts.len() == 6 && parts.iter().all(hex) && parts.iter().any(|part| *part != "00")
+    };
+    lines.filter(is_mac).collect()
 }
 
 /// Says where a fault was met.

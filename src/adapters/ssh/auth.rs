@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_ssh2_tokio::AuthMethod;
 use async_ssh2_tokio::client::AuthKeyboardInteractive;
@@ -10,8 +11,9 @@ use russh::client::{Handle, Handler, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 
-use super::{Auth, SshError};
+use super::{SshError, SshTarget};
 
 /// The files that count where none is given, below the home directory, in OpenSSH's order of today.
 const USUAL_FILES: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
@@ -20,12 +22,16 @@ const USUAL_FILES: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa
 /// empty closing round are usual.
 const MAX_PROMPT_ROUNDS: usize = 4;
 
+/// From how many keys of an agent on a server that hangs up is taken to have been asked too often: a stock sshd lets 6 be tried
+/// (MaxAuthTries), and hardened ones 3 or 4.
+const MANY_KEYS: usize = 3;
+
 /// One thing to prove oneself with.
 pub(super) enum Offer {
     /// A private key from a file: its text for async-ssh2-tokio, decoded for russh.
     Key { path: PathBuf, text: SecretString, key: Arc<PrivateKey> },
-    /// All keys of the agent.
-    Agent,
+    /// All keys of the agent, and how many these are.
+    Agent { keys: usize },
     /// The password, by the method of that name.
     Password(SecretString),
     /// The password, as the answer to a prompt for it: what hosts with PAM ask for.
@@ -37,7 +43,7 @@ impl Offer {
     pub(super) fn label(&self) -> String {
         match self {
             Self::Key { path, .. } => path.display().to_string(),
-            Self::Agent => "ssh-agent".to_owned(),
+            Self::Agent { .. } => "ssh-agent".to_owned(),
             Self::Password(_) => "password".to_owned(),
             Self::Interactive(_) => "password prompt".to_owned(),
         }
@@ -48,11 +54,21 @@ impl Offer {
         matches!(self, Self::Password(_) | Self::Interactive(_))
     }
 
+    /// Returns how it was refused where the server hung up meanwhile: an agent of many keys uses up what a server lets try.
+    pub(super) fn exhausts(&self) -> Option<String> {
+        match self {
+            Self::Agent { keys } if *keys >= MANY_KEYS => {
+                Some(format!("the host hung up while its {keys} keys were tried: more than it lets try (MaxAuthTries)"))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns it as async-ssh2-tokio takes it.
     pub(super) fn method(&self) -> AuthMethod {
         match self {
             Self::Key { text, .. } => AuthMethod::with_key(text.expose_secret(), None),
-            Self::Agent => AuthMethod::with_agent(),
+            Self::Agent { .. } => AuthMethod::with_agent(),
             Self::Password(password) => AuthMethod::with_password(password.expose_secret()),
             Self::Interactive(password) => {
                 AuthKeyboardInteractive::new().with_response("assword", password.expose_secret()).into()
@@ -73,13 +89,14 @@ pub(super) struct Offers {
 
 impl Offers {
     /// Reads the key files and looks for the agent.
-    pub(super) async fn gather(auth: &Auth) -> Self {
+    pub(super) async fn gather(target: &SshTarget) -> Self {
+        let auth = &target.auth;
         let mut found = Self { offers: Vec::new(), notes: Vec::new(), locked: Vec::new() };
         for path in &auth.identity_files {
             found.add_file(path, Wanted::Given).await;
         }
         if auth.agent && std::env::var_os("SSH_AUTH_SOCK").is_some_and(|socket| !socket.is_empty()) {
-            found.offers.push(Offer::Agent);
+            found.add_agent(target.connect_timeout).await;
         }
         if auth.identity_files.is_empty()
             && auth.usual_files
@@ -107,6 +124,18 @@ impl Offers {
             Ok(key) => self.offers.push(Offer::Key { path: path.to_owned(), text, key: Arc::new(key) }),
             Err(russh::keys::Error::KeyIsEncrypted) => self.add_locked(path),
             Err(error) => self.notes.push(format!("{} is no usable private key ({error})", path.display())),
+        }
+    }
+
+    /// Asks the agent which keys it has: one that does not answer, or has none, is no reason to keep the host waiting. It is given
+    /// as long as a connection: a forwarded one is asked over the network.
+    async fn add_agent(&mut self, within: Duration) {
+        let asking = async { AgentClient::connect_env().await?.request_identities().await };
+        match timeout(within, asking).await {
+            Ok(Ok(keys)) if keys.is_empty() => self.notes.push("ssh-agent holds no keys".to_owned()),
+            Ok(Ok(keys)) => self.offers.push(Offer::Agent { keys: keys.len() }),
+            Ok(Err(error)) => self.notes.push(format!("ssh-agent cannot be asked ({error})")),
+            Err(_) => self.notes.push(format!("ssh-agent does not answer within {} s", within.as_secs_f32())),
         }
     }
 
@@ -172,7 +201,14 @@ pub(super) async fn log_in<H: Handler>(
         match attempt(handle, user, offer).await.map_err(broken)? {
             Attempt::Accepted => return Ok(offer.label()),
             // A server hangs up after too many refusals; before the first one it is the connection that failed.
-            Attempt::Refused(_) if handle.is_closed() && refused.is_empty() => return Err(broken(russh::Error::HUP)),
+            Attempt::Refused(_) if handle.is_closed() => match offer.exhausts() {
+                Some(why) => {
+                    refused.push(format!("{}: {why}", offer.label()));
+                    return Err(offers.error(address, &refused));
+                }
+                None if refused.is_empty() => return Err(broken(russh::Error::HUP)),
+                None => refused.push(format!("{}: refused, and the host hung up", offer.label())),
+            },
             Attempt::Refused(why) => refused.push(format!("{}: {why}", offer.label())),
         }
     }
@@ -199,7 +235,7 @@ async fn attempt<H: Handler>(handle: &mut Handle<H>, user: &str, offer: &Offer) 
             let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
             Ok(Attempt::of(handle.authenticate_publickey(user, key).await?.success()))
         }
-        Offer::Agent => by_agent(handle, user).await,
+        Offer::Agent { .. } => by_agent(handle, user).await,
         Offer::Password(password) => {
             Ok(Attempt::of(handle.authenticate_password(user, password.expose_secret()).await?.success()))
         }

@@ -288,6 +288,18 @@ fn changed(host: &str, source: &Source, offered: &PublicKey) -> HostKeyError {
     }
 }
 
+/// Lists the keys that are known of a host, each as its type and fingerprint (`ssh-ed25519 SHA256:...`), in the order of the
+/// files.
+///
+/// # Errors
+/// A file that is there but can't be read.
+pub async fn known_keys(policy: &HostKeyPolicy, host: &str, port: u16) -> Result<Vec<String>, SshError> {
+    let known = Known::look_up(policy, host, port).await?;
+    let mut keys: Vec<String> = known.keys().map(|source| describe(&source.entry.key)).collect();
+    keys.dedup();
+    Ok(keys)
+}
+
 /// Writes a key as its type and fingerprint, as `ssh-keygen -l` does: `ssh-ed25519 SHA256:...`.
 fn describe(key: &PublicKey) -> String {
     format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))

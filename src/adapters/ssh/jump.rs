@@ -28,7 +28,7 @@ impl Chain {
     /// Connects through all hops and logs in at the target; returns what was accepted there.
     pub(super) async fn connect(target: &SshTarget, offers: Offers) -> Result<(Self, String), SshError> {
         let mut offers = offers;
-        let mut for_hops = Offers::gather(&target.auth).await;
+        let mut for_hops = Offers::gather(target).await;
         for_hops.keep_secrets("it is for the target only");
         let mut hops: Vec<Handle<Checked>> = Vec::with_capacity(target.jumps.len());
         for hop in &target.jumps {

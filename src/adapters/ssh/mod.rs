@@ -42,7 +42,8 @@ pub const KEEPALIVE_MAX: usize = 3;
 /// The machine to connect to, the way there, and how both sides prove themselves.
 #[derive(Debug, Clone)]
 pub struct SshTarget {
-    /// Its name or address; with jump hosts it is resolved on the last of them, as OpenSSH does.
+    /// Its name or address (IPv6 without brackets, with its zone where it needs one: `fe80::1%eth0`); with jump hosts it is
+    /// resolved on the last of them, as OpenSSH does.
     pub host: String,
     /// Its port.
     pub port: u16,
@@ -63,10 +64,13 @@ pub struct SshTarget {
 }
 
 impl SshTarget {
-    /// Makes a target with the defaults: port 22, the usual identities, keys learnt into `own_known_hosts`.
+    /// Makes a target with the defaults: port 22, the usual identities, keys learnt into `own_known_hosts`. The brackets of an
+    /// IPv6 address, as URLs have them, are taken off.
     pub fn new(host: impl Into<String>, user: impl Into<String>, own_known_hosts: PathBuf) -> Self {
+        let host = host.into();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|bare| bare.contains(':'));
         Self {
-            host: host.into(),
+            host: bare.map_or_else(|| host.clone(), str::to_owned),
             port: 22,
             user: user.into(),
             auth: Auth::default(),
@@ -89,7 +93,7 @@ impl SshTarget {
 /// The usual files (`~/.ssh/id_ed25519`, `id_ecdsa`, `id_rsa`, those that exist) count only where no file is given, as with OpenSSH.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// Private keys in OpenSSH, PKCS#1 or PKCS#8 format, without passphrase (`IdentityFile`, `-i`).
+    /// Private keys in OpenSSH, PKCS#1 or PKCS#8 format (`IdentityFile`, `-i`). One with a passphrase is of use only through the agent.
     pub identity_files: Vec<PathBuf>,
     /// Whether the usual files count where no file is given; not so with `IdentityFile none`.
     pub usual_files: bool,

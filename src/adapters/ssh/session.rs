@@ -51,7 +51,7 @@ impl Session {
 
     /// Connects, offering first what the label names.
     pub(super) async fn connect_preferring(target: &SshTarget, label: Option<&str>) -> Result<Self, SshError> {
-        let mut offers = Offers::gather(&target.auth).await;
+        let mut offers = Offers::gather(target).await;
         if let Some(label) = label {
             offers.prefer(label);
         }
@@ -244,7 +244,10 @@ impl Attempt<'_> {
                 | ClientError::AgentConnectionFailed
                 | ClientError::AgentRequestIdentitiesFailed
                 | ClientError::AgentNoIdentities) => refused.push(format!("{}: {error}", offer.label())),
-                error => return Login::Failed(self.broken(error)),
+                error => match offer.exhausts() {
+                    Some(why) => refused.push(format!("{}: {why}", offer.label())),
+                    None => return Login::Failed(self.broken(error)),
+                },
             }
         }
         Login::Failed(offers.error(&self.target.address(), &refused))

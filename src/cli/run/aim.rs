@@ -1,8 +1,8 @@
 //! What the command line says of a run's work (`--guest`, `--guests-only`, `--hosts-only`, `--reboot`), how that comes into
 //! the policy, and what comes of selectors that no guest matches.
 
-use crate::cli::exit_code::Exit;
 use crate::choices::{HostReboot, Scope, Selector, Traits, selects};
+use crate::cli::exit_code::Exit;
 use crate::ids::HostId;
 use crate::machine::host::HostState;
 use crate::plan::{HostPlan, HostPolicy, RunPolicy};
@@ -39,10 +39,7 @@ impl Aim {
 
     /// Returns what the command line said when a run was begun.
     fn of(policy: &HostPolicy) -> Self {
-        Self {
-            work: Some((policy.scope, policy.only.clone())),
-            reboot: policy.reboot_asked.then_some(policy.reboot),
-        }
+        Self { work: Some((policy.scope, policy.only.clone())), reboot: policy.reboot_asked.then_some(policy.reboot) }
     }
 
     fn put_over(&self, policy: &mut HostPolicy) {
@@ -121,7 +118,7 @@ impl Selected {
         }
     }
 
-    /// Says what is odd about it. `unseen` are hosts that could not be looked at: a guest may be there.
+    /// Says what is odd about it. `unseen` are hosts that were not looked at: a guest may be there.
     pub fn warning(&self, unseen: &[&HostId]) -> Option<String> {
         let (what, selectors) = match self {
             Self::All => return None,
@@ -131,8 +128,8 @@ impl Selected {
         let named: Vec<String> = selectors.iter().map(|selector| format!("--guest {selector}")).collect();
         let unseen = match unseen {
             [] => String::new(),
-            [one] => format!(" ({one} could not be looked at)"),
-            [one, others @ ..] => format!(" ({one} and {} more hosts could not be looked at)", others.len()),
+            [one] => format!(" ({one} was not looked at)"),
+            [one, others @ ..] => format!(" ({one} and {} more hosts were not looked at)", others.len()),
         };
         Some(format!("{} {what}{unseen}", named.join(" ")))
     }
@@ -203,6 +200,6 @@ mod tests {
         let nothing = found(&["101", "!101"]);
         assert_eq!(nothing.warning(&[]).as_deref(), Some("--guest 101 --guest !101 selects no guest of any host"));
         let unseen = HostId::new("pve2");
-        assert!(found(&["999"]).warning(&[&unseen]).is_some_and(|text| text.ends_with("(pve2 could not be looked at)")));
+        assert!(found(&["999"]).warning(&[&unseen]).is_some_and(|text| text.ends_with("(pve2 was not looked at)")));
     }
 }

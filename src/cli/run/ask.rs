@@ -7,7 +7,7 @@ use crate::cli::exit_code::Exit;
 use crate::ids::RunId;
 
 /// Asks whether to go on. Esc and Ctrl-C mean no.
-pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
+pub(in crate::cli) fn confirm(question: &str) -> Result<bool, Failure> {
     answered(cliclack::confirm(question).initial_value(false).interact()).map(|answer| answer.unwrap_or(false))
 }
 

@@ -17,13 +17,15 @@ use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
+use super::kept::{OldThings, old_things};
 use super::policy::{Selection, differences, run_policy};
-use super::state::{self, Choice, OldSnapshots, StateError};
+use super::session::{Workshop, close_journal, open_store};
+use super::state::{self, Choice, Leftover, Settling, StateError};
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::journal::replay::RunHistory;
-use crate::journal::{JournalError, LockAttempt, OpenRead, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::journal::{JournalError, OpenRead, Purpose, SledJournal, StateDir, Store};
 use crate::manifest::{ApiTrust, Credentials, HostEntry, Manifest};
 use crate::observe::log::Redactor;
 use crate::observe::style::Paint;
@@ -31,6 +33,7 @@ use crate::plan::{HostPolicy, RunPolicy};
 use crate::time::Timestamp;
 
 pub use aim::Aim;
+pub(super) use ask::confirm;
 use session::Work;
 
 /// Runs `proxmaint run`.
@@ -62,24 +65,35 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let worked: Vec<&HostEntry> = selected.iter().copied().filter(|entry| !(args.dry_run || entry.dry_run)).collect();
     let known_hosts = places.state_dir().join("known_hosts");
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
+    let mut selected_elsewhere = false;
     if !planned.is_empty() {
         let policy = args.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
-        let old = known_snapshots(places, &manifest)?;
+        let old = known_things(places, &manifest, &policy)?;
         let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old))) else {
             return Ok(interrupted_before_anything());
         };
         let exit = preview.print(args, &SystemClock);
         if worked.is_empty() {
-            return Ok(exit);
+            return Ok(preview.judge_selection(exit));
         }
+        selected_elsewhere = preview.selects_any();
     }
-    let prepared = Prepared { manifest: &manifest, selection: &selection, worked, hosts, redactor, args, places };
+    let prepared = Prepared {
+        manifest: &manifest,
+        selection: &selection,
+        worked,
+        selected_elsewhere,
+        hosts,
+        redactor,
+        args,
+        places,
+    };
     prepared.work(&runtime)
 }
 
 /// Lets this process have as many descriptors as it may: the usual 1,024 are for programs that use select(), which this
 /// one doesn't, and a host at work with 20 guests takes up to 25 (the API, the node, a connection for each VM).
-fn allow_many_connections() {
+pub(super) fn allow_many_connections() {
     let allowed = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, ..allowed }) {
         tracing::debug!(%error, "the limit of descriptors stays as it is");
@@ -91,6 +105,8 @@ struct Prepared<'a> {
     manifest: &'a Manifest,
     selection: &'a Selection,
     worked: Vec<&'a HostEntry>,
+    /// Whether `--guest` names a guest of a host that is only planned for.
+    selected_elsewhere: bool,
     hosts: Arc<ManifestHosts>,
     redactor: &'a Redactor,
     args: &'a RunArgs,
@@ -101,20 +117,18 @@ impl Prepared<'_> {
     fn work(&self, runtime: &tokio::runtime::Runtime) -> Result<Exit, Failure> {
         let now = SystemClock.now();
         let dir = StateDir::create(&self.places.state_dir()).map_err(journal_failure)?;
-        let mut lock = match RunLock::try_acquire(&dir, Purpose::Run, None, now).map_err(journal_failure)? {
-            LockAttempt::Acquired(lock) => lock,
-            LockAttempt::HeldBy(holder) => return Err(journal_failure(JournalError::Held(holder))),
-        };
-        let store = Store::open(&dir, &lock).map_err(journal_failure)?;
+        let (mut lock, store) = open_store(&dir, Purpose::Run)?;
         let resume_within = self.manifest.defaults.resume_within;
         let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
         // A run that goes on acts at once: what is old is left to the next new one.
-        let old_snapshots = match &choice {
-            Choice::New { .. } => state::old_snapshots(&store, &self.manifest.path, now).map_err(state_failure)?,
-            Choice::Resume(_) => OldSnapshots::new(),
-        };
         let present = self.present(&choice);
-        let plan = self.decide(runtime, choice, &present, &old_snapshots)?;
+        let old = match &choice {
+            Choice::New { .. } => old_things(&store, &self.manifest.path, &present, now).map_err(state_failure)?,
+            Choice::Resume(_) => OldThings::default(),
+        };
+        let leftovers = state::leftovers(&store, &self.manifest.path).map_err(state_failure)?;
+        let mut plan = self.decide(runtime, choice, &present, &old)?;
+        plan.first.splice(0..0, leftovers);
         if plan.declined {
             eprintln!("nothing was changed");
             return Ok(Exit::Clean);
@@ -125,34 +139,24 @@ impl Prepared<'_> {
         };
         lock.name_run(run.clone()).map_err(journal_failure)?;
         let journal = Arc::new(SledJournal::start(store).map_err(journal_failure)?);
-        let work = Work {
-            run,
-            dir: &dir,
-            journal: Arc::clone(&journal),
-            hosts: self.hosts.clone(),
-            redactor: self.redactor,
-            args: self.args,
-            only: self.only(),
-            manifest: &self.manifest.path,
-            old_snapshots: Arc::new(old_snapshots),
-        };
-        let exit = runtime.block_on(work.carry_out(plan, &present));
-        // Writes what is left and reports a failure of the journal that nobody has been told of.
-        let closed = Arc::into_inner(journal).map(SledJournal::close);
-        match (exit, closed) {
-            (Ok(_), Some(Err(error))) => Err(journal_failure(error)),
-            (exit, _) => exit,
-        }
+        let (hosts, only) = (self.hosts.clone(), self.only());
+        let redactor = self.redactor;
+        let shop = Workshop { dir: &dir, journal: Arc::clone(&journal), hosts, only, old, redactor };
+        let (args, selected_elsewhere) = (self.args, self.selected_elsewhere);
+        let work = Work { run, shop, redactor, args, selected_elsewhere, manifest: &self.manifest.path };
+        close_journal(journal, runtime.block_on(work.carry_out(plan, &present)))
     }
 
     /// What is wanted now: by the manifest, by the command line, and, where a run goes on, by the one that began it.
     fn present(&self, choice: &Choice) -> RunPolicy {
-        let (aim, present) =
-            (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
+        let (aim, present) = (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
         let Choice::Resume(history) = choice else { return aim.begin(present) };
         let begun: Vec<HostPolicy> = history.hosts.iter().map(|state| state.policy.clone()).collect();
         if let Some(words) = aim.inherited(&begun) {
-            eprintln!("run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another", history.id);
+            eprintln!(
+                "run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another",
+                history.id
+            );
         }
         aim.go_on(present, &begun)
     }
@@ -178,12 +182,13 @@ impl Prepared<'_> {
         runtime: &tokio::runtime::Runtime,
         choice: Choice,
         present: &RunPolicy,
-        old: &OldSnapshots,
+        old: &OldThings,
     ) -> Result<Decided, Failure> {
         let may_ask = io::stdin().is_terminal() && io::stderr().is_terminal() && self.args.output == Output::Human;
         match choice {
             Choice::New { close } => {
-                let mut decided = Decided { close, ..Decided::default() };
+                let first = close.map(|(history, reason)| Leftover { history, why: Settling::Close(reason) });
+                let mut decided = Decided { first: first.into_iter().collect(), ..Decided::default() };
                 if may_ask && !self.args.yes {
                     let look = preview::look(self.hosts.clone(), present, old);
                     let Some(preview) = runtime.block_on(unless_interrupted(look)) else {
@@ -191,7 +196,9 @@ impl Prepared<'_> {
                         return Ok(Decided::declined());
                     };
                     preview.print_plan(self.args.verbose, &SystemClock);
-                    preview.refuse_nothing()?;
+                    if !self.selected_elsewhere {
+                        preview.refuse_nothing()?;
+                    }
                     decided.declined = !ask::confirm("Begin?")?;
                 }
                 Ok(decided)
@@ -228,21 +235,21 @@ impl Prepared<'_> {
     }
 }
 
-/// Reads which snapshots of earlier runs are no longer needed, for a dry run: it changes nothing, and does without where
+/// Reads what earlier runs made that is no longer needed, for a dry run: it changes nothing, and does without where
 /// there is no journal or another run has it.
-fn known_snapshots(places: &Places, manifest: &Manifest) -> Result<OldSnapshots, Failure> {
+fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Result<OldThings, Failure> {
     let now = SystemClock.now();
     let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
-        return Ok(OldSnapshots::new());
+        return Ok(OldThings::default());
     };
     match Store::open_read(&dir, now).map_err(journal_failure)? {
-        OpenRead::Open(store) => state::old_snapshots(&store, &manifest.path, now).map_err(state_failure),
-        OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(OldSnapshots::new()),
+        OpenRead::Open(store) => old_things(&store, &manifest.path, policy, now).map_err(state_failure),
+        OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(OldThings::default()),
     }
 }
 
 /// Waits for something that may be dropped at any moment, unless the operator asks to stop.
-async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return Some(work.await);
@@ -254,7 +261,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-fn interrupted_before_anything() -> Exit {
+pub(super) fn interrupted_before_anything() -> Exit {
     eprintln!("interrupted before anything was changed");
     Exit::Interrupted
 }
@@ -264,8 +271,8 @@ fn interrupted_before_anything() -> Exit {
 struct Decided {
     /// The run that goes on; none is a new one.
     goes_on: Option<Box<RunHistory>>,
-    /// A run that is settled and closed first.
-    close: Option<(Box<RunHistory>, crate::journal::record::CloseReason)>,
+    /// Runs that are settled first.
+    first: Vec<Leftover>,
     /// Whether the manifest's present policy takes the place of the frozen one.
     replan: bool,
     /// Hosts of the run that the manifest does not have any more.
@@ -297,7 +304,7 @@ fn policy_changed(history: &RunHistory, changed: &[String]) -> Failure {
 }
 
 /// Names a run by the time in UTC and four random letters.
-fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
+pub(super) fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random).map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -307,7 +314,7 @@ fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
 }
 
 /// Registers every secret, so that none can reach a log or an error's text.
-fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &Credentials) {
+pub(super) fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &Credentials) {
     for found in selected.iter().filter_map(|entry| credentials.host(&entry.id)) {
         let header = found.api.header();
         if let Some((_, secret)) = header.expose_secret().rsplit_once('=') {
@@ -320,7 +327,7 @@ fn register_secrets(redactor: &Redactor, selected: &[&HostEntry], credentials: &
 }
 
 /// Prints what is odd about the manifest, and what is not verified.
-fn warn(manifest: &Manifest, selected: &[&HostEntry]) {
+pub(super) fn warn(manifest: &Manifest, selected: &[&HostEntry]) {
     let mut err = io::stderr().lock();
     let paint = Paint::for_stream(&io::stderr());
     let mut lines: Vec<String> = manifest.warnings.iter().map(ToString::to_string).collect();

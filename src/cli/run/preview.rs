@@ -13,7 +13,7 @@ use crate::choices::Selector;
 use crate::cli::args::{Output, RunArgs};
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
-use crate::cli::state::OldSnapshots;
+use crate::cli::kept::OldThings;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, discover};
 use crate::engine::port::{Clock, Hosts, NoOutput};
@@ -23,7 +23,7 @@ use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
 use crate::observe::plan_view::{self, Looked, PlanTotals};
 use crate::observe::style::Paint;
-use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host, prunable};
+use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host, prunable, prunable_backups};
 
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
@@ -36,16 +36,18 @@ pub(super) struct Preview {
 }
 
 /// Looks at all hosts of a policy.
-pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldSnapshots) -> Preview {
+pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldThings) -> Preview {
     let looked: Vec<Result<HostFacts, Fault>> =
         stream::iter(&policy.hosts).map(|policy| look_at(&*hosts, policy)).buffered(LOOKERS).collect().await;
     let mut fleet = Fleet::default();
     let plan = |(policy, facts): (&HostPolicy, Result<HostFacts, Fault>)| {
         let plan = facts.map(|facts| {
             let same_node = fleet.claim(&facts.ca, &facts.node, &policy.host);
-            let old = old.get(&policy.host).map_or(&[][..], Vec::as_slice);
-            let prune = prunable(policy, &facts, old);
-            HostPlan { prune, ..plan_host(policy, &facts, same_node.as_ref()) }
+            let snapshots = old.snapshots.get(&policy.host).map_or(&[][..], Vec::as_slice);
+            let prune = prunable(policy, &facts, snapshots);
+            let backups = old.backups.get(&policy.host).map_or(&[][..], Vec::as_slice);
+            let prune_backups = prunable_backups(policy, &facts, backups);
+            HostPlan { prune, prune_backups, ..plan_host(policy, &facts, same_node.as_ref()) }
         });
         (policy.host.clone(), plan)
     };
@@ -93,11 +95,21 @@ impl Preview {
                 write_out(&text);
             }
         }
+        self.exit()
+    }
+
+    /// Says what is odd about the selection, where nothing but this preview was asked for, and returns how it ends then.
+    pub(super) fn judge_selection(&self, otherwise: Exit) -> Exit {
         let selected = self.selected();
         if let Some(warning) = selected.warning(&self.unseen()) {
             eprintln!("warning: {warning}");
         }
-        selected.exit(self.exit())
+        selected.exit(otherwise)
+    }
+
+    /// Tells whether a guest is among those that the command line names.
+    pub(super) fn selects_any(&self) -> bool {
+        !matches!(self.selected(), Selected::Nothing(_))
     }
 
     fn selected(&self) -> Selected {

@@ -5,10 +5,14 @@
 //! [`Outcome::Unknown`], and the machine asks for a probe.
 
 mod discover;
+mod examine;
+mod inside;
+mod output;
 mod power;
 mod protect;
 mod prune;
 mod reboot;
+mod task;
 mod upgrade;
 mod verify;
 
@@ -19,9 +23,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use super::port::{Clock, GuestRef, HostPorts, JobOutput, Place};
-use super::wait::retried;
-use crate::ids::{BootId, GuestKind, StepKey, Upid};
+use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
+use super::wait::{Backoff, retried};
+use crate::ids::{BootId, GuestId, GuestKind, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode};
 use crate::machine::host::HostState;
@@ -29,7 +33,9 @@ use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
-pub use discover::{discover, identity_of};
+pub use discover::discover;
+pub use examine::{Examination, examine};
+pub use inside::identity_of;
 
 /// What came of performing an effect.
 #[derive(Debug)]
@@ -79,7 +85,8 @@ pub struct Context {
 /// Performs an effect.
 pub async fn perform(cx: &Context, effect: &Effect) -> Report {
     match (&effect.action, effect.mode) {
-        (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, true).await {
+        // Whoever upgrades nothing needs no fresh package lists.
+        (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, policy.upgrades()).await {
             Ok(facts) => Outcome::Done(Detail::Discovered(Box::new(facts))),
             Err(fault) => Outcome::Failed(fault),
         }),
@@ -98,7 +105,7 @@ pub async fn perform(cx: &Context, effect: &Effect) -> Report {
         }
         (Action::PruneBackup { old }, mode) => prune::backup(cx, &effect.key, old, mode).await,
         (Action::StartGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
-        (Action::LookGuest { guest, via }, _) => Report::Ended(discover::started(cx, guest, *via).await),
+        (Action::LookGuest { guest, via }, _) => Report::Ended(inside::started(cx, guest, *via).await),
         (Action::StopGuest { guest }, mode) => power::stop(cx, &effect.key, guest, mode).await,
         (Action::RebootGuest { guest, via, boot_id }, mode) => {
             power::reboot(cx, &effect.key, guest, via, boot_id, mode).await
@@ -154,36 +161,106 @@ async fn same_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
 
 /// Makes sure that a guest is the planned one, runs, and that nothing else works on it.
 async fn ready_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
-    same_guest(cx, guest).await?;
-    let at = guest_ref(guest);
-    let (power, lock) = retried(|| cx.ports.pve.guest_status(&at)).await?;
-    if power != Power::Running {
-        return Err(Fault::permanent(format!("{} {} does not run any more", guest.kind, guest.id)));
-    }
-    match lock {
-        Some(lock) => {
-            Err(Fault::permanent(format!("{} {} is locked ({lock}): something else works on it", guest.kind, guest.id)))
+    match idle_guest(cx, guest).await? {
+        Power::Running => Ok(()),
+        Power::Stopped | Power::Other => {
+            Err(Fault::permanent(format!("{} {} does not run any more", guest.kind, guest.id)))
         }
-        None => Ok(()),
     }
 }
 
-/// Makes sure over the path itself that it leads to the planned guest: a VM by its product uuid. For a CT the path is
-/// the node's own `pct`, which goes by the vmid that the config was checked for.
+/// Waits until nothing else works on a guest, makes sure that it is the planned one, and returns its power state.
+async fn idle_guest(cx: &Context, guest: &GuestAddr) -> Result<Power, Fault> {
+    let power = wait_for_lock(cx, &guest_ref(guest)).await?;
+    // What held the lock may have been a restore: who it is, is looked at afterwards.
+    same_guest(cx, guest).await?;
+    Ok(power)
+}
+
+/// Waits, within `lock_wait`, until nothing else works on a guest; returns its power state. Nothing is unlocked here: whoever
+/// set a lock may still be at work.
+async fn wait_for_lock(cx: &Context, at: &GuestRef) -> Result<Power, Fault> {
+    let mut backoff = Backoff::within(cx.lock_wait);
+    loop {
+        let (power, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
+        let Some(lock) = lock else { return Ok(power) };
+        if !backoff.pause().await {
+            let tool = match at.kind {
+                GuestKind::Ct => "pct",
+                GuestKind::Vm => "qm",
+            };
+            // Transient: it goes away by itself, and until then it stands in the way of whatever else might be tried.
+            return Err(Fault::transient(format!(
+                "{} {} is locked ({lock}), and still so after {:?}: something else works on it",
+                at.kind, at.id, cx.lock_wait
+            ))
+            .hint(format!(
+                "locks are never taken away here; when nothing works on it any more: `{tool} unlock {}` on {}",
+                at.id, at.node
+            )));
+        }
+    }
+}
+
+/// Makes sure over the path itself that it leads to the planned guest. The node's own `pct` goes by the vmid that the config
+/// was checked for, and needs no more; every other path must prove itself (see [`proven`]).
 async fn right_machine(cx: &Context, guest: &GuestAddr, place: &Place) -> Result<(), Fault> {
-    if guest.kind == GuestKind::Ct {
+    if matches!(place, Place::Ct(_)) {
         return Ok(());
     }
     let found = retried(|| cx.ports.remote.identity(place)).await?;
-    if found.product_uuid.is_some() && found.product_uuid == guest.identity {
+    is_guest(guest, &found)
+}
+
+/// The same for a guest that may be booting: it is asked within `limits.boot` until it answers.
+async fn right_machine_in_time(cx: &Context, guest: &GuestAddr, place: &Place) -> Result<(), Fault> {
+    if matches!(place, Place::Ct(_)) {
         return Ok(());
     }
-    Err(Fault::identity(format!(
-        "the machine that answers ({}) is not VM {}: its product uuid is {}",
-        found.hostname,
-        guest.id,
-        found.product_uuid.as_deref().unwrap_or("not readable")
-    )))
+    let mut backoff = Backoff::within(cx.limits.boot);
+    loop {
+        match cx.ports.remote.identity(place).await {
+            Ok(found) => return is_guest(guest, &found),
+            Err(fault) if !matches!(fault.class, FaultClass::Transient | FaultClass::Ambiguous) => return Err(fault),
+            Err(fault) => {
+                if !backoff.pause().await {
+                    return Err(fault);
+                }
+            }
+        }
+    }
+}
+
+/// Makes sure that the machine that answered is the planned guest.
+fn is_guest(guest: &GuestAddr, found: &Identity) -> Result<(), Fault> {
+    proven(guest.kind, guest.id, guest.identity.as_deref(), found)
+}
+
+/// Decides whether the machine that answers is the guest of that identity ([`identity_of`]): a VM by its product uuid, a CT
+/// by one of its MAC addresses, which its config fixes and no other machine of the network may have.
+fn proven(kind: GuestKind, id: GuestId, identity: Option<&str>, found: &Identity) -> Result<(), Fault> {
+    let another = |why: String| {
+        Fault::identity(format!("the machine that answers ({}) is not proven to be {kind} {id}: {why}", found.hostname))
+    };
+    match kind {
+        GuestKind::Vm if found.product_uuid.is_some() && found.product_uuid.as_deref() == identity => Ok(()),
+        GuestKind::Vm => {
+            let uuid = found.product_uuid.as_deref().unwrap_or("not readable");
+            Err(another(format!("its product uuid is {uuid}")))
+        }
+        GuestKind::Ct => {
+            // The first word is the root volume.
+            let own: Vec<&str> = identity.unwrap_or_default().split_whitespace().skip(1).collect();
+            if own.is_empty() {
+                return Err(another("the container's config fixes no MAC address".to_owned())
+                    .hint("let it be reached by pct (`via = \"pct\"`), or give its network interface a `hwaddr`"));
+            }
+            if own.iter().any(|mac| found.macs.iter().any(|seen| seen.eq_ignore_ascii_case(mac))) {
+                return Ok(());
+            }
+            Err(another(format!("none of its interfaces has {}", own.join(" or "))))
+        }
+    }
 }
 
 /// Turns what kept a change from being tried into an outcome: nothing was changed yet.
@@ -201,10 +278,62 @@ fn change_failed(fault: Fault) -> Outcome {
     }
 }
 
+/// Wraps what a look found: a probe's answer is an event of its own.
+fn probed(found: Probed) -> Report {
+    Report::Probed(found)
+}
+
 /// Wraps the outcome of a mode: a probe's answer and an act's end are different events.
 fn unclear(mode: Mode, fault: Fault) -> Report {
     match mode {
         Mode::Probe => Report::Probed(Probed::Unclear(fault)),
         Mode::Act | Mode::Attach => Report::Ended(Outcome::Unknown(fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(uuid: Option<&str>, macs: &[&str]) -> Identity {
+        Identity {
+            hostname: "web".to_owned(),
+            boot_id: BootId::new("1"),
+            product_uuid: uuid.map(str::to_owned),
+            macs: macs.iter().map(|mac| (*mac).to_owned()).collect(),
+            kernel: "6.8.12-9-pve".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_vm_is_proven_by_its_uuid_alone() {
+        let vm = |identity: Option<&str>, found: &Identity| proven(GuestKind::Vm, GuestId(201), identity, found);
+        assert_eq!(vm(Some("a-b"), &machine(Some("a-b"), &[])), Ok(()));
+        for (identity, found) in [
+            (Some("a-b"), machine(Some("a-c"), &["bc:24:11:00:00:01"])),
+            (Some("a-b"), machine(None, &[])),
+            (None, machine(None, &[])),
+        ] {
+            let fault = vm(identity, &found).expect_err("another machine");
+            assert_eq!(fault.class, FaultClass::Identity);
+            assert!(fault.what.contains("VM 201") && fault.what.contains("web"), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_ct_is_proven_by_one_of_its_mac_addresses() {
+        // A container sees the uuid of its node: it proves nothing.
+        let found = machine(Some("a-b"), &["02:42:00:00:00:01", "bc:24:11:00:00:02"]);
+        let ct = |identity: Option<&str>| proven(GuestKind::Ct, GuestId(101), identity, &found);
+        assert_eq!(ct(Some("local-zfs:subvol-101-disk-0 bc:24:11:00:00:01 bc:24:11:00:00:02")), Ok(()));
+        assert_eq!(ct(Some("local-zfs:subvol-101-disk-0 BC:24:11:00:00:02")), Ok(()));
+        let other = ct(Some("local-zfs:subvol-101-disk-0 bc:24:11:00:00:03")).expect_err("another machine");
+        assert_eq!(other.class, FaultClass::Identity);
+        assert!(other.what.contains("CT 101") && other.what.contains("bc:24:11:00:00:03"), "{other:?}");
+        for unprovable in [Some("local-zfs:subvol-101-disk-0"), Some("a-b"), None] {
+            let fault = ct(unprovable).expect_err("can't be proven");
+            assert_eq!(fault.class, FaultClass::Identity);
+            assert!(fault.hint.is_some(), "{fault:?}");
+        }
     }
 }

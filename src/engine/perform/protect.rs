@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Context, Report, TaskNews, change_failed, guest_ref, ready_guest, refused};
+use super::task::{since, tell};
+use super::{Context, Report, change_failed, guest_ref, ready_guest, refused};
+use crate::choices::BackupMode;
 use crate::engine::port::{BackupSpec, GuestRef, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{GuestKind, StepKey, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed, Protection};
 use crate::plan::{BackupHow, GuestAddr};
-use crate::time::Timestamp;
-
-/// How far the node's clock may be off, in milliseconds, when its tasks since a time of ours are asked for.
-const CLOCK_SKEW_MS: i64 = 10 * 60 * 1000;
 
 /// What a look at the guest showed of the step.
 enum Found {
@@ -94,6 +92,9 @@ async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, 
                 Ok(None) => {}
                 Err(fault) => return refused(fault),
             }
+            if let Err(fault) = possible(cx, &at, way).await {
+                return refused(fault);
+            }
             match begin(cx, key, &at, way).await {
                 Ok(task) => {
                     tell(cx, key, &task).await;
@@ -109,10 +110,19 @@ fn done(protection: Protection) -> Outcome {
     Outcome::Done(Detail::Protected(protection))
 }
 
-/// Tells the driver of a task. That the driver is gone means that the run is being dropped: nothing is lost but a hint.
-pub(super) async fn tell(cx: &Context, key: &StepKey, task: &Upid) {
-    if cx.news.send(TaskNews { key: key.clone(), task: task.clone() }).await.is_err() {
-        tracing::debug!(%key, "nobody is left to tell of a task");
+/// Asks right before whether it can be done without harm: a volume that came since the plan was made may not have snapshots.
+async fn possible(cx: &Context, at: &GuestRef, way: &Way<'_>) -> Result<(), Fault> {
+    let needed = match way {
+        Way::Snapshot => "it can't be snapshotted now",
+        // vzdump would silently suspend the container instead.
+        Way::Backup { how, .. } if at.kind == GuestKind::Ct && how.mode == BackupMode::Snapshot => {
+            "a backup would suspend the container, since it can't be snapshotted now"
+        }
+        Way::Backup { .. } => return Ok(()),
+    };
+    match retried(|| cx.ports.pve.can_snapshot(at)).await? {
+        true => Ok(()),
+        false => Err(Fault::permanent(needed)),
     }
 }
 
@@ -121,7 +131,7 @@ async fn begin(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Res
     match way {
         Way::Snapshot => {
             let name = key.snapshot_name();
-            let description = format!("before an upgrade by proxmaint, run {}", key.run);
+            let description = format!("before an upgrade by proxmaint, run {} ({key})", key.run);
             retried(|| cx.ports.pve.create_snapshot(at, &name, &description)).await
         }
         Way::Backup { storage, how } => {
@@ -164,8 +174,7 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
 async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Found, Fault> {
     let (_, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
     // The node's clock need not agree with ours; a task of the kind that still runs counts whoever began it.
-    let since = Timestamp(cx.since.0.saturating_sub(CLOCK_SKEW_MS));
-    let tasks = retried(|| cx.ports.pve.tasks_of(at, since)).await?;
+    let tasks = retried(|| cx.ports.pve.tasks_of(at, since(cx))).await?;
     if tasks.iter().any(|task| task.running && task.kind == way.task_kind(at.kind)) {
         return Ok(Found::AtWork);
     }

@@ -1,5 +1,8 @@
 //! Upgrades a guest or the node: a detached job on the target, named by the step's key, that is attached to.
 
+use std::time::Duration;
+
+use super::output::Follower;
 use super::{Context, Report, place_of, ready_guest, refused, right_machine, unclear};
 use crate::engine::port::{Job, JobState, JobWork, Place};
 use crate::engine::wait::{Backoff, retried};
@@ -8,6 +11,9 @@ use crate::inventory::{PackageManager, Via};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::GuestAddr;
+
+/// How long the outcome of a job may wait for the rest of its output: 64 MiB at 1 MiB a second, which is 4 questions a second.
+const OUTPUT_TIME: Duration = Duration::from_secs(64);
 
 /// Upgrades a guest.
 pub(super) async fn guest(
@@ -39,10 +45,9 @@ pub(super) async fn host(cx: &Context, key: &StepKey, manager: PackageManager, m
 }
 
 async fn upgrade(cx: &Context, key: &StepKey, place: &Place, manager: PackageManager, mode: Mode) -> Report {
-    let name = key.job_name();
     match mode {
-        Mode::Probe => probe(cx, &name, place, manager).await,
-        Mode::Attach => attach(cx, &name, place).await,
+        Mode::Probe => probe(cx, key, place, manager).await,
+        Mode::Attach => attach(cx, key, place).await,
         Mode::Act => {
             match retried(|| cx.ports.remote.packages_consistent(place, manager)).await {
                 Ok(Ok(())) => {}
@@ -54,25 +59,34 @@ async fn upgrade(cx: &Context, key: &StepKey, place: &Place, manager: PackageMan
                 }
                 Err(fault) => return refused(fault),
             }
-            let job = Job { name: name.clone(), work: JobWork::Upgrade(manager) };
+            let job = Job { name: key.job_name(), work: JobWork::Upgrade(manager) };
             // Starting is idempotent under the name, so that a lost answer is settled by asking for the job itself.
             match retried(|| cx.ports.remote.start_job(place, &job)).await {
-                Ok(_) => attach(cx, &name, place).await,
-                Err(fault) if fault.class == FaultClass::Ambiguous => attach(cx, &name, place).await,
+                Ok(_) => attach(cx, key, place).await,
+                Err(fault) if fault.class == FaultClass::Ambiguous => attach(cx, key, place).await,
                 Err(fault) => refused(fault),
             }
         }
     }
 }
 
-/// Waits for the end of a job. A lost connection costs nothing: the job is asked for again.
-async fn attach(cx: &Context, name: &str, place: &Place) -> Report {
+/// Returns what takes over the output of a step's job.
+fn follower<'a>(cx: &'a Context, key: &'a StepKey, place: &'a Place) -> Follower<'a> {
+    Follower::new(cx.ports.remote.as_ref(), cx.output.as_ref(), key, place)
+}
+
+/// Waits for the end of a job, and takes over its output meanwhile. A lost connection costs nothing: the job is asked for again.
+async fn attach(cx: &Context, key: &StepKey, place: &Place) -> Report {
+    let name = key.job_name();
+    let mut output = follower(cx, key, place);
     let mut backoff = Backoff::within(cx.limits.upgrade);
     loop {
         if cx.draining.is_cancelled() {
             return Report::Left;
         }
-        let unreachable = match cx.ports.remote.job(place, name).await {
+        let state = cx.ports.remote.job(place, &name).await;
+        follow(cx, &mut output, &state).await;
+        let unreachable = match state {
             Ok(JobState::Running { .. }) => None,
             Ok(JobState::Finished { exit: 0, .. }) => return Report::Ended(Outcome::Done(Detail::Upgraded)),
             Ok(JobState::Finished { exit, log_tail }) => {
@@ -88,7 +102,7 @@ async fn attach(cx: &Context, name: &str, place: &Place) -> Report {
                 return Report::Ended(Outcome::Unknown(Fault::ambiguous("it is not known whether the upgrade began")));
             }
             Err(fault) if matches!(fault.class, FaultClass::Transient | FaultClass::Ambiguous) => {
-                tracing::info!(job = name, %fault, "asking for the job again");
+                tracing::info!(job = %name, %fault, "asking for the job again");
                 Some(fault)
             }
             Err(fault) => return Report::Ended(Outcome::Unknown(fault)),
@@ -113,9 +127,32 @@ async fn attach(cx: &Context, name: &str, place: &Place) -> Report {
     }
 }
 
-/// Looks what became of a job. One that left no status is judged by the package manager's own state.
-async fn probe(cx: &Context, name: &str, place: &Place, manager: PackageManager) -> Report {
-    Report::Probed(match retried(|| cx.ports.remote.job(place, name)).await {
+/// Takes over the output that a job in this state has. Of one that has ended this is the last chance: its files are removed
+/// once its outcome is durable.
+async fn follow(cx: &Context, output: &mut Follower<'_>, state: &Result<JobState, Fault>) {
+    match state {
+        Ok(JobState::Running { log_bytes }) => tokio::select! {
+            biased;
+            // What is left is taken over by the session that finds the job again.
+            () = cx.draining.cancelled() => {}
+            () = output.catch_up(*log_bytes) => {}
+        },
+        Ok(JobState::Finished { .. } | JobState::Lost { .. }) => {
+            if tokio::time::timeout(OUTPUT_TIME, output.finish()).await.is_err() {
+                tracing::warn!("a job's output takes too long; the rest is missing from its log file");
+            }
+        }
+        Ok(JobState::Absent) | Err(_) => {}
+    }
+}
+
+/// Looks what became of a job, and takes over the output that it left. One that left no status is judged by the package
+/// manager's own state.
+async fn probe(cx: &Context, key: &StepKey, place: &Place, manager: PackageManager) -> Report {
+    let name = key.job_name();
+    let state = retried(|| cx.ports.remote.job(place, &name)).await;
+    follow(cx, &mut follower(cx, key, place), &state).await;
+    Report::Probed(match state {
         Ok(JobState::Running { .. }) => Probed::Running,
         Ok(JobState::Finished { exit: 0, .. }) => Probed::Ended(Outcome::Done(Detail::Upgraded)),
         Ok(JobState::Finished { exit, log_tail }) => Probed::Ended(Outcome::Failed(exited(exit, &log_tail))),

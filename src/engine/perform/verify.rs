@@ -1,8 +1,9 @@
 //! Checks afterwards: what ran runs and answers, what was pending is applied. Reads only.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::{Context, guest_ref, place_of, right_machine};
+use super::{Context, guest_ref, place_of, right_machine_in_time};
 use crate::engine::port::{GuestRef, Place};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::NodeName;
@@ -30,7 +31,8 @@ async fn check_guest(
         return Err(Fault::permanent("it does not run any more after its upgrade"));
     }
     let place = place_of(guest, via);
-    right_machine(cx, guest, &place).await?;
+    // It may have been rebooted, and its upgrade may have restarted its network.
+    right_machine_in_time(cx, guest, &place).await?;
     let os = retried(|| cx.ports.remote.inspect(&place, false)).await?;
     Ok(CheckReport {
         changes: applied(pending, &os)?,
@@ -77,23 +79,17 @@ async fn check_node(
     pending: &[PackageChange],
     rebooted: Option<&RebootFacts>,
 ) -> Result<VerifyReport, Fault> {
-    services_up(cx, node, &baseline.services).await?;
-    let mut stopped = Vec::new();
-    for (id, kind) in &baseline.running {
-        // A guest may have been moved away meanwhile by somebody else: it is looked for where it is now.
-        let Some(node) = retried(|| cx.ports.pve.locate(*id)).await? else {
-            stopped.push(format!("{kind} {id} (gone)"));
-            continue;
-        };
-        let at = GuestRef { node, kind: *kind, id: *id };
-        let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
-        if power != Power::Running {
-            stopped.push(format!("{kind} {id}"));
-        }
+    // Packages restart their own services; a boot starts all of them, and HA its guests after that.
+    let limit = match rebooted {
+        Some(_) => cx.limits.boot,
+        None => cx.limits.settle,
+    };
+    if let Some(ready) = rebooted {
+        another_boot(cx, ready).await?;
+        in_quorum(cx, limit).await?;
     }
-    if !stopped.is_empty() {
-        return Err(Fault::permanent(format!("ran before and does not run any more: {}", stopped.join(", "))));
-    }
+    services_up(cx, node, &baseline.services, limit).await?;
+    guests_run(cx, baseline, if rebooted.is_some() { limit } else { Duration::ZERO }).await?;
     let os = retried(|| cx.ports.remote.inspect(&Place::Node, false)).await?;
     Ok(VerifyReport {
         changes: applied(pending, &os)?,
@@ -103,9 +99,74 @@ async fn check_node(
     })
 }
 
-/// Waits, within bounds, until the services that ran before run again: packages restart their own.
-async fn services_up(cx: &Context, node: &NodeName, before: &[String]) -> Result<(), Fault> {
-    let mut backoff = Backoff::within(cx.limits.settle);
+/// Makes sure that the node runs another boot than before its reboot, with the kernel that was to come.
+async fn another_boot(cx: &Context, ready: &RebootFacts) -> Result<(), Fault> {
+    let os = retried(|| cx.ports.remote.inspect(&Place::Node, false)).await?;
+    if os.boot_id == ready.boot_id {
+        return Err(Fault::permanent("the node was not rebooted: it still runs the boot from before"));
+    }
+    match &ready.expected {
+        Some(expected) if *expected != os.kernel => Err(Fault::permanent(format!(
+            "the node was rebooted into kernel {}, and not into {expected}",
+            os.kernel
+        ))
+        .hint(
+            "`proxmox-boot-tool kernel list` on the node says which kernels its boot loader has, and which is pinned",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Waits, within a limit, until the node's cluster has quorum and every node of it is online.
+async fn in_quorum(cx: &Context, limit: Duration) -> Result<(), Fault> {
+    let mut backoff = Backoff::within(limit);
+    loop {
+        let status = retried(|| cx.ports.pve.cluster_status()).await?;
+        let Some(name) = &status.name else { return Ok(()) };
+        let offline: Vec<&str> =
+            status.nodes.iter().filter(|node| !node.online).map(|node| node.name.as_str()).collect();
+        if status.quorate && offline.is_empty() {
+            return Ok(());
+        }
+        if !backoff.pause().await {
+            let what = match status.quorate {
+                false => format!("cluster {name} has no quorum since the reboot"),
+                true => format!("cluster {name} has a node offline since the reboot: {}", offline.join(", ")),
+            };
+            return Err(Fault::permanent(what).hint("`pvecm status` on the node says who is missing"));
+        }
+    }
+}
+
+/// Makes sure, within a limit, that the guests that ran before run.
+async fn guests_run(cx: &Context, baseline: &Baseline, limit: Duration) -> Result<(), Fault> {
+    let mut backoff = Backoff::within(limit);
+    loop {
+        let mut stopped = Vec::new();
+        for (id, kind) in &baseline.running {
+            // A guest may have been moved away meanwhile by somebody else: it is looked for where it is now.
+            let Some(node) = retried(|| cx.ports.pve.locate(*id)).await? else {
+                stopped.push(format!("{kind} {id} (gone)"));
+                continue;
+            };
+            let at = GuestRef { node, kind: *kind, id: *id };
+            let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
+            if power != Power::Running {
+                stopped.push(format!("{kind} {id}"));
+            }
+        }
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        if !backoff.pause().await {
+            return Err(Fault::permanent(format!("ran before and does not run any more: {}", stopped.join(", "))));
+        }
+    }
+}
+
+/// Waits, within a limit, until the services that ran before run again.
+async fn services_up(cx: &Context, node: &NodeName, before: &[String], limit: Duration) -> Result<(), Fault> {
+    let mut backoff = Backoff::within(limit);
     loop {
         let now = retried(|| cx.ports.pve.services(node)).await?;
         let down: Vec<&str> = before

@@ -87,6 +87,8 @@ impl HostState {
             HostPhase::Rebooting { case, attempt, .. } if !self.was_intended(None, attempt) => {
                 HostPhase::AwaitingReboot { case }
             }
+            // Its guests run again, and are owed nothing: to go on with their shutdown would be to begin it.
+            HostPhase::Held { at, fault } => HostPhase::Held { at: Box::new(self.when_returned(*at)), fault },
             other => other,
         }
     }
@@ -112,7 +114,7 @@ impl HostState {
         }
     }
 
-    fn node(&self) -> Option<NodeName> {
+    pub(super) fn node(&self) -> Option<NodeName> {
         self.identity.as_ref().map(|(_, node)| node.clone())
     }
 }

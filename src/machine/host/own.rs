@@ -1,6 +1,6 @@
 //! The table of the node's own steps.
 
-use super::{AfterReturn, HostPhase, HostState, HostVerdict, RebootCase};
+use super::{AfterReturn, HostPhase, HostState, HostVerdict, RebootCase, StepRecord, StepState};
 use crate::choices::HostReboot;
 use crate::ids::{BootId, Step};
 use crate::inventory::PackageManager;
@@ -39,7 +39,7 @@ impl HostState {
             (Ph::UpgradingHost { .. }, Outcome::Failed(f)) => Ph::Done(HostVerdict::Failed(f.clone())),
             (Ph::UpgradingHost { .. }, Outcome::Refused(f)) => Ph::Done(HostVerdict::Blocked(f.what.clone())),
             (Ph::Verifying { plan, rebooted, .. }, Outcome::Done(Detail::Verified(report))) => {
-                verified(*plan, rebooted.is_some(), report)
+                self.verified(*plan, rebooted.is_some(), report)
             }
             (Ph::Verifying { .. }, Outcome::Failed(f) | Outcome::Refused(f) | Outcome::Unknown(f)) => {
                 Ph::Done(HostVerdict::Failed(f.clone()))
@@ -173,10 +173,34 @@ impl HostState {
         }
         let is_housekeeping = |step| matches!(step, Step::Discover | Step::PruneSnapshot | Step::PruneBackup);
         let idle = self.steps.iter().all(|record| is_housekeeping(record.step));
-        if idle && !reboot_is_due(&plan, plan.upgrade.reboot_wanted.as_deref()) {
+        if idle && !self.reboot_is_due(&plan, plan.upgrade.reboot_wanted.as_deref()) {
             return HostPhase::Done(HostVerdict::NothingToDo { reboot_wanted: plan.upgrade.reboot_wanted });
         }
         self.verifying(plan, None)
+    }
+
+    /// Ends a host that was verified, or goes on to its reboot, which is done once.
+    fn verified(&self, plan: HostPlan, rebooted: bool, report: &VerifyReport) -> HostPhase {
+        let report = report.clone();
+        if rebooted || !self.reboot_is_due(&plan, report.reboot_wanted.as_deref()) {
+            return HostPhase::Done(HostVerdict::Verified(report));
+        }
+        match plan.own {
+            Some(own) => HostPhase::Done(HostVerdict::NotRebooted { report, why: own.to_string() }),
+            None => HostPhase::AwaitingReboot { case: Box::new(RebootCase { plan, report }) },
+        }
+    }
+
+    fn reboot_is_due(&self, plan: &HostPlan, wanted: Option<&str>) -> bool {
+        match plan.upgrade.reboot {
+            HostReboot::Never => false,
+            HostReboot::IfNeeded => wanted.is_some(),
+            // Once a run: what failed after the reboot is no reason for another one.
+            HostReboot::Always => {
+                let done = |record: &StepRecord| record.step == Step::RebootHost && record.state == StepState::Done;
+                wanted.is_some() || !self.steps.iter().any(done)
+            }
+        }
     }
 
     fn verifying(&self, plan: Box<HostPlan>, rebooted: Option<Box<RebootFacts>>) -> HostPhase {
@@ -186,8 +210,10 @@ impl HostState {
     /// Shuts the guests down, where any run; from here on that is a debt.
     fn ready_to_reboot(&mut self, case: Box<RebootCase>, ready: &RebootFacts) -> HostPhase {
         let ready = Box::new(ready.clone());
-        self.shut = ready.running.iter().filter(|guest| !guest.ha).cloned().collect();
-        match self.shut.is_empty() {
+        // One that was started to be upgraded is to be off in the end.
+        let borrowed = |id| self.guests.get(&id).is_some_and(|guest| guest.borrowed.is_some());
+        self.shut = ready.running.iter().filter(|guest| !guest.ha && !borrowed(guest.id)).cloned().collect();
+        match ready.running.iter().all(|guest| guest.ha) {
             true => HostPhase::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
             false => HostPhase::StoppingGuests { case, ready, attempt: self.rounds.first(Step::StopGuests) },
         }
@@ -254,26 +280,6 @@ impl HostState {
             self.rounds.note(attempt);
             self.emit(None, attempt, action, effects);
         }
-    }
-}
-
-/// Ends a host that was verified, or goes on to its reboot, which is done once.
-fn verified(plan: HostPlan, rebooted: bool, report: &VerifyReport) -> HostPhase {
-    let report = report.clone();
-    if rebooted || !reboot_is_due(&plan, report.reboot_wanted.as_deref()) {
-        return HostPhase::Done(HostVerdict::Verified(report));
-    }
-    match plan.own {
-        Some(own) => HostPhase::Done(HostVerdict::NotRebooted { report, why: own.to_string() }),
-        None => HostPhase::AwaitingReboot { case: Box::new(RebootCase { plan, report }) },
-    }
-}
-
-fn reboot_is_due(plan: &HostPlan, wanted: Option<&str>) -> bool {
-    match plan.upgrade.reboot {
-        HostReboot::Never => false,
-        HostReboot::IfNeeded => wanted.is_some(),
-        HostReboot::Always => true,
     }
 }
 

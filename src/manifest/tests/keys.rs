@@ -57,6 +57,39 @@ fn cases() -> Vec<Case> {
         wrong: NOT_LIST,
         look,
     };
+    let variable_key = |key, look| text_key(key, ["one", "two", "-"], look);
+    let word_key = |key, seen: [&'static str; 3], look| Case {
+        key,
+        values: [quoted(seen[0]), quoted(seen[1])],
+        seen,
+        empty: Some("\"\""),
+        wrong: NOT_TEXT,
+        look,
+    };
+    let selectors_key = |key, look| Case {
+        key,
+        values: ["\"web-*\"", "[101, \"100-199\", \"!tag:a\"]"],
+        seen: ["web-*", "101, 100-199, !tag:a", ""],
+        empty: Some("[]"),
+        wrong: &["1", "true", "[1.5]", "[\"101\", true]", "{ x = 1 }", "[[\"101\"]]"],
+        look,
+    };
+    let time_key = |key, built_in, look| Case {
+        key,
+        values: ["\"10m\"", "\"2h 30m\""],
+        seen: ["600", "9000", built_in],
+        empty: Some("\"\""),
+        wrong: NOT_TEXT,
+        look,
+    };
+    let count_key = |key, built_in, look| Case {
+        key,
+        values: ["7", "10000"],
+        seen: ["7", "10000", built_in],
+        empty: Some("0"),
+        wrong: NOT_NUMBER,
+        look,
+    };
     let bool_key = |key, look| Case {
         key,
         values: ["true", "false"],
@@ -108,6 +141,41 @@ fn cases() -> Vec<Case> {
             look: |m| host(m).max_parallel.to_string(),
         },
         bool_key(&keys::DRY_RUN, |m| host(m).dry_run.to_string()),
+        variable_key(&keys::PASSWORD_ENV, |m| text(host(m).ssh.password_env.as_ref())),
+        variable_key(&keys::GUEST_PASSWORD_ENV, |m| text(host(m).guest_ssh.password_env.as_ref())),
+        selectors_key(&keys::GUESTS_INCLUDE, |m| list(&host(m).wanted.include)),
+        selectors_key(&keys::GUESTS_EXCLUDE, |m| list(&host(m).wanted.exclude)),
+        word_key(&keys::VIA, ["ssh", "agent", "auto"], |m| host(m).wanted.via.to_string()),
+        word_key(&keys::STOPPED, ["start", "skip", "skip"], |m| host(m).wanted.stopped.to_string()),
+        Case {
+            key: &keys::PROTECT,
+            values: ["\"none\"", "[\"backup\", \"snapshot\"]"],
+            seen: ["none", "backup, snapshot", "snapshot, backup"],
+            empty: Some("[]"),
+            // A table in its place is the section of `protect.with`.
+            wrong: &["1", "true", "[1]", "[\"snapshot\", true]", "[[\"backup\"]]"],
+            look: |m| list(&host(m).wanted.protect),
+        },
+        word_key(&keys::GUEST_REBOOT, ["if-needed", "never", "never"], |m| host(m).wanted.guest_reboot.to_string()),
+        word_key(&keys::HOST_REBOOT, ["if-needed", "always", "never"], |m| host(m).wanted.host_reboot.to_string()),
+        text_key(&keys::BACKUP_STORAGE, ["one", "two", "-"], |m| text(host(m).wanted.backup.storage.as_ref())),
+        word_key(&keys::BACKUP_MODE, ["suspend", "stop", "snapshot"], |m| host(m).wanted.backup.mode.to_string()),
+        word_key(&keys::BACKUP_COMPRESS, ["lzo", "none", "zstd"], |m| host(m).wanted.backup.compress.to_string()),
+        time_key(&keys::LOCK_WAIT, "600", |m| host(m).wanted.lock_wait.as_secs().to_string()),
+        time_key(&keys::BACKUP_LOCK_WAIT, "10800", |m| host(m).wanted.backup.lock_wait.as_secs().to_string()),
+        time_key(&keys::BACKUP_KEEP_FOR, "604800", |m| host(m).wanted.backup.keep.time.as_secs().to_string()),
+        time_key(&keys::SNAPSHOT_KEEP_FOR, "86400", |m| host(m).wanted.snapshots.time.as_secs().to_string()),
+        count_key(&keys::BACKUP_KEEP_LAST, "1", |m| host(m).wanted.backup.keep.last.to_string()),
+        count_key(&keys::SNAPSHOT_KEEP_LAST, "0", |m| host(m).wanted.snapshots.last.to_string()),
+        Case {
+            key: &keys::GUESTS,
+            values: ["[{ id = 101 }]", "[{ match = \"tag:a\" }, { id = \"102\" }]"],
+            seen: ["101", "tag:a, 102", ""],
+            empty: None,
+            // A table in its place is the section of `guests.include`.
+            wrong: &["1", "\"x\"", "true", "[1]", "[\"x\"]"],
+            look: |m| list(&host(m).guests.iter().map(|rule| rule.who.clone()).collect::<Vec<_>>()),
+        },
         Case {
             key: &keys::PROTECT_MAX_AGE,
             values: ["\"10m\"", "\"2h 30m\""],
@@ -141,6 +209,15 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A word as TOML.
+fn quoted(word: &'static str) -> &'static str {
+    format!("\"{word}\"").leak()
+}
+
 /// A manifest with one host, these lines in `[defaults]` and in the host, and what a host needs unless it is among them.
 fn manifest(defaults: &[String], host: &[String]) -> String {
     let mut lines = vec!["[defaults]".to_owned()];
@@ -163,11 +240,13 @@ fn line(spelling: &str, value: &str) -> String {
     format!("{spelling} = {value}")
 }
 
-/// The levels of a key, each as a function that makes a manifest with a line there.
-fn levels(key: &Key) -> Vec<fn(String) -> String> {
+/// The levels of a key in one of its spellings, each as a function that makes a manifest with a line there.
+fn levels(key: &Key, spelling: &str) -> Vec<fn(String) -> String> {
     let in_defaults: fn(String) -> String = |line| manifest(&[line], &[]);
     let in_host: fn(String) -> String = |line| manifest(&[], &[line]);
     match key.level {
+        // In [[hosts]], `host` is a text: TOML has no room for it there.
+        Level::Both if spelling == "host.reboot" => vec![in_defaults],
         Level::Both => vec![in_defaults, in_host],
         Level::Host => vec![in_host],
         Level::Defaults => vec![in_defaults],
@@ -185,8 +264,8 @@ fn the_table_has_every_key() {
 #[test]
 fn every_spelling_works_at_every_level() {
     for case in cases() {
-        for place in levels(case.key) {
-            for spelling in case.key.spellings {
+        for spelling in case.key.spellings {
+            for place in levels(case.key, spelling) {
                 for (value, seen) in case.values.iter().zip(case.seen) {
                     let text = place(line(spelling, value));
                     let manifest = valid(&text);
@@ -205,11 +284,13 @@ fn a_dotted_spelling_may_be_a_table() {
         for spelling in case.key.spellings {
             let Some((section, name)) = spelling.rsplit_once('.') else { continue };
             let (value, seen) = (case.values[0], case.seen[0]);
-            let mut texts = vec![
-                manifest(&[], &[format!("{section} = {{ {name} = {value} }}")]),
-                manifest(&[], &[format!("\n[hosts.{section}]"), line(name, value)]),
-            ];
+            let mut texts = Vec::new();
+            if *spelling != "host.reboot" {
+                texts.push(manifest(&[], &[format!("{section} = {{ {name} = {value} }}")]));
+                texts.push(manifest(&[], &[format!("\n[hosts.{section}]"), line(name, value)]));
+            }
             if case.key.level == Level::Both {
+                texts.push(manifest(&[format!("{section} = {{ {name} = {value} }}")], &[]));
                 texts.push(manifest(&[format!("\n[defaults.{section}]"), line(name, value)], &[]));
             }
             for text in texts {
@@ -230,7 +311,7 @@ fn what_is_not_given_is_built_in() {
 fn a_host_goes_before_the_defaults() {
     for case in cases().iter().filter(|case| case.key.level == Level::Both) {
         for of_defaults in case.key.spellings {
-            for of_host in case.key.spellings {
+            for of_host in case.key.spellings.iter().filter(|spelling| **spelling != "host.reboot") {
                 let text = manifest(&[line(of_defaults, case.values[0])], &[line(of_host, case.values[1])]);
                 assert_eq!((case.look)(&valid(&text)), case.seen[1], "{text}");
             }
@@ -241,9 +322,13 @@ fn a_host_goes_before_the_defaults() {
 #[test]
 fn the_spelling_that_is_named_first_wins() {
     for case in cases() {
-        for place in levels(case.key) {
-            for (i, first) in case.key.spellings.iter().enumerate() {
-                for second in &case.key.spellings[i + 1..] {
+        for (i, first) in case.key.spellings.iter().enumerate() {
+            for second in &case.key.spellings[i + 1..] {
+                // TOML has no room for a value and a table of one name.
+                if second.strip_prefix(first).is_some_and(|rest| rest.starts_with('.')) {
+                    continue;
+                }
+                for place in levels(case.key, second) {
                     let lines = [line(first, case.values[0]), line(second, case.values[1])];
                     for text in [lines.join("\n"), format!("{}\n{}", lines[1], lines[0])].map(place) {
                         let manifest = valid(&text);
@@ -262,11 +347,11 @@ fn what_is_empty_falls_back() {
     for case in cases() {
         let Some(empty) = case.empty else { continue };
         for spelling in case.key.spellings {
-            if case.key.level == Level::Both {
+            if case.key.level == Level::Both && *spelling != "host.reboot" {
                 let text = manifest(&[line(spelling, case.values[0])], &[line(spelling, empty)]);
                 assert_eq!((case.look)(&valid(&text)), case.seen[0], "to the default: {text}");
             }
-            for place in levels(case.key) {
+            for place in levels(case.key, spelling) {
                 let text = place(line(spelling, empty));
                 match (case.seen[2], parse(&text)) {
                     (REQUIRED, Err(error)) => {
@@ -277,8 +362,13 @@ fn what_is_empty_falls_back() {
                 }
             }
             // An empty first spelling leaves the word to the second one.
-            for other in case.key.spellings.iter().filter(|other| *other != spelling) {
-                let text = levels(case.key)[0](format!("{}\n{}", line(spelling, empty), line(other, case.values[0])));
+            let fits = |other: &&&str| {
+                let within = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('.'));
+                *other != spelling && !within(other, spelling) && !within(spelling, other)
+            };
+            for other in case.key.spellings.iter().filter(fits) {
+                let text =
+                    levels(case.key, other)[0](format!("{}\n{}", line(spelling, empty), line(other, case.values[0])));
                 assert_eq!((case.look)(&valid(&text)), case.seen[0], "{text}");
             }
         }
@@ -288,8 +378,8 @@ fn what_is_empty_falls_back() {
 #[test]
 fn a_wrong_type_is_an_error_at_its_place() {
     for case in cases() {
-        for place in levels(case.key) {
-            for spelling in case.key.spellings {
+        for spelling in case.key.spellings {
+            for place in levels(case.key, spelling) {
                 for wrong in case.wrong {
                     let wrong_line = line(spelling, wrong);
                     let text = place(wrong_line.clone());
@@ -377,14 +467,12 @@ fn the_spellings_are_these() {
     assert_eq!(
         spellings,
         [
-            "name",
             "host",
+            "name",
             "user|ssh.user",
-            "guest_user|guest.user",
             "identity_file|ssh.identity_file",
-            "guest_identity_file|guest.identity_file",
+            "ssh.password_env|password_env",
             "ssh_extra_args|ssh.extra_args",
-            "guest_ssh_extra_args|guest.ssh_extra_args|guest.ssh.extra_args",
             "api_node|api.node",
             "api_port|api.port",
             "api_insecure|api.insecure",
@@ -392,10 +480,31 @@ fn the_spellings_are_these() {
             "api_fingerprint|api.fingerprint",
             "api.token_env|api_token_env",
             "api.secret_env|api_secret_env",
+            "guest_user|guest.user",
+            "guest_identity_file|guest.identity_file",
+            "guest.password_env|guest_password_env",
+            "guest_ssh_extra_args|guest.ssh_extra_args|guest.ssh.extra_args",
+            "guests_include|guests.include",
+            "guests_exclude|guests.exclude",
+            "via",
+            "stopped",
+            "protect|protect_with|protect.with",
+            "protect_max_age|protect.max_age",
+            "snapshot.keep_for|snapshot_keep_for",
+            "snapshot.keep_last|snapshot_keep_last",
+            "backup.storage|backup_storage",
+            "backup.mode|backup_mode",
+            "backup.compress|backup_compress",
+            "backup.lock_wait|backup_lock_wait",
+            "backup.keep_for|backup_keep_for",
+            "backup.keep_last|backup_keep_last",
+            "lock_wait",
+            "guest_reboot|guest.reboot",
+            "host_reboot|host.reboot",
             "max_parallel",
             "dry_run",
-            "protect_max_age|protect.max_age",
             "resume_within",
+            "guests",
             "guest_inventory",
         ]
     );

@@ -2,6 +2,7 @@
 
 mod guests;
 mod keys;
+mod rules;
 mod secret;
 mod source;
 mod ssh_args;

@@ -1,5 +1,6 @@
 //! Tells a run as it goes on, one sentence for each thing that a newcomer wants to know.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::observer::{RunEnd, Seen};
@@ -8,7 +9,7 @@ use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
-use crate::machine::outcome::Fault;
+use crate::machine::outcome::{Fault, Protection, Remarks};
 use crate::machine::run::RunResult;
 use crate::observe::project::resolve_command;
 use crate::observe::sanitize::{clean, shorten};
@@ -63,13 +64,15 @@ pub struct Narrator {
     watch: Watch,
     teller: Teller,
     least: Weight,
+    /// What each host is owed, as it was last seen.
+    owed: BTreeMap<Arc<str>, Vec<String>>,
 }
 
 impl Narrator {
     /// Makes a narrator; a verbose one tells details too.
     pub fn new(verbose: bool) -> Self {
         let least = if verbose { Weight::Detail } else { Weight::Step };
-        Self { watch: Watch::new(), teller: Teller::new(), least }
+        Self { watch: Watch::new(), teller: Teller::new(), least, owed: BTreeMap::new() }
     }
 
     /// Tells what is seen, in lines.
@@ -84,15 +87,30 @@ impl Narrator {
                 text: "stopping: no new step begins; what is at work is waited for or left to itself. Once more stops at once"
                     .to_owned(),
             }],
-            Seen::RunEnded(end) => vec![run_ended(*end)],
+            Seen::RunEnded(end) => self.owed().into_iter().chain([run_ended(*end)]).collect(),
         };
         lines.retain(|line| line.weight >= self.least);
         lines
     }
 
+    /// Tells what is still owed when the work ends.
+    fn owed(&mut self) -> Vec<Line> {
+        let line = |host: &Arc<str>, what: &String| Line {
+            weight: Weight::Headline,
+            tone: Tone::Warn,
+            host: Some(Arc::clone(host)),
+            text: format!("still owed: {what}"),
+        };
+        self.owed.iter().flat_map(|(host, all)| all.iter().map(move |what| line(host, what))).collect()
+    }
+
     fn host(&mut self, event: &HostEvent, state: &HostState) -> Vec<Line> {
         let name: Arc<str> = clean(state.host().as_str()).into();
         self.teller.learn(state);
+        match state.owed() {
+            owed if owed.is_empty() => drop(self.owed.remove(&name)),
+            owed => drop(self.owed.insert(Arc::clone(&name), owed.iter().map(ToString::to_string).collect())),
+        }
         let told = self.teller.tell(state.host(), event);
         let mut lines = Vec::new();
         let mut say = |weight, tone, guest: Option<String>, text: String| {
@@ -102,9 +120,10 @@ impl Narrator {
         match event {
             // These are told below, by what follows from them.
             HostEvent::Planned { .. } | HostEvent::Begun => {}
-            HostEvent::Resolved { .. } | HostEvent::PolicyChanged { .. } | HostEvent::NewRound => {
-                say(Weight::Step, Tone::Plain, told.guest, told.what)
-            }
+            HostEvent::Resolved { .. }
+            | HostEvent::PolicyChanged { .. }
+            | HostEvent::NewRound
+            | HostEvent::GiveBack => say(Weight::Step, Tone::Plain, told.guest, told.what),
             _ => say(Weight::Detail, Tone::Plain, told.guest, told.what),
         }
         if let HostEvent::Planned { plan, .. } = event
@@ -203,7 +222,11 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
         }
         GuestPhase::Upgrading { attempt, .. } => {
             let packages = count(upgrade.map_or(0, |upgrade| upgrade.pending.len()), "package");
-            (Weight::Step, Tone::Plain, format!("upgrading {packages}{}", again(*attempt)))
+            let bare = match &guest.phase {
+                GuestPhase::Upgrading { protection: Protection::Waived, .. } => ", without a protection",
+                _ => "",
+            };
+            (Weight::Step, Tone::Plain, format!("upgrading {packages}{bare}{}", again(*attempt)))
         }
         GuestPhase::Checking { .. } => (Weight::Detail, Tone::Plain, "checking".to_owned()),
         GuestPhase::Starting { attempt } => (Weight::Step, Tone::Plain, format!("starting{}", again(*attempt))),
@@ -216,7 +239,7 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             let command = resolve_command(&state.run, state.host(), Some(id));
             (Weight::Headline, Tone::Warn, format!("held: {}; decide with: {}", reason(fault), clean(&command)))
         }
-        GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, rebooted, .. }) => {
+        GuestPhase::Settled(GuestVerdict::Upgraded { changes, reboot_wanted, rebooted, remarks, .. }) => {
             let mut text = format!("upgraded, {} changed", count(changes.len(), "package"));
             if *rebooted {
                 text.push_str("; rebooted");
@@ -224,6 +247,7 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             if let Some(why) = reboot_wanted {
                 text.push_str(&format!("; wants a reboot: {}", shorten(why, MAX_REASON)));
             }
+            text.push_str(&left(remarks));
             (Weight::Step, Tone::Good, text)
         }
         GuestPhase::Settled(GuestVerdict::Skipped(why)) => {
@@ -233,8 +257,11 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             (Weight::Headline, Tone::Bad, format!("blocked, not upgraded: {}", shorten(why, MAX_REASON)))
         }
         GuestPhase::Settled(GuestVerdict::Failed { fault, protection }) => {
-            let kept = clean(&protection.to_string()).into_owned();
-            (Weight::Headline, Tone::Bad, format!("failed: {}; kept for a rollback: {kept}", reason(fault)))
+            let kept = match protection {
+                Protection::Waived => "there is nothing to bring it back from".to_owned(),
+                protection => format!("kept for a rollback: {}", clean(&protection.to_string())),
+            };
+            (Weight::Headline, Tone::Bad, format!("failed: {}; {kept}", reason(fault)))
         }
     })
 }
@@ -251,12 +278,15 @@ fn host_line(state: &HostState) -> Said {
             let text = format!("{}{}", words::step(Step::Discover), again(*attempt));
             (Weight::Step, Tone::Plain, text)
         }
-        HostPhase::AwaitingTurn { .. } => (Weight::Detail, Tone::Plain, "waits for its turn".to_owned()),
+        HostPhase::AwaitingTurn { plan } => match plan.own {
+            Some(own) => (Weight::Step, Tone::Plain, format!("comes last: {own}")),
+            None => (Weight::Detail, Tone::Plain, "waits for its turn".to_owned()),
+        },
         HostPhase::Pruning { plan, nth, .. } => {
             let snapshot = plan.prune.get(*nth).map(|old| ("snapshot", old.name.to_string(), &old.guest));
             let backup = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth));
             let backup = backup.map(|old| ("backup", old.volid.clone(), &old.guest));
-            let Some((what, name, guest)) = snapshot.or(backup) else { return None };
+            let (what, name, guest) = snapshot.or(backup)?;
             let text = format!("removing the old {what} {} of {} {}", clean(&name), guest.kind, guest.id);
             (Weight::Step, Tone::Plain, text)
         }
@@ -309,7 +339,10 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
         None => String::new(),
     };
     let text = match verdict {
-        HostVerdict::NothingToDo { reboot_wanted } => format!("done: nothing to do{}", reboot(reboot_wanted)),
+        HostVerdict::NothingToDo { reboot_wanted } => match state.removed().count() {
+            0 => format!("done: nothing to do{}", reboot(reboot_wanted)),
+            n => format!("done: {n} old snapshots and backups removed, nothing else to do{}", reboot(reboot_wanted)),
+        },
         HostVerdict::Verified(report) => {
             let spent = match (state.began, state.touched) {
                 (Some(began), Some(ended)) => format!(" in {}", words::span(ended.since(began))),
@@ -321,7 +354,11 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
             };
             let what = list([guests_summary(&GuestCounts::of(state)), node]);
             let what = if what.is_empty() { "verified".to_owned() } else { what };
-            format!("done{spent}: {what}{}", reboot(&report.reboot_wanted))
+            let kernel = report
+                .rebooted
+                .as_ref()
+                .map_or_else(String::new, |kernel| format!("; rebooted into kernel {}", clean(kernel)));
+            format!("done{spent}: {what}{kernel}{}{}", reboot(&report.reboot_wanted), left(&report.remarks))
         }
         HostVerdict::NotRebooted { why, .. } => {
             format!("done, but not rebooted, though it should have been: {}", shorten(why, MAX_REASON))
@@ -331,6 +368,12 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
         HostVerdict::Skipped => "left out by the operator".to_owned(),
     };
     (tone, text)
+}
+
+/// Says what an upgrade left for the administrator.
+fn left(remarks: &Remarks) -> String {
+    let all = words::remarks(&remarks.held, &remarks.leftovers, &remarks.restart_needed);
+    all.iter().fold(String::new(), |text, remark| text + "; " + remark)
 }
 
 /// Sums up guests: `3 guests upgraded, 1 skipped, 1 failed`.

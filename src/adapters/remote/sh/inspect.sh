@@ -1,4 +1,4 @@
-# Everything that is to be known of a machine, in one round trip. Set before: $refresh and $node, each 0 or 1.
+# Everything that is to be known of a machine, in one round trip. Set before: $refresh, 0 or 1, and $kind: node, ct or guest.
 release=/etc/os-release
 if [ ! -r "$release" ]; then
     release=/usr/lib/os-release
@@ -20,6 +20,9 @@ for id in $({
     case $id in
     debian | ubuntu) manager=apt ;;
     alpine) manager=apk ;;
+    fedora | rhel | centos | rocky | almalinux | ol | amzn) manager=dnf ;;
+    opensuse-leap | opensuse-tumbleweed | opensuse | sles | sled | sle-micro | suse) manager=zypper ;;
+    arch | archarm | manjaro) manager=pacman ;;
     *) continue ;;
     esac
     break
@@ -28,25 +31,25 @@ say manager "$manager"
 case $manager in
 apt) apt_facts ;;
 apk) apk_facts ;;
+dnf) dnf_facts ;;
+zypper) zypper_facts ;;
+pacman) pacman_facts ;;
 esac
 
-for flag in /run/reboot-required /var/run/reboot-required; do
+for flag in /run/reboot-required /var/run/reboot-required /run/reboot-needed; do
     if [ -e "$flag" ]; then
-        say reboot_required
+        say reboot_required "$flag"
         sort -u "$flag.pkgs" 2>/dev/null | quoted
         break
     fi
 done
-if [ "$node" = 1 ]; then
-    if command -v proxmox-boot-tool >/dev/null 2>&1; then
-        say boot_tool
-        proxmox-boot-tool kernel list 2>/dev/null </dev/null | quoted
-    fi
-    say kernels
-    for image in /boot/vmlinuz-*; do
-        if [ -e "$image" ]; then
-            printf '%s\n' "${image##*/vmlinuz-}"
-        fi
-    done | quoted
+# A system that is made of images takes no packages one by one.
+if [ -e /run/ostree-booted ]; then
+    say image rpm-ostree
+elif command -v transactional-update >/dev/null 2>&1; then
+    say image transactional-update
 fi
+kernel_facts
+leftover_facts
+service_facts
 say end

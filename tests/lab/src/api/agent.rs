@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::call::{Call, Failure};
 use super::guest::{link_local, mac};
 use crate::ledger::{Act, Outcome};
-use crate::world::{Agent, AgentExec, ExecResult, Guest, Kind, MachineId, World};
+use crate::world::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, MachineId, World};
 
 /// Commands that an agent remembers.
 const REMEMBERED: usize = 500;
+/// Bytes that a real agent keeps of a command's output, and as many of its errors.
+const KEPT: usize = 16 << 20;
 
 /// Tells whether the config of a VM has its agent enabled (`agent`: `1`, `enabled=1`, `1,fstrim_cloned_disks=1`).
 pub(crate) fn configured(guest: &Guest) -> bool {
@@ -26,13 +28,14 @@ pub(crate) fn configured(guest: &Guest) -> bool {
 /// Returns the guest of the path whose agent answers, or says how it does not.
 fn answering<'a>(call: &'a mut Call<'_>) -> Result<&'a Guest, Failure> {
     let guest = call.guest()?;
+    // The real one asks whether the config mentions an agent, not whether it enables one.
+    if !guest.config.contains_key("agent") {
+        return Err(Failure::text("No QEMU guest agent configured"));
+    }
     if !guest.running() {
         return Err(Failure::text(format!("VM {} is not running", guest.vmid)));
     }
-    if !configured(guest) {
-        return Err(Failure::text("No QEMU guest agent configured"));
-    }
-    let up = matches!(guest.agent, Agent::From(at) if at <= call.now());
+    let up = configured(guest) && matches!(guest.agent, Agent::From(at) if at <= call.now());
     if !up {
         call.delay_ms = call.world.durations.agent_timeout;
         return Err(Failure::text("QEMU guest agent is not running"));
@@ -85,7 +88,7 @@ pub(crate) fn interfaces(call: &mut Call<'_>) -> Result<Value, Failure> {
 
 /// `POST .../agent/exec`
 pub(crate) fn exec(call: &mut Call<'_>) -> Result<Value, Failure> {
-    answering(call)?;
+    may_run(&answering(call)?.agent_traits)?;
     let command: Vec<String> = call
         .params
         .get("command")
@@ -100,6 +103,16 @@ pub(crate) fn exec(call: &mut Call<'_>) -> Result<Value, Failure> {
     Ok(json!({ "pid": call.world.agent_exec(now, &id, command, input, &by.to_string()) }))
 }
 
+/// Says why an agent runs no commands, where it does not.
+fn may_run(traits: &AgentTraits) -> Result<(), Failure> {
+    let why = match traits {
+        AgentTraits { exec_disabled: true, .. } => "the command is not allowed",
+        AgentTraits { frozen: true, .. } => "the agent is in frozen state",
+        _ => return Ok(()),
+    };
+    Err(Failure::text(format!("Agent error: Command guest-exec has been disabled: {why}")))
+}
+
 /// `GET .../agent/exec-status`
 pub(crate) fn exec_status(call: &mut Call<'_>) -> Result<Value, Failure> {
     let pid = call.int("pid").and_then(|pid| u32::try_from(pid).ok());
@@ -107,12 +120,24 @@ pub(crate) fn exec_status(call: &mut Call<'_>) -> Result<Value, Failure> {
     let exec = guest.agent_execs.iter().find(|e| Some(e.pid) == pid);
     let exec = exec.ok_or_else(|| Failure::text("Agent error: Invalid parameter 'pid'"))?;
     let Some(result) = &exec.result else { return Ok(json!({ "exited": 0 })) };
-    let mut answer = json!({ "exited": 1, "exitcode": result.exit });
+    let mut answer = match result.signal {
+        Some(signal) => json!({ "exited": 1, "signal": signal }),
+        None => json!({ "exited": 1, "exitcode": result.exit }),
+    };
+    let keeps = guest.agent_traits.keeps.unwrap_or(KEPT);
     for (name, text) in [("out", &result.out), ("err", &result.err)] {
         if !text.is_empty() {
-            answer[format!("{name}-data")] = text.clone().into();
-            answer[format!("{name}-truncated")] = 0.into();
+            // The real one decodes the agent's base64 and takes each byte for a character.
+            let kept: String = text.bytes().take(keeps).map(char::from).collect();
+            answer[format!("{name}-data")] = kept.into();
+            answer[format!("{name}-truncated")] = u8::from(text.len() > keeps).into();
         }
+    }
+    // An agent tells the end of a command once.
+    let told = exec.pid;
+    let id = call.guest_id()?;
+    if let Some(guest) = call.world.guest_mut(&id) {
+        guest.agent_execs.retain(|e| e.pid != told);
     }
     Ok(answer)
 }
@@ -132,7 +157,8 @@ impl World {
         if guest.agent_execs.len() >= REMEMBERED {
             guest.agent_execs.remove(0);
         }
-        let pid = guest.agent_execs.last().map_or(280, |e| e.pid) + 4;
+        guest.agent_pids += 1;
+        let pid = 280 + 4 * guest.agent_pids;
         guest.agent_execs.push(AgentExec { pid, command, input, taken: false, result: None });
         pid
     }

@@ -124,6 +124,12 @@ fn guest_resource(call: &Call<'_>, guest: &Guest) -> Value {
     if let Some(lock) = &guest.lock {
         entry["lock"] = lock.clone().into();
     }
+    if let Some(tags) = guest.config.get("tags").filter(|tags| *tags != "") {
+        entry["tags"] = tags.clone();
+    }
+    if let Some(pool) = &guest.pool {
+        entry["pool"] = pool.clone().into();
+    }
     if let Some(service) = call.realm().ok().and_then(|r| r.ha.get(&super::ha::sid(guest))) {
         entry["hastate"] = service.state.clone().into();
     }

@@ -15,6 +15,8 @@ mod https_tests;
 mod migrate;
 mod node;
 mod params;
+#[cfg(test)]
+mod power_tests;
 mod refused;
 mod request;
 mod routes;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::call::{Call, Failure};
 use super::cluster::uptime;
-use crate::world::{CertData, Node};
+use crate::world::{CertData, Node, Repository};
 
 /// Returns what `version` says of a node.
 pub(crate) fn version_of(node: &Node) -> Value {
@@ -117,22 +117,89 @@ fn described(package: &str) -> Value {
     })
 }
 
+/// `GET /nodes/{node}/apt/repositories`
+pub(crate) fn repositories(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let node = call.node()?;
+    let mut files: Vec<&str> = Vec::new();
+    for repository in &node.repositories {
+        if !files.contains(&repository.file.as_str()) {
+            files.push(&repository.file);
+        }
+    }
+    let form = |file: &str| if file.ends_with(".sources") { "sources" } else { "list" };
+    let entry = |r: &Repository| {
+        json!({
+            "Types": r.types, "URIs": r.uris, "Suites": r.suites, "Components": r.components,
+            "FileType": form(&r.file), "Enabled": u8::from(r.enabled),
+        })
+    };
+    let file = |file: &&str| {
+        let entries = node.repositories.iter().filter(|r| r.file == **file).map(entry);
+        let digest: Vec<u8> = (0..32).map(|i| u8::try_from(file.len() % 200).unwrap_or_default() + i).collect();
+        json!({
+            "path": file, "file-type": form(file), "digest": digest, "repositories": entries.collect::<Vec<_>>(),
+        })
+    };
+    // A status is there for what is configured at all.
+    let standard = [
+        ("enterprise", "Enterprise", "pve-enterprise"),
+        ("no-subscription", "No-Subscription", "pve-no-subscription"),
+        ("test", "Test", "pve-test"),
+    ];
+    let standard = standard.map(|(handle, name, component)| {
+        let mut entry = json!({ "handle": handle, "name": name });
+        let known = node.repositories.iter().filter(|r| r.components.iter().any(|c| c == component));
+        if let Some(enabled) = known.map(|r| r.enabled).reduce(|a, b| a || b) {
+            entry["status"] = u8::from(enabled).into();
+        }
+        entry
+    });
+    Ok(json!({
+        "files": files.iter().map(file).collect::<Vec<_>>(), "errors": [], "infos": [], "standard-repos": standard,
+        "digest": "0f".repeat(32),
+    }))
+}
+
+/// `GET /nodes/{node}/subscription`
+pub(crate) fn subscription(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let status = call.node()?.subscription.clone();
+    let message = match status.as_str() {
+        "notfound" => "There is no subscription key".to_owned(),
+        other => format!("the subscription is {other}"),
+    };
+    Ok(
+        json!({ "status": status, "message": message, "url": "https://www.proxmox.com/en/proxmox-virtual-environment/pricing" }),
+    )
+}
+
 /// `POST /nodes/{node}/startall`
 pub(crate) fn start_all(call: &mut Call<'_>) -> Result<Value, Failure> {
-    all(call, true)
+    let only = listed(call)?;
+    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
+    let force = call.flag("force").unwrap_or(false);
+    Ok(call.world.start_all(now, &node, force, only.as_deref(), &by).into())
 }
 
 /// `POST /nodes/{node}/stopall`
 pub(crate) fn stop_all(call: &mut Call<'_>) -> Result<Value, Failure> {
-    all(call, false)
+    let only = listed(call)?;
+    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
+    let (force, timeout) = (call.flag("force-stop").unwrap_or(true), call.count("timeout").unwrap_or(180));
+    Ok(call.world.stop_all(now, &node, force, timeout, only.as_deref(), &by).into())
 }
 
-fn all(call: &mut Call<'_>, up: bool) -> Result<Value, Failure> {
-    call.need("/", &["VM.PowerMgmt"])?;
+/// Returns the guests that were listed, where they were, and asks for what they need: power over each of them, or over all.
+fn listed(call: &Call<'_>) -> Result<Option<Vec<u32>>, Failure> {
+    const POWER: &[&str] = &["VM.PowerMgmt"];
     let only: Option<Vec<u32>> = call.opt("vms").map(vmids).transpose()?;
-    let (node, now, by) = (call.text("node").to_owned(), call.now(), call.asker());
-    let force = call.flag("force").unwrap_or(false);
-    Ok(call.world.all_guests(now, &node, up, force, only.as_deref(), &by).into())
+    match &only {
+        Some(listed) if !call.may("/", POWER) => {
+            listed.iter().try_for_each(|vmid| call.need(&format!("/vms/{vmid}"), POWER))?;
+        }
+        Some(_) => {}
+        None => call.need("/", POWER)?,
+    }
+    Ok(only)
 }
 
 /// Reads a list of vmids.

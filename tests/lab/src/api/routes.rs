@@ -211,6 +211,8 @@ const ENDPOINTS: &[Endpoint] = endpoints! {
     GET "/nodes/{node}/apt/update" NONE, MODIFY_NODE, node::updates;
     POST "/nodes/{node}/apt/update" &[opt("notify", Kind::Bool), opt("quiet", Kind::Bool)], MODIFY_NODE, node::refresh;
     GET "/nodes/{node}/apt/versions" NONE, AUDIT_NODE, node::versions;
+    GET "/nodes/{node}/apt/repositories" NONE, AUDIT_NODE, node::repositories;
+    GET "/nodes/{node}/subscription" NONE, Access::Anyone, node::subscription;
     POST "/nodes/{node}/startall" &[opt("force", Kind::Bool), unmodelled("max-workers", Kind::Int(1, 64)), opt("vms", TEXT)], Access::Anyone, node::start_all;
     POST "/nodes/{node}/stopall" STOPALL, Access::Anyone, node::stop_all;
 

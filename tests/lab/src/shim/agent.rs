@@ -1,5 +1,6 @@
 //! Commands that the API gave to a VM's agent (`agent/exec`): run here as the agent runs them, as root, and their end told to the world.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ pub(super) fn run_commands(stage: &Arc<Stage>) {
             let result = match run(&stage, &id, &exec.command, exec.input.as_deref()).await {
                 Ok(output) => ExecResult {
                     exit: output.status.code().unwrap_or(255),
+                    signal: output.status.signal(),
                     out: String::from_utf8_lossy(&output.stdout).into_owned(),
                     err: String::from_utf8_lossy(&output.stderr).into_owned(),
                 },
-                Err(error) => ExecResult { exit: 127, out: String::new(), err: error.to_string() },
+                Err(error) => ExecResult { exit: 127, out: String::new(), err: error.to_string(), signal: None },
             };
             stage.with(|world, _| world.finish_agent_exec(&id, exec.pid, result));
         });

@@ -20,6 +20,7 @@ const DIRS: &[&str] = &[
     "run",
     "srv",
     "sys/class/dmi/id",
+    "sys/class/net/lo",
     "tmp",
     "usr/lib",
     "usr/local",
@@ -105,6 +106,12 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
     put(&root.join("proc/sys/kernel/random/boot_id"), Some(&format!("{}\n", kernel_of.boot_id)))?;
     let uuid = machine.product_uuid.as_ref().map(|uuid| format!("{uuid}\n"));
     put(&root.join("sys/class/dmi/id/product_uuid"), uuid.as_deref())?;
+    put(&root.join("sys/class/net/lo/address"), Some("00:00:00:00:00:00\n"))?;
+    for (n, mac) in macs(world, id).iter().enumerate() {
+        let interface = root.join(format!("sys/class/net/eth{n}"));
+        fs::create_dir_all(&interface)?;
+        put(&interface.join("address"), Some(&format!("{mac}\n")))?;
+    }
     let needed = (!machine.reboot_required.is_empty()).then_some("*** System restart required ***\n");
     put(&root.join("run/reboot-required"), needed)?;
     let packages: String = machine.reboot_required.iter().map(|package| format!("{package}\n")).collect();
@@ -121,6 +128,23 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
         }
     }
     refresh_lists(root, world, machine)
+}
+
+/// Returns the MAC addresses of a machine's interfaces, as its kernel writes them: a guest's are in its config
+/// (`hwaddr=` of a container, `virtio=` of a VM), a node's are made of its name.
+fn macs(world: &World, id: &MachineId) -> Vec<String> {
+    let Some(guest) = world.guest(id) else {
+        let sum = id.short().bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let [a, b, c, d] = sum.to_be_bytes();
+        return vec![format!("02:4e:{a:02x}:{b:02x}:{c:02x}:{d:02x}")];
+    };
+    let is_mac = |value: &&str| value.len() == 17 && value.split(':').count() == 6;
+    let nets = guest.config.iter().filter(|(key, _)| key.strip_prefix("net").is_some_and(|n| n.parse::<u32>().is_ok()));
+    let mac = |value: &serde_json::Value| {
+        let mut values = value.as_str()?.split(',').filter_map(|part| Some(part.split_once('=')?.1));
+        Some(values.find(is_mac)?.to_lowercase())
+    };
+    nets.filter_map(|(_, value)| mac(value)).collect()
 }
 
 /// Returns what was asked to be installed, in apk's way: a held package is one pinned to its version.

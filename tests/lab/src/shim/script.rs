@@ -40,6 +40,7 @@ const REAL: &[&str] = &[
     "fold",
     "fuser",
     "grep",
+    "gzip",
     "head",
     "install",
     "kill",

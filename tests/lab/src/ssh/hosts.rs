@@ -1,7 +1,7 @@
-//! The SSH servers of a whole world: one a node, one a VM that somebody may log in to.
+//! The SSH servers of a whole world: one a node, one a guest that somebody may log in to.
 //!
-//! Nodes listen on 127.0.0.1 with ports that the system chooses. A VM is reached at an address of its own, as in a real network: the
-//! whole of 127.0.0.0/8 is this machine's, so each VM has an address of it, and all share one port (`guest_ssh_extra_args =
+//! Nodes listen on 127.0.0.1 with ports that the system chooses. A guest is reached at an address of its own, as in a real network: the
+//! whole of 127.0.0.0/8 is this machine's, so each guest has an address of it, and all share one port (`guest_ssh_extra_args =
 //! ["-p PORT"]`).
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::faults::CommandFault;
 use crate::shim::Stage;
 use crate::world::{Kind, MachineId, World};
 
-/// How many ports are tried for the VMs: one that is free on the first address may be taken on another.
+/// How many ports are tried for the guests: one that is free on the first address may be taken on another.
 const PORT_TRIES: usize = 50;
 
 /// The SSH servers of a world.
@@ -33,32 +33,34 @@ pub struct SshHosts {
     following: Option<AbortHandle>,
 }
 
-/// Gives every VM with a login a loopback address of its own, where it has none.
+/// Gives every guest with a login a loopback address of its own, where it has none.
 pub fn assign_addresses(world: &mut World) {
     let mut number = 0;
-    for id in world.machines() {
-        let Some(guest) = world.guest_mut(&id).filter(|guest| guest.kind == Kind::Vm) else { continue };
-        number += 1;
-        if !guest.reach.ssh_users.is_empty() && own_address(&guest.addresses).is_none() {
-            guest.addresses = vec![loopback(number).to_string()];
+    for kind in [Kind::Vm, Kind::Ct] {
+        for id in world.machines() {
+            let Some(guest) = world.guest_mut(&id).filter(|guest| guest.kind == kind) else { continue };
+            number += 1;
+            if !guest.reach.ssh_users.is_empty() && own_address(&guest.addresses).is_none() {
+                guest.addresses = vec![loopback(number).to_string()];
+            }
         }
     }
 }
 
-/// Returns the n-th loopback address for VMs, from 127.10.0.1 on; there are some ten million.
+/// Returns the n-th loopback address for guests, from 127.10.0.1 on; there are some ten million.
 pub fn loopback(n: u32) -> Ipv4Addr {
     let part = |of: u32| u8::try_from(of % 250).unwrap_or(0);
     Ipv4Addr::new(127, 10 + part(n / 62_500), part(n / 250), 1 + part(n))
 }
 
-/// Returns the loopback address of its own that a VM has: not 127.0.0.1, which is every machine's.
+/// Returns the loopback address of its own that a guest has: not 127.0.0.1, which is every machine's.
 fn own_address(addresses: &[String]) -> Option<IpAddr> {
     let parsed = addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
     parsed.into_iter().find(|address| address.is_loopback() && *address != IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 impl SshHosts {
-    /// Starts the servers of all nodes and VMs; the client's key pair is written into the stage's directory as `id_ed25519`.
+    /// Starts the servers of all nodes and of the guests that let somebody log in; the client's key pair is written into the stage's directory as `id_ed25519`.
     ///
     /// # Errors
     /// Where an address can't be bound or the key can't be written.
@@ -84,17 +86,17 @@ impl SshHosts {
             hosts.names.add(&id.short(), server.addr().ip(), Some(server.addr().port()));
             hosts.servers.insert(id, Arc::new(server));
         }
-        hosts.start_vms(stage).await?;
+        hosts.start_guests(stage).await?;
         let servers = hosts.servers.iter().map(|(id, server)| (id.clone(), Arc::downgrade(server))).collect();
         hosts.following = Some(tokio::spawn(hang_up(stage.gone(), servers)).abort_handle());
         Ok(hosts)
     }
 
-    async fn start_vms(&mut self, stage: &Arc<Stage>) -> io::Result<()> {
-        let vms = stage.with(|world, _| {
+    async fn start_guests(&mut self, stage: &Arc<Stage>) -> io::Result<()> {
+        let guests = stage.with(|world, _| {
             let ids = world.machines().into_iter();
             let reachable = ids.filter_map(|id| {
-                let guest = world.guest(&id).filter(|guest| guest.kind == Kind::Vm)?;
+                let guest = world.guest(&id)?;
                 let address = own_address(&guest.addresses)?;
                 Some((id, address, guest.reach.clone(), guest.name.clone()))
             });
@@ -104,7 +106,7 @@ impl SshHosts {
         'port: loop {
             tries += 1;
             let (mut port, mut started) = (0, Vec::new());
-            for (id, address, reach, name) in &vms {
+            for (id, address, reach, name) in &guests {
                 let account = Account { keys: vec![self.client_public.clone()], password: reach.password.clone() };
                 let accounts = reach.ssh_users.iter().map(|user| (user.clone(), account.clone())).collect();
                 let listen = SocketAddr::new(*address, port);
@@ -154,7 +156,7 @@ impl SshHosts {
         self.servers.iter().map(|(id, server)| (id, server.as_ref()))
     }
 
-    /// Returns the port of all VMs' servers; 0 where there is no VM.
+    /// Returns the port of all guests' servers; 0 where there is none.
     pub fn vm_port(&self) -> u16 {
         self.vm_port
     }
@@ -169,7 +171,7 @@ impl SshHosts {
         &self.client_public
     }
 
-    /// Returns the names that the machines resolve for forwards: nodes and VMs by name, and what a test adds.
+    /// Returns the names that the machines resolve for forwards: nodes and guests by name, and what a test adds.
     pub fn names(&self) -> &Names {
         &self.names
     }

@@ -1,4 +1,4 @@
-//! SSH servers of the lab: one a node and one a VM, on loopback, speaking the real protocol.
+//! SSH servers of the lab: one a node and one a guest with logins, on loopback, speaking the real protocol.
 //!
 //! A server authenticates by public key or password, runs each `exec` request as a process of its own (see
 //! [`Commands`]) with streaming input and output, forwards `direct-tcpip` for jump hosts with names that only it

@@ -226,6 +226,8 @@ impl WorldBuilder {
                 version: spec.version.clone(),
                 cert: cert(world, &format!("/OU=PVE Cluster Node/O=Proxmox Virtual Environment/CN={node}"), san, 2),
                 services: spec.services.clone(),
+                repositories: spec.repositories.clone().unwrap_or_else(|| super::node::usual_repositories(spec.os)),
+                subscription: spec.subscription.clone(),
                 memory_bytes: 16 << 30,
                 machine: spec.machine(node, boot_id, product_uuid),
                 tasks: Vec::new(),

@@ -81,6 +81,19 @@ pub enum Agent {
     From(Time),
 }
 
+/// What is peculiar about a VM's agent; a test may change it while the VM runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentTraits {
+    /// How long it needs after a start, in milliseconds, where that is not [`super::Durations::agent_ready`].
+    pub ready_ms: Option<u64>,
+    /// Whether the guest's administrator keeps it from running commands.
+    pub exec_disabled: bool,
+    /// Whether the guest's file systems are frozen.
+    pub frozen: bool,
+    /// How many bytes it keeps of a command's output, and as many of its errors (16 MiB in a real one).
+    pub keeps: Option<usize>,
+}
+
 /// How a guest can be reached apart from its node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
@@ -114,6 +127,8 @@ pub struct ExecResult {
     pub out: String,
     /// Its standard error.
     pub err: String,
+    /// The signal that ended it; `exit` means nothing then.
+    pub signal: Option<i32>,
 }
 
 /// A guest.
@@ -127,6 +142,8 @@ pub struct Guest {
     pub name: String,
     /// The node that has it.
     pub node: String,
+    /// The resource pool that it is in.
+    pub pool: Option<String>,
     /// Its power state.
     pub power: Power,
     /// Process number of its main process on the node, while it runs.
@@ -149,6 +166,8 @@ pub struct Guest {
     pub addresses: Vec<String>,
     /// Its agent; containers have none.
     pub agent: Agent,
+    /// What is peculiar about its agent.
+    pub agent_traits: AgentTraits,
     /// How it can be reached apart from its node.
     pub reach: Reach,
     /// Whether an orderly shutdown is obeyed.
@@ -157,6 +176,8 @@ pub struct Guest {
     pub disk_generation: u64,
     /// Commands given to its agent.
     pub agent_execs: Vec<AgentExec>,
+    /// How many commands its agent was ever given.
+    pub(crate) agent_pids: u32,
     /// Its system. Meaningless while it is stopped, but for its packages and names.
     pub machine: Machine,
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, Task};
+use super::{Machine, Os, Task};
 
 /// A version of Proxmox VE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,45 @@ pub struct Service {
     pub unit: String,
 }
 
+/// An entry of a node's package sources (`/etc/apt/sources.list`, `/etc/apt/sources.list.d`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// The file that names it; its ending says in which form (`.list`, `.sources`).
+    pub file: String,
+    /// `deb`, `deb-src`.
+    pub types: Vec<String>,
+    /// Its addresses.
+    pub uris: Vec<String>,
+    /// Its suites.
+    pub suites: Vec<String>,
+    /// Its components.
+    pub components: Vec<String>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+}
+
+impl Repository {
+    /// Makes one of binary packages that is switched on.
+    pub fn new(file: &str, uri: &str, suites: &[&str], components: &[&str]) -> Self {
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect();
+        Self {
+            file: file.to_owned(),
+            types: texts(&["deb"]),
+            uris: texts(&[uri]),
+            suites: texts(suites),
+            components: texts(components),
+            enabled: true,
+        }
+    }
+
+    /// Switches it off.
+    #[must_use]
+    pub fn disabled(mut self) -> Self {
+        self.enabled = false;
+        self
+    }
+}
+
 /// A guest that HA manages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HaService {
@@ -83,6 +122,10 @@ pub struct Node {
     pub cert: CertData,
     /// Its services.
     pub services: Vec<Service>,
+    /// Its package sources.
+    pub repositories: Vec<Repository>,
+    /// The status of its subscription.
+    pub subscription: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Its system.
@@ -111,6 +154,26 @@ impl Node {
         self.next_pid = self.next_pid.wrapping_add(3).max(300);
         self.next_pid
     }
+}
+
+/// Returns the package sources of a node without subscription.
+pub(crate) fn usual_repositories(os: Os) -> Vec<Repository> {
+    let codename = os.codename().unwrap_or("trixie");
+    let (updates, security) = (format!("{codename}-updates"), format!("{codename}-security"));
+    let debian = "/etc/apt/sources.list.d/debian.sources";
+    let enterprise = "/etc/apt/sources.list.d/pve-enterprise.sources";
+    vec![
+        Repository::new(debian, "http://deb.debian.org/debian", &[codename, &updates], &["main", "contrib"]),
+        Repository::new(debian, "http://security.debian.org/debian-security", &[&security], &["main", "contrib"]),
+        Repository::new(
+            "/etc/apt/sources.list.d/proxmox.sources",
+            "http://download.proxmox.com/debian/pve",
+            &[codename],
+            &["pve-no-subscription"],
+        ),
+        Repository::new(enterprise, "https://enterprise.proxmox.com/debian/pve", &[codename], &["pve-enterprise"])
+            .disabled(),
+    ]
 }
 
 /// Returns the services of a healthy node.

@@ -112,45 +112,74 @@ impl World {
         self.node_down(node, comes_back);
     }
 
-    /// Begins to start (`up`) or shut down several guests of a node: those with `onboot`, or all, or those listed. Returns the UPID.
-    pub fn all_guests(
+    /// Begins to start several guests of a node: those with `onboot`, all (`force`), or those listed; HA starts its own.
+    /// Returns the UPID. Each guest has a task of its own besides.
+    pub fn start_all(&mut self, now: Time, node: &str, force: bool, only: Option<&[u32]>, by: &Asker) -> String {
+        self.advance(now);
+        let boots = |g: &super::Guest| force || only.is_some() || g.config.get("onboot").is_some_and(|v| v == 1);
+        let concerned = self.concerned(node, only, |g| !g.running() && boots(g));
+        let takes = self.durations.start;
+        let order = Order { node, kind: "startall", id: String::new(), by, ledger: None };
+        let upid = self.begin_task(order, Work::Nothing, takes);
+        for (id, kind, vmid) in concerned {
+            self.task_log(&upid, format!("Starting {} {vmid}", kind.label()));
+            let against = self.locked(&id);
+            self.power_task(&id, "start", Act::Start, by, against, Work::Start(vmid), takes);
+        }
+        upid
+    }
+
+    /// Begins to shut down the guests of a node, or those listed; HA has its own. One that does not obey within `timeout_s`
+    /// is stopped hard where `force` says so, and else runs on: its own task fails, this one does not. Returns the UPID.
+    pub fn stop_all(
         &mut self,
         now: Time,
         node: &str,
-        up: bool,
-        all: bool,
+        force: bool,
+        timeout_s: u64,
         only: Option<&[u32]>,
         by: &Asker,
     ) -> String {
         self.advance(now);
-        let Some(realm) = self.realm_of(node) else { return String::new() };
-        let wanted = |vmid: &u32| only.is_none_or(|o| o.contains(vmid));
-        let boots = |g: &super::Guest| all || only.is_some() || g.config.get("onboot").is_some_and(|v| v == 1);
-        let concerned: Vec<(u32, Kind)> = realm
-            .guests
-            .values()
-            .filter(|g| g.node == node && !g.template && g.running() != up && (!up || boots(g)) && wanted(&g.vmid))
-            .map(|g| (g.vmid, g.kind))
-            .collect();
-        let realm = realm.name.clone();
-        let act = if up { Act::Start } else { Act::Shutdown };
-        for (vmid, _) in &concerned {
-            self.record(self.now, &MachineId::guest(&realm, *vmid), act, None, &by.to_string(), Outcome::Begun);
-        }
-        let vmids: Vec<u32> = concerned.iter().map(|(vmid, _)| *vmid).collect();
-        let (kind, work, takes) = match up {
-            true => ("startall", Work::StartAll(vmids), self.durations.start),
-            false => ("stopall", Work::StopAll(vmids), self.durations.shutdown),
-        };
-        let upid = self.begin_task(Order { node, kind, id: String::new(), by, ledger: None }, work, takes);
-        for (vmid, kind) in concerned {
-            let line = match up {
-                true => format!("Starting {} {vmid}", kind.label()),
-                false => format!("Stopping {} {vmid} (timeout = 60 seconds)", kind.label()),
+        let concerned = self.concerned(node, only, super::Guest::running);
+        let stubborn = |world: &Self, id: &MachineId| world.guest(id).is_some_and(|g| !g.obeys_shutdown);
+        let (soon, late) = (self.durations.shutdown, timeout_s.saturating_mul(1000));
+        let takes = if concerned.iter().any(|(id, ..)| stubborn(self, id)) { late.max(soon) } else { soon };
+        let order = Order { node, kind: "stopall", id: String::new(), by, ledger: None };
+        let upid = self.begin_task(order, Work::Nothing, takes);
+        for (id, kind, vmid) in concerned {
+            self.task_log(&upid, format!("Stopping {} {vmid} (timeout = {timeout_s} seconds)", kind.label()));
+            let against = self.locked(&id);
+            let (work, takes) = match (stubborn(self, &id), force) {
+                (false, _) => (Work::Stop(vmid), soon),
+                (true, true) => (Work::Stop(vmid), late),
+                (true, false) => (Work::Shutdown(vmid), late),
             };
-            self.task_log(&upid, line);
+            self.power_task(&id, "shutdown", Act::Shutdown, by, against, work, takes);
         }
         upid
+    }
+
+    /// Returns the guests of a node that something is done with at once: no templates, and none that HA manages.
+    fn concerned(
+        &self,
+        node: &str,
+        only: Option<&[u32]>,
+        fits: impl Fn(&super::Guest) -> bool,
+    ) -> Vec<(MachineId, Kind, u32)> {
+        let Some(realm) = self.realm_of(node) else { return Vec::new() };
+        let managed =
+            |g: &super::Guest| realm.ha.contains_key(&format!("{}:{}", g.kind.label().to_lowercase(), g.vmid));
+        let wanted = |g: &super::Guest| only.is_none_or(|o| o.contains(&g.vmid));
+        let guests =
+            realm.guests.values().filter(|g| g.node == node && !g.template && !managed(g) && wanted(g) && fits(g));
+        guests.map(|g| (MachineId::guest(&realm.name, g.vmid), g.kind, g.vmid)).collect()
+    }
+
+    /// Says that a guest is locked, where it is.
+    fn locked(&self, id: &MachineId) -> Option<String> {
+        let guest = self.guest(id)?;
+        guest.lock.as_ref().map(|lock| format!("{} is locked ({lock})", guest.kind.label()))
     }
 
     pub(crate) fn shutdown_due(&mut self, upid: &str, id: &MachineId) -> Result<End, String> {
@@ -186,7 +215,8 @@ impl World {
     /// Boots a guest: it has a new boot id, its own kernel is the installed one, its agent answers a little later.
     pub(crate) fn power_on(&mut self, id: &MachineId) {
         let boot_id = self.draw_uuid();
-        let (now, ready) = (self.now, self.now.saturating_add(self.durations.agent_ready));
+        let needs = self.guest(id).and_then(|g| g.agent_traits.ready_ms).unwrap_or(self.durations.agent_ready);
+        let (now, ready) = (self.now, self.now.saturating_add(needs));
         let node = self.node_of(id).unwrap_or_default();
         let node_kernel = self.nodes.get(&node).map(|n| n.machine.kernel_running.clone());
         let pid = self.nodes.get_mut(&node).map(super::Node::take_pid).unwrap_or_default();
@@ -248,7 +278,18 @@ impl World {
         node.machine.booted = now;
         node.machine.kernel_running.clone_from(&node.machine.kernel_installed);
         node.machine.reboot_required.clear();
-        self.all_guests(self.now, name, true, false, None, &Asker::root());
+        self.start_all(self.now, name, false, None, &Asker::root());
+        // HA brings back its own.
+        let Some(realm) = self.realm_of(name) else { return };
+        let own = |sid: &&String| {
+            let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok());
+            vmid.and_then(|vmid: u32| realm.guests.get(&vmid)).is_some_and(|g| g.node == name)
+        };
+        let due: Vec<Due> = realm.ha.keys().filter(own).map(|sid| Due::Ha(realm.name.clone(), sid.clone())).collect();
+        let at = self.now.saturating_add(self.durations.ha);
+        for due in due {
+            self.agenda.enter(at, due);
+        }
     }
 
     /// Returns the guests that a node has.

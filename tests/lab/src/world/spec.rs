@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::machine::{Machine, Os, Packages};
-use super::{Agent, Guest, Kind, Power, PveVersion, Reach, Service};
+use super::{Agent, AgentTraits, Guest, Kind, Power, PveVersion, Reach, Repository, Service};
 
 /// Versions of packages of an operating system: the name, what is installed, and what the repository has.
 type Stock = &'static [(&'static str, &'static str, &'static str)];
@@ -142,6 +142,8 @@ pub struct GuestSpec {
     extra: BTreeMap<String, Value>,
     addresses: Vec<String>,
     agent: bool,
+    agent_traits: AgentTraits,
+    pool: Option<String>,
     reach: Reach,
     obeys: bool,
     packages: PackageSpec,
@@ -163,7 +165,13 @@ impl GuestSpec {
             extra: BTreeMap::new(),
             addresses: vec![format!("10.88.{}.{}", vmid / 250 % 250, vmid % 250 + 1)],
             agent: kind == Kind::Vm,
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            agent_traits: AgentTraits::default(),
+            pool: None,
+            // A container runs an SSH server only where a test lets somebody log in.
+            reach: Reach {
+                ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
+                password: None,
+            },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
         }
@@ -279,7 +287,41 @@ impl GuestSpec {
         self.config("agent", "1")
     }
 
-    /// Sets who may log in over SSH.
+    /// Lets a VM's agent need so long after each start until it answers.
+    #[must_use]
+    pub fn agent_ready_ms(mut self, ms: u64) -> Self {
+        self.agent_traits.ready_ms = Some(ms);
+        self
+    }
+
+    /// Keeps a VM's agent from running commands, as RHEL and its kin do.
+    #[must_use]
+    pub fn agent_exec_disabled(mut self) -> Self {
+        self.agent_traits.exec_disabled = true;
+        self
+    }
+
+    /// Lets a VM's agent keep no more than so many bytes of a command's output.
+    #[must_use]
+    pub fn agent_keeps(mut self, bytes: usize) -> Self {
+        self.agent_traits.keeps = Some(bytes);
+        self
+    }
+
+    /// Gives it tags.
+    #[must_use]
+    pub fn tags(self, tags: &[&str]) -> Self {
+        self.config("tags", tags.join(";"))
+    }
+
+    /// Puts it into a resource pool.
+    #[must_use]
+    pub fn pool(mut self, name: &str) -> Self {
+        self.pool = Some(name.to_owned());
+        self
+    }
+
+    /// Sets who may log in over SSH; a container has an SSH server only by this.
     #[must_use]
     pub fn ssh_users(mut self, users: &[&str]) -> Self {
         self.reach.ssh_users = users.iter().map(|u| (*u).to_owned()).collect();
@@ -397,6 +439,7 @@ impl GuestSpec {
             kind: self.kind,
             name: self.name.clone(),
             node: node.to_owned(),
+            pool: self.pool.clone(),
             power: if self.running { Power::Running } else { Power::Stopped },
             pid: if self.running { 2000 + vmid } else { 0 },
             template: self.template,
@@ -408,10 +451,12 @@ impl GuestSpec {
             parent: None,
             addresses: self.addresses.clone(),
             agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },
+            agent_traits: self.agent_traits.clone(),
             reach: self.reach.clone(),
             obeys_shutdown: self.obeys,
             disk_generation: 0,
             agent_execs: Vec::new(),
+            agent_pids: 0,
             machine: Machine {
                 hostname: self.name.clone(),
                 boot_id,
@@ -437,6 +482,9 @@ pub struct NodeSpec {
     pub(crate) ip: Option<String>,
     pub(crate) kernel: String,
     pub(crate) services: Vec<Service>,
+    /// `None` for those that a node has by default.
+    pub(crate) repositories: Option<Vec<Repository>>,
+    pub(crate) subscription: String,
     pub(crate) packages: PackageSpec,
 }
 
@@ -449,6 +497,8 @@ impl NodeSpec {
             ip: None,
             kernel: "6.17.2-1-pve".to_owned(),
             services: super::node::usual_services(),
+            repositories: None,
+            subscription: "notfound".to_owned(),
             packages: PackageSpec::of(NODE),
         }
     }
@@ -509,6 +559,35 @@ impl NodeSpec {
             service.state = state.to_owned();
             service.active = active.to_owned();
         }
+        self
+    }
+
+    /// Sets its repositories. By default it has those of its Debian, Proxmox VE without subscription, and the enterprise
+    /// repository switched off.
+    #[must_use]
+    pub fn repositories(mut self, repositories: impl IntoIterator<Item = Repository>) -> Self {
+        self.repositories = Some(repositories.into_iter().collect());
+        self
+    }
+
+    /// Switches the enterprise repository on and the one without subscription off, as a new node has it.
+    #[must_use]
+    pub fn enterprise(mut self) -> Self {
+        let mut all = self.repositories.take().unwrap_or_else(|| super::node::usual_repositories(self.os));
+        for repository in &mut all {
+            let is_proxmox = repository.uris.iter().any(|uri| uri.contains("proxmox.com"));
+            if is_proxmox {
+                repository.enabled = repository.uris.iter().any(|uri| uri.contains("enterprise"));
+            }
+        }
+        self.repositories = Some(all);
+        self
+    }
+
+    /// Sets the status of its subscription (`active`, `notfound`, `expired`, ...).
+    #[must_use]
+    pub fn subscription(mut self, status: &str) -> Self {
+        self.subscription = status.to_owned();
         self
     }
 

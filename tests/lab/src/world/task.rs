@@ -32,10 +32,6 @@ pub(crate) enum Work {
     Refresh,
     /// A guest moves to another node.
     Migrate(u32, String),
-    /// Several guests start.
-    StartAll(Vec<u32>),
-    /// Several guests go down.
-    StopAll(Vec<u32>),
 }
 
 /// A vzdump job.

@@ -185,18 +185,6 @@ impl World {
             Work::BackupDelete(volid) => self.backup_delete_due(upid, &realm, &volid),
             Work::Refresh => self.refresh_task_due(upid, node),
             Work::Migrate(vmid, target) => self.migrate_due(upid, &guest(vmid), &target),
-            Work::StartAll(vmids) => {
-                for vmid in vmids {
-                    self.power_on(&guest(vmid));
-                }
-                Ok(End::Ok)
-            }
-            Work::StopAll(vmids) => {
-                for vmid in vmids {
-                    self.power_off(&guest(vmid));
-                }
-                Ok(End::Ok)
-            }
         }
     }
 

@@ -17,6 +17,7 @@ fn small() -> WorldBuilder {
         .ct("edge1", 101, |ct| ct.name("web").pending(3))
         .ct("edge1", 102, |ct| ct.name("dns").os(Os::Alpine322).pending(2))
         .ct("edge1", 103, |ct| ct.name("off").stopped())
+        .ct("edge1", 104, |ct| ct.name("shell").ssh_users(&["root"]))
         .vm("edge1", 201, |vm| {
             vm.name("db").os(Os::Ubuntu2404).pending(2).ssh_users(&["root", "ops"]).password("secret")
         })

@@ -113,3 +113,24 @@ async fn only_root_may_change_and_sudo_makes_root_of_others() {
         assert_eq!((entry.key.as_deref(), entry.by.as_str()), (Some("job-4"), "ssh:ops"));
     });
 }
+
+#[tokio::test]
+async fn sudoers_say_who_becomes_root_where_there_are_any() {
+    let site = Site::start(small().build()).await;
+    let db = MachineId::guest("edge1", 201);
+    let client = crate::client::Client::login(site.addr(&db), "ops", site.ssh.client_key()).await.unwrap();
+    let dir = site.shims.stage().root(&db).unwrap().join("etc/sudoers.d");
+    std::fs::create_dir(&dir).unwrap();
+    for (rules, says) in [
+        ("", "sudo: a password is required\n"),
+        ("ops ALL=(root) ALL\n", "sudo: a password is required\n"),
+        ("ops ALL=(root) NOPASSWD: /bin/ls\n", "sudo: a password is required\n"),
+        ("Defaults:ops requiretty\nops ALL=(root) NOPASSWD: ALL\n", "sudo: sorry, you must have a tty to run sudo\n"),
+    ] {
+        std::fs::write(dir.join("rules"), rules).unwrap();
+        let ran = client.run("sudo -n -- id -u").await;
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", says), "{rules}");
+    }
+    std::fs::write(dir.join("rules"), "someone ALL=(root) ALL\nops ALL=(ALL:ALL) NOPASSWD: ALL\n").unwrap();
+    assert_eq!(client.run("sudo -n -- sh -c 'id -u; echo $SUDO_USER $SUDO_UID'").await.out, "0\nops 1000\n");
+}

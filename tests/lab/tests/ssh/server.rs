@@ -153,3 +153,18 @@ async fn a_machine_that_is_off_answers_nobody() {
     site.with(|world, _| world.guest_mut(&db()).unwrap().power = proxmaint_lab::world::Power::Stopped);
     assert!(Client::login(site.addr(&db()), "root", site.ssh.client_key()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_container_has_a_server_only_where_somebody_may_log_in() {
+    let site = Site::start(small().build()).await;
+    assert!(site.ssh.server(&MachineId::guest("edge1", 101)).is_none());
+    let shell = MachineId::guest("edge1", 104);
+    assert_eq!(site.addr(&shell).port(), site.ssh.vm_port());
+    let listed = site.with(|world, _| world.guest(&shell).unwrap().addresses.clone());
+    assert_eq!(listed, [site.addr(&shell).ip().to_string()]);
+    let config = site.with(|world, _| world.guest(&shell).unwrap().config["net0"].as_str().unwrap().to_lowercase());
+    let ran = site.login(&shell).await.run("hostname; cat /sys/class/net/*/address").await;
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("shell", "00:00:00:00:00:00"), "{ran:?}");
+    assert!(config.contains(&format!("hwaddr={}", lines[1])), "{ran:?} {config}");
+}

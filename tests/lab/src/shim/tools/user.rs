@@ -1,5 +1,9 @@
 //! `sudo` and `id`: who a command runs as.
 //!
+//! Everybody may run everything as root by `sudo` on a machine without `/etc/sudoers.d`. Where a test makes that directory, its
+//! files say who may, as in real life; of their language only `USER ALL=(..) [NOPASSWD:] COMMAND, ..` and `Defaults:USER
+//! requiretty` are known. What sudo says is what 1.9.13 says in English.
+//!
 //! The lab has one real user, its own; who a command runs as is in its environment, and what only root may do is refused to others by
 //! the tools that do it.
 
@@ -11,13 +15,15 @@ use crate::shim::quote;
 use crate::shim::stage::Stage;
 
 pub(super) async fn sudo(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let (mut user, mut keep, mut given) = ("root".to_owned(), false, Vec::new());
+    let (mut user, mut keep, mut ask, mut given) = ("root".to_owned(), false, true, Vec::new());
     let mut args = call.args.iter().map(String::as_str).peekable();
     while let Some(arg) = args.next_if(|arg| arg.starts_with('-') || arg.contains('=')) {
         match arg {
             "--" => break,
-            "-n" | "-H" | "-S" | "-k" | "-nH" | "-Hn" | "--non-interactive" | "--set-home" => {}
-            "-E" | "-nE" | "-En" | "--preserve-env" => keep = true,
+            "-n" | "-nH" | "-Hn" | "--non-interactive" => ask = false,
+            "-H" | "-S" | "-k" | "--set-home" => {}
+            "-E" | "--preserve-env" => keep = true,
+            "-nE" | "-En" => (keep, ask) = (true, false),
             "-u" => args.next().unwrap_or("root").clone_into(&mut user),
             long if long.starts_with("--user=") => long["--user=".len()..].clone_into(&mut user),
             variable if !variable.starts_with('-') => given.extend(variable.split_once('=')),
@@ -32,6 +38,18 @@ pub(super) async fn sudo(stage: &Arc<Stage>, call: &Call, streams: &mut Streams)
         Ok(root) => root,
         Err(error) => return streams.fail(1, &format!("sudo: {error}")).await,
     };
+    match Rights::read(&root.join("etc/sudoers.d"), call.user(), command[0]) {
+        Ok(Rights::All) => {}
+        Ok(Rights::Terminal) => return streams.fail(1, "sudo: sorry, you must have a tty to run sudo").await,
+        Ok(Rights::Password) if ask => {
+            let how = "either use the -S option to read from standard input or configure an askpass helper";
+            let text =
+                format!("sudo: a terminal is required to read the password; {how}\nsudo: a password is required");
+            return streams.fail(1, &text).await;
+        }
+        Ok(Rights::Password) => return streams.fail(1, "sudo: a password is required").await,
+        Err(error) => return streams.fail(1, &format!("sudo: unable to open /etc/sudoers.d: {error}")).await,
+    }
     let mut env = stage.environment(&call.machine, &root, &user);
     let set = |env: &mut Vec<(String, String)>, name: &str, value: &str| {
         env.retain(|(known, _)| known != name);
@@ -39,6 +57,7 @@ pub(super) async fn sudo(stage: &Arc<Stage>, call: &Call, streams: &mut Streams)
     };
     set(&mut env, "LAB_LOGIN", call.login());
     set(&mut env, "SUDO_USER", call.user());
+    set(&mut env, "SUDO_UID", if call.is_root() { "0" } else { "1000" });
     if keep {
         for (name, value) in &call.env {
             if !env.iter().any(|(known, _)| known == name) {
@@ -50,6 +69,43 @@ pub(super) async fn sudo(stage: &Arc<Stage>, call: &Call, streams: &mut Streams)
         set(&mut env, name, &stage.localize(value, &root));
     }
     Answer::Exec(exec_line(stage, &root, &env, &command))
+}
+
+/// What sudo lets a user do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    /// Run the command without a password.
+    All,
+    /// Run it with a password, or not at all: without the password sudo does not say which.
+    Password,
+    /// Nothing without a terminal.
+    Terminal,
+}
+
+impl Rights {
+    fn read(dir: &std::path::Path, user: &str, command: &str) -> std::io::Result<Self> {
+        if user == "root" || !dir.exists() {
+            return Ok(Self::All);
+        }
+        let mut rights = Self::Password;
+        for entry in std::fs::read_dir(dir)? {
+            for line in std::fs::read_to_string(entry?.path())?.lines() {
+                if line.trim() == format!("Defaults:{user} requiretty") {
+                    return Ok(Self::Terminal);
+                }
+                let Some(("NOPASSWD", commands)) = line
+                    .strip_prefix(&format!("{user} ALL=("))
+                    .and_then(|rest| rest.split_once(") ")?.1.split_once(": "))
+                else {
+                    continue;
+                };
+                if commands.split(", ").any(|allowed| allowed == "ALL" || allowed == command) {
+                    rights = Self::All;
+                }
+            }
+        }
+        Ok(rights)
+    }
 }
 
 /// Writes the line of shell by which a shim becomes a command with an environment of its own.

@@ -1,0 +1,106 @@
+//! What concerns a whole cluster: version, members, where its guests are, and what the token may do.
+
+use std::collections::BTreeMap;
+
+use super::client::{Client, entries, get, guest_id, unexpected};
+use super::fields::Fields;
+use super::transport::Transport;
+use crate::engine::port::{ClusterNode, ClusterStatus, Resource};
+use crate::ids::{GuestId, GuestKind, NodeName};
+use crate::machine::outcome::Fault;
+
+pub(super) async fn version<T: Transport>(api: &Client<T>) -> Result<String, Fault> {
+    let call = get(&["version"])?;
+    let data = api.data(&call).await?;
+    let version = Fields::of(&data).and_then(|f| f.non_empty("version").or_else(|| f.non_empty("release")));
+    version.ok_or_else(|| unexpected(&call, "a version", &data))
+}
+
+pub(super) async fn cluster_status<T: Transport>(api: &Client<T>) -> Result<ClusterStatus, Fault> {
+    let call = get(&["cluster", "status"])?;
+    let list = api.list(&call).await?;
+    let of_type = |wanted: &str| -> Vec<Fields<'_>> {
+        list.iter().filter_map(Fields::of).filter(|f| f.text("type").as_deref() == Some(wanted)).collect()
+    };
+    let nodes = of_type("node").into_iter().filter_map(|entry| {
+        Some(ClusterNode {
+            name: NodeName::new(entry.non_empty("name")?),
+            local: entry.flag("local").unwrap_or(false),
+            online: entry.flag("online").unwrap_or(false),
+        })
+    });
+    let cluster = of_type("cluster").into_iter().next();
+    Ok(ClusterStatus {
+        name: cluster.and_then(|c| c.non_empty("name")),
+        // A node that stands alone decides alone; a cluster that does not say so has no quorum.
+        quorate: cluster.is_none_or(|c| c.flag("quorate").unwrap_or(false)),
+        nodes: nodes.collect(),
+    })
+}
+
+pub(super) async fn ca_fingerprint<T: Transport>(api: &Client<T>, node: &NodeName) -> Result<String, Fault> {
+    let call = get(&["nodes", node.as_str(), "certificates", "info"])?;
+    let list = api.list(&call).await?;
+    let mut certificates = list.iter().filter_map(Fields::of);
+    let root = certificates.find(|c| c.text("filename").as_deref() == Some("pve-root-ca.pem"));
+    let fingerprint = root.and_then(|c| c.non_empty("fingerprint")).map(|f| f.to_ascii_uppercase());
+    fingerprint.ok_or_else(|| Fault::permanent(format!("api call {call} lists no fingerprint of pve-root-ca.pem")))
+}
+
+pub(super) async fn locate<T: Transport>(api: &Client<T>, guest: GuestId) -> Result<Option<NodeName>, Fault> {
+    let call = get(&["cluster", "resources"])?.with("type", "vm");
+    let list = api.list(&call).await?;
+    let mut guests = list.iter().filter_map(Fields::of);
+    let found = guests.find(|entry| guest_id(*entry) == Some(guest));
+    Ok(found.and_then(|entry| entry.non_empty("node")).map(NodeName::new))
+}
+
+pub(super) async fn resources<T: Transport>(api: &Client<T>) -> Result<Vec<Resource>, Fault> {
+    let call = get(&["cluster", "resources"])?.with("type", "vm");
+    let list = api.list(&call).await?;
+    // `vm` is both kinds of guest today; another kind that a later release adds is none that is worked on here.
+    let guests = list.iter().filter(|entry| Fields::of(entry).is_some_and(|entry| kind(entry).is_some()));
+    let mut guests = entries(&call, guests, |entry| {
+        Some(Resource {
+            id: guest_id(entry)?,
+            kind: kind(entry)?,
+            node: NodeName::new(entry.non_empty("node")?),
+            tags: tags(&entry.text("tags").unwrap_or_default()),
+            pool: entry.non_empty("pool"),
+            ha: entry.non_empty("hastate").is_some(),
+        })
+    });
+    guests.sort_by_key(|guest| guest.id);
+    Ok(guests)
+}
+
+pub(super) async fn permissions<T: Transport>(
+    api: &Client<T>,
+) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {
+    let call = get(&["access", "permissions"])?;
+    let data = api.data(&call).await?;
+    let paths = Fields::of(&data).ok_or_else(|| unexpected(&call, "privileges by path", &data))?;
+    let mut all = BTreeMap::new();
+    for path in paths.names() {
+        let Some(given) = paths.value(path).and_then(Fields::of) else { continue };
+        // That a privilege is named says that it is had; the value, that it holds below as well. One that can't be read
+        // claims the less.
+        let held = given.names().map(|name| (name.to_owned(), given.flag(name).unwrap_or(false)));
+        all.insert(path.to_owned(), held.collect());
+    }
+    Ok(all)
+}
+
+/// Reads the kind of a guest out of an entry of `cluster/resources`.
+fn kind(entry: Fields<'_>) -> Option<GuestKind> {
+    match entry.text("type")?.as_str() {
+        "lxc" => Some(GuestKind::Ct),
+        "qemu" => Some(GuestKind::Vm),
+        _ => None,
+    }
+}
+
+/// Splits a list of tags: `;` as the API writes it, with the other separators that a config may have.
+fn tags(text: &str) -> Vec<String> {
+    text.split([';', ',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+}

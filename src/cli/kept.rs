@@ -1,0 +1,333 @@
+//! What runs made and left: the snapshots and backups that the journal knows, and which of them nobody needs any more.
+//!
+//! The rule is [`fates`], and it is pure. What is still there, only the API can tell; what this tool made, only the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::state::{self, StateError};
+use crate::ids::{GuestId, GuestKind, HostId, RunId, SnapshotName, Step};
+use crate::journal::Store;
+use crate::journal::replay::RunHistory;
+use crate::machine::effect::Mode;
+use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
+use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
+use crate::plan::{GuestAddr, OldBackup, OldSnapshot, Retention, RunPolicy};
+use crate::time::Timestamp;
+
+/// Something that a run made of a guest, to bring it back from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The run.
+    pub run: RunId,
+    /// The host, as the manifest names it.
+    pub host: HostId,
+    /// The guest, as it was then.
+    pub guest: GuestAddr,
+    /// The guest's name; may be empty.
+    pub name: String,
+    /// What it is.
+    pub thing: Thing,
+    /// When it was there.
+    pub made: Timestamp,
+    /// What became of the upgrade that it was made for.
+    pub upgrade: Came,
+    /// Whether a later `run` may go on with the run that made it.
+    pub open: bool,
+    /// Whether it is there still, as far as is known.
+    pub there: bool,
+}
+
+/// What a run left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// A snapshot.
+    Snapshot(SnapshotName),
+    /// A backup.
+    Backup {
+        /// The archive's volume identifier, where it is known: the note finds it in any case.
+        volid: Option<String>,
+        /// Its note.
+        note: String,
+    },
+}
+
+impl Thing {
+    fn is_snapshot(&self) -> bool {
+        matches!(self, Self::Snapshot(_))
+    }
+}
+
+/// What became of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It was never begun: the guest is as it was.
+    NotBegun,
+    /// It was checked, and so was its host afterwards, at that time.
+    Well(Timestamp),
+    /// It failed, or nobody knows how it ended, or its host was not verified.
+    Ill,
+}
+
+/// What becomes of something that a run left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Fate {
+    /// Nobody needs it any more.
+    Goes,
+    /// It stays.
+    Stays(Why),
+}
+
+/// Why something stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Its run is not over.
+    RunOpen,
+    /// The guest did not come out well since: it may have to be brought back.
+    Needed,
+    /// It is not old enough.
+    Young,
+    /// It is among the newest of its guest, of which some are kept however old.
+    Newest,
+    /// It can't be told which guest it was made of.
+    NoIdentity,
+    /// The host is not in the manifest any more, or not asked about.
+    NoPolicy,
+}
+
+impl Why {
+    /// Names it for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RunOpen => "run-open",
+            Self::Needed => "needed",
+            Self::Young => "young",
+            Self::Newest => "newest",
+            Self::NoIdentity => "no-identity",
+            Self::NoPolicy => "no-policy",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RunOpen => "its run is not over",
+            Self::Needed => "the guest did not come out well since",
+            Self::Young => "not old enough",
+            Self::Newest => "among the newest that are kept",
+            Self::NoIdentity => "it can't be told which guest it was made of",
+            Self::NoPolicy => "its host is not in the manifest",
+        })
+    }
+}
+
+/// One guest, wherever it is now and whatever it is called.
+type Who<'a> = (GuestKind, GuestId, &'a str);
+
+fn who(left: &Left) -> Option<Who<'_>> {
+    Some((left.guest.kind, left.guest.id, left.guest.identity.as_deref()?))
+}
+
+/// Lists what a run made on one host. `open` says whether a later `run` may go on with the run.
+pub fn of_host(state: &HostState, open: bool) -> Vec<Left> {
+    let left = |record: &crate::machine::host::StepRecord| {
+        let id = record.guest?;
+        let guest = state.guests.get(&id)?;
+        let key = state.key(record.guest, Attempt { step: record.step, round: record.round, mode: Mode::Act });
+        let thing = match record.step {
+            Step::Snapshot => Thing::Snapshot(key.snapshot_name()),
+            _ => Thing::Backup { volid: record.thing.clone(), note: key.backup_note() },
+        };
+        Some(Left {
+            run: state.run.clone(),
+            host: state.host().clone(),
+            guest: guest.plan.guest.clone(),
+            name: guest.plan.name.clone(),
+            thing,
+            made: record.ended?,
+            upgrade: came(state, id),
+            open,
+            there: true,
+        })
+    };
+    state.made().filter_map(left).collect()
+}
+
+/// Finds out how the upgrade of a guest came out, over all its rounds.
+fn came(state: &HostState, id: GuestId) -> Came {
+    let begun = state.steps.iter().any(|record| {
+        let harmless = matches!(record.state, StepState::Planned | StepState::Refused | StepState::NotDone);
+        record.guest == Some(id) && record.step == Step::UpgradeGuest && !harmless
+    });
+    let well = state.guests.get(&id).is_some_and(|guest| {
+        matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Upgraded { .. })) && guest.borrowed.is_none()
+    });
+    let verified = match &state.phase {
+        HostPhase::Done(HostVerdict::Verified(_) | HostVerdict::NotRebooted { .. }) => {
+            state.steps.iter().rev().find(|record| record.step == Step::Verify).and_then(|record| record.ended)
+        }
+        _ => None,
+    };
+    match (begun, well, verified) {
+        (false, false, _) => Came::NotBegun,
+        (_, true, Some(at)) => Came::Well(at),
+        (_, true, None) | (true, false, _) => Came::Ill,
+    }
+}
+
+/// Decides what becomes of each: it goes when it is older than its time and not among the newest so many of its guest, and
+/// when the guest came out well since. `keep` says how long things of a host are kept.
+pub fn fates(all: &[Left], keep: impl Fn(&HostId) -> Option<Retention>, now: Timestamp) -> Vec<Fate> {
+    let mut guests: BTreeMap<Who<'_>, Vec<&Left>> = BTreeMap::new();
+    for left in all {
+        if let Some(guest) = who(left) {
+            guests.entry(guest).or_default().push(left);
+        }
+    }
+    let decide = |left: &Left| match (keep(&left.host), who(left).and_then(|guest| guests.get(&guest))) {
+        (None, _) => Fate::Stays(Why::NoPolicy),
+        (_, None) => Fate::Stays(Why::NoIdentity),
+        (Some(keep), Some(of_guest)) => fate(left, of_guest, keep, now),
+    };
+    all.iter().map(decide).collect()
+}
+
+/// Decides about one among all that there are of its guest.
+fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fate {
+    if left.open {
+        return Fate::Stays(Why::RunOpen);
+    }
+    let of_guest = || of_guest.iter();
+    // The last run that changed the guest says whether it may have to be brought back, from whatever there is.
+    let last = of_guest().filter(|other| other.upgrade != Came::NotBegun).max_by(|a, b| a.run.cmp(&b.run));
+    if last.is_some_and(|last| last.open || last.upgrade == Came::Ill) {
+        return Fate::Stays(Why::Needed);
+    }
+    let since = match left.upgrade {
+        Came::NotBegun => Some(left.made),
+        Came::Well(at) => Some(at),
+        // It is the success of a later run that counts.
+        Came::Ill => {
+            let later = of_guest().filter(|other| other.run > left.run);
+            later.filter_map(|other| if let Came::Well(at) = other.upgrade { Some(at) } else { None }).min()
+        }
+    };
+    let Some(since) = since else { return Fate::Stays(Why::Needed) };
+    let (keep_for_ms, keep_last) = match left.thing {
+        Thing::Snapshot(_) => (keep.snapshots_for_ms, keep.snapshots_last),
+        Thing::Backup { .. } => (keep.backups_for_ms, keep.backups_last),
+    };
+    if now.since(since) <= Duration::from_millis(keep_for_ms) {
+        return Fate::Stays(Why::Young);
+    }
+    let newer = of_guest().filter(|other| {
+        let alike = other.there && other.thing.is_snapshot() == left.thing.is_snapshot();
+        alike && (other.made, &other.run) > (left.made, &left.run)
+    });
+    if newer.count() < usize::try_from(keep_last).unwrap_or(usize::MAX) {
+        return Fate::Stays(Why::Newest);
+    }
+    Fate::Goes
+}
+
+/// Gathers what runs made, without the backups that a later one of them removed.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    all: Vec<Left>,
+    removed: BTreeSet<String>,
+}
+
+impl Gathered {
+    /// Adds what a run made and removed.
+    pub fn add(&mut self, history: &RunHistory) {
+        for state in &history.hosts {
+            self.all.extend(of_host(state, history.is_open()));
+            let gone = state.steps.iter().filter(|r| r.step == Step::PruneBackup && r.state == StepState::Done);
+            self.removed.extend(gone.filter_map(|record| record.thing.clone()));
+        }
+    }
+
+    /// Returns what there may be still.
+    pub fn finish(self) -> Vec<Left> {
+        let Self { mut all, removed } = self;
+        let gone = |thing: &Thing| matches!(thing, Thing::Backup { volid: Some(volid), .. } if removed.contains(volid));
+        // How its upgrade came out counts all the same.
+        all.iter_mut().filter(|left| gone(&left.thing)).for_each(|left| left.there = false);
+        all
+    }
+}
+
+/// What a run removes before anything else, by host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OldThings {
+    /// Snapshots.
+    pub snapshots: BTreeMap<HostId, Vec<OldSnapshot>>,
+    /// Backups.
+    pub backups: BTreeMap<HostId, Vec<OldBackup>>,
+}
+
+impl OldThings {
+    /// Adds one; a backup whose archive is not known is left to those who can look for it.
+    pub fn add(&mut self, left: &Left) {
+        let guest = left.guest.clone();
+        match &left.thing {
+            Thing::Snapshot(name) => {
+                let old = OldSnapshot { guest, name: name.clone() };
+                self.snapshots.entry(left.host.clone()).or_default().push(old);
+            }
+            Thing::Backup { volid: Some(volid), note } => {
+                let old = OldBackup { guest, volid: volid.clone(), note: note.clone() };
+                self.backups.entry(left.host.clone()).or_default().push(old);
+            }
+            Thing::Backup { volid: None, .. } => {}
+        }
+    }
+}
+
+/// How much longer than things are kept a run looks back for them: a host that was out of reach for two weeks is caught
+/// up with. What is older is left to `proxmaint snapshots prune`, which reads everything.
+const LOOK_BACK: Duration = Duration::from_secs(14 * 24 * 3600);
+/// The most runs that are read for it, of those that made anything: three weeks of nightly runs, three times over. Each
+/// costs as much as reading a run back.
+const MOST_RUNS: usize = 64;
+
+/// Finds what earlier runs of a manifest left and nobody needs any more, by the present policy.
+///
+/// # Errors
+/// A journal that can't be read.
+pub fn old_things(
+    store: &Store,
+    manifest: &Path,
+    present: &RunPolicy,
+    now: Timestamp,
+) -> Result<OldThings, StateError> {
+    let keep: BTreeMap<&HostId, Retention> = present.hosts.iter().map(|host| (&host.host, host.keep)).collect();
+    let longest = keep.values().map(|keep| keep.snapshots_for_ms.max(keep.backups_for_ms)).max().unwrap_or(0);
+    let back = Duration::from_millis(longest).saturating_add(LOOK_BACK);
+    let worth = |listed: &&state::Listed| {
+        let meta = listed.meta.as_ref();
+        let recent = meta.is_some_and(|meta| now.since(meta.touched_at) <= back);
+        !listed.archived && recent && listed.is_about_things()
+    };
+    let mut gathered = Gathered::default();
+    for listed in state::list(store)?.iter().rev().filter(worth).take(MOST_RUNS) {
+        let history = state::load(store, &listed.run)?;
+        if history.is_of(manifest) {
+            gathered.add(&history);
+        }
+    }
+    let all = gathered.finish();
+    let mut old = OldThings::default();
+    let fates = fates(&all, |host| keep.get(host).copied(), now);
+    for (left, _) in all.iter().zip(fates).filter(|(left, fate)| left.there && *fate == Fate::Goes) {
+        old.add(left);
+    }
+    Ok(old)
+}
+
+#[cfg(test)]
+mod tests;
