@@ -2,6 +2,7 @@
 
 use proxmaint_lab::faults::{Fault, Site as Occasion};
 use proxmaint_lab::fleet;
+use proxmaint_lab::ledger::Act;
 use proxmaint_lab::ssh::keys::KeyKind;
 use proxmaint_lab::world::{Acl, MachineId, Packages, Repository, Token, World};
 use serde_json::Value;
@@ -11,9 +12,20 @@ use crate::support::{Done, Site, side_by_side};
 /// What the configured run needs, and nothing else: the manifest says nothing of reboots, and the VM has a login.
 const NEEDED: [&str; 6] =
     ["Datastore.AllocateSpace", "Sys.Audit", "VM.Audit", "VM.Backup", "VM.GuestAgent.Audit", "VM.Snapshot"];
+/// What it needs where guests are started, the node is rebooted, and the VM is entered by its agent.
+const NEEDED_FOR_POWER: [&str; 8] = [
+    "Datastore.AllocateSpace",
+    "Sys.Audit",
+    "Sys.PowerMgmt",
+    "VM.Audit",
+    "VM.Backup",
+    "VM.GuestAgent.Unrestricted",
+    "VM.PowerMgmt",
+    "VM.Snapshot",
+];
 const TOKEN: &str = "proxmaint@pve!doctor";
 
-/// A node whose token has these privileges at the top, and its user all that are needed.
+/// A node whose token has these privileges at the top, and its user all that may be needed.
 fn with_token(privileges: &[&str]) -> Site {
     let token = Token {
         user: "proxmaint@pve".to_owned(),
@@ -23,7 +35,7 @@ fn with_token(privileges: &[&str]) -> Site {
     };
     let world = World::builder()
         .standalone("edge1")
-        .user("edge1", "proxmaint@pve", Acl::of(&[("/", &NEEDED)]))
+        .user("edge1", "proxmaint@pve", Acl::of(&[("/", &[&NEEDED[..], &NEEDED_FOR_POWER].concat())]))
         .token("edge1", token.clone())
         .node("edge1", |node| node.pending(2))
         .ct("edge1", 101, |ct| ct.pending(1))
@@ -67,16 +79,34 @@ fn a_healthy_node_is_all_ok() {
 
 #[test]
 fn a_token_that_lacks_one_privilege_is_told_that_very_one() {
-    let complete = doctor(&with_token(&NEEDED), &[]).json();
+    each_in_turn(&NEEDED, "");
+}
+
+#[test]
+fn power_and_the_agent_need_privileges_of_their_own() {
+    each_in_turn(&NEEDED_FOR_POWER, "host_reboot = \"if-needed\"\nstopped = \"start\"\nvia = \"auto\"\n");
+}
+
+/// Takes each privilege away in turn, under a manifest whose defaults say this besides.
+fn each_in_turn(needed: &[&str], wanted: &str) {
+    let site = |privileges: &[&str]| {
+        let site = with_token(privileges);
+        if !wanted.is_empty() {
+            site.replace("[defaults]\n", &format!("[defaults]\n{wanted}"));
+            site.edit(|text| format!("{text}\n[[hosts.guests]]\nid = 201\nvia = \"agent\"\n"));
+        }
+        site
+    };
+    let complete = doctor(&site(needed), &[]).json();
     assert_eq!(findings(&complete, "fail"), [], "{complete:#}");
-    for lacking in NEEDED {
-        let others: Vec<&str> = NEEDED.into_iter().filter(|privilege| *privilege != lacking).collect();
-        let site = with_token(&others);
+    for lacking in needed {
+        let others: Vec<&str> = needed.iter().copied().filter(|privilege| privilege != lacking).collect();
+        let site = site(&others);
         let report = doctor(&site, &[]).expect(3).json();
         let failing = findings(&report, "fail");
         let [(check, what, remedy)] = failing.as_slice() else { panic!("{lacking}: {failing:#?}") };
         assert_eq!(check, "privileges", "{lacking}: {what}");
-        for privilege in NEEDED {
+        for privilege in needed {
             assert_eq!(what.contains(privilege), privilege == lacking, "{lacking}: {what}");
         }
         assert!(what.contains(TOKEN), "{what}");
@@ -87,7 +117,9 @@ fn a_token_that_lacks_one_privilege_is_told_that_very_one() {
         ] {
             assert!(remedy.contains(&command), "{command} is not in:\n{remedy}");
         }
-        assert!(site.changes().is_empty(), "{}", site.ledger_text());
+        // A look through the agent is a command given to it.
+        let looks = site.changes().iter().all(|entry| entry.act == Act::AgentExec);
+        assert!(looks, "{}", site.ledger_text());
     }
 }
 
