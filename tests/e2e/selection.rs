@@ -110,7 +110,13 @@ fn tags_and_pools_select_guests() {
         ("max_parallel = 2", &["--guest", "pool:front"], &[101, 102], 201, "left out: not named by --guest"),
         // Who is named is left in peace all the same.
         ("max_parallel = 3", &["--guest", "103", "--guest", "tag:web"], &[101], 103, skipped),
-        ("max_parallel = 1", &["--guest", "tag:prod", "--guest", "!type:vm"], &[101], 201, "left out: not named by --guest"),
+        (
+            "max_parallel = 1",
+            &["--guest", "tag:prod", "--guest", "!type:vm"],
+            &[101],
+            201,
+            "left out: not named by --guest",
+        ),
     ] {
         with_defaults(&site, lines);
         let guests = planned(&site, args);
