@@ -5,6 +5,7 @@ use std::fs;
 use proxmaint_lab::faults::{Fault, UpgradeFault};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::shim::agent::kill_children;
+use proxmaint_lab::ssh::Gate;
 use proxmaint_lab::world::{Agent, MachineId, Power, World, WorldBuilder};
 use serde_json::Value;
 
@@ -107,7 +108,8 @@ fn agents_that_do_not_do_are_told_apart() {
         .vm("edge1", 202, |vm| none(vm).agent_exec_disabled())
         .vm("edge1", 203, |vm| none(vm).silent_agent())
         .vm("edge1", 204, |vm| none(vm).no_agent())
-        .vm("edge1", 205, |vm| none(vm).silent_agent());
+        .vm("edge1", 205, |vm| none(vm).silent_agent())
+        .vm("edge1", 206, |vm| none(vm).agent_keeps(60));
     let site = agents_only(world);
     site.edit(|text| text + "\n[[hosts.guests]]\nid = 205\nmanaged = true\n");
     site.run(&["run"]).expect(3).says(&["guest-exec is disabled in the guest"]);
@@ -118,6 +120,7 @@ fn agents_that_do_not_do_are_told_apart() {
         (203, "skipped", "none is running in it"),
         (204, "skipped", "its guest agent is not enabled, and no login over SSH is known"),
         (205, "blocked", "declared managed, but there is no way in: its guest agent does not answer"),
+        (206, "blocked", "the answer is longer than 60 bytes"),
     ] {
         let found = guest(&view, "edge1", id);
         assert_eq!(found["state"], state, "{found:#}");
@@ -158,6 +161,49 @@ fn a_failed_upgrade_by_the_agent_is_a_failure() {
     site.run(&["run"]).expect(3).says(&["201", "failed", "exit status 100"]);
     site.run(&["run"]).expect(0);
     assert_eq!(site.done(Act::Upgrade, "201"), 1, "{}", site.ledger_text());
+}
+
+/// A login is known for it, but no address to log in at.
+#[test]
+fn a_vm_that_ssh_does_not_lead_to_is_entered_by_its_agent() {
+    let world = World::builder()
+        .standalone("edge1")
+        .vm("edge1", 201, |vm| vm.ssh_users(&[]).addresses(&[]).pending(1))
+        .vm("edge1", 202, |vm| vm.ssh_users(&[]).addresses(&[]).no_agent().pending(1));
+    let site = Site::new(world.build());
+    let guests = planned(&site);
+    assert_eq!(of(&guests, 201)["upgrade"]["via"], "agent");
+    assert_eq!(of(&guests, 202)["decision"], "skip");
+    assert_eq!(of(&guests, 202)["reason"], "no way in: no address is known (no guest agent, none in the manifest)");
+    site.run(&["run"]).expect(0);
+    assert_eq!((site.behind(&edge(201)), site.behind(&edge(202))), (0, 1), "{}", site.ledger_text());
+}
+
+/// Every connection is cut in the middle of the upgrades, as when each of them restarts its sshd and drops its sessions.
+#[test]
+fn upgrades_outlive_the_connections_that_began_them() {
+    let slow = |machine: &str| Fault::upgrade(machine, UpgradeFault::Slow { ms: 1_500 });
+    let world = World::builder()
+        .standalone("edge1")
+        .node("edge1", |node| node.pending(1))
+        .ct("edge1", 101, |ct| ct.addresses(&[]).ssh_users(&["root"]).pending(1))
+        .vm("edge1", 201, |vm| vm.no_agent().pending(1))
+        .fault(slow("101"))
+        .fault(slow("201"))
+        .fault(slow("edge1"));
+    let site = Site::new(world.build());
+    let address = site.lab().vm_addr("edge1", 101).expect("a server").ip();
+    site.edit(|text| text + &format!("\n[[hosts.guests]]\nid = 101\nvia = \"ssh\"\naddress = \"{address}\"\n"));
+    let working = site.start(&["run"]);
+    for (machine, id) in [("101", edge(101)), ("201", edge(201)), ("edge1", MachineId::node("edge1"))] {
+        site.await_begun(Act::Upgrade, machine);
+        site.lab().ssh.server(&id).expect("a server").set_gates(Gate::Cut);
+    }
+    working.finish().expect(0);
+    site.assert_clean();
+    for machine in ["101", "201", "edge1"] {
+        assert_eq!(site.count(Act::Upgrade, machine), 1, "{}", site.ledger_text());
+    }
 }
 
 #[test]
