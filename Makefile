@@ -1,6 +1,6 @@
 # proxmaint: the commands of its developers. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test real fmt lint unit check-tools bench deny clean
+.PHONY: help demo test real fmt lint unit check-tools bench fuzz-edit deny clean
 
 CARGO ?= cargo
 SHELL := /bin/bash
@@ -54,6 +54,9 @@ real: check-tools ## Tests with the real apt, dnf, zypper and pacman (as root, o
 bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal
 	$(CARGO) bench --bench scale
+
+fuzz-edit: ## Makes a million random edits of random manifests (EDITS=N, SEED=N)
+	PROXMAINT_EDIT_CASES=$${EDITS:-1000000} PROXMAINT_EDIT_SEED=$${SEED:-0} $(CARGO) test --release --locked --test manifest edit_property
 
 deny: ## Checks licences, bans and sources of all dependencies (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny (cargo install cargo-deny)"; exit 1; }

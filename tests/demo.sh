@@ -64,6 +64,9 @@ unset SSH_AUTH_SOCK PROXMAINT_STATE_DIR
 proxmaint() { "$proxmaint" "$@"; }
 echo "Real HTTPS APIs and SSH servers on this machine's loopback; the manifest is proxmox-hosts.toml."
 
+# One guest of the fleet is locked for good: ten minutes, as one would wait on a real node, are long for a demonstration.
+sed -i 's/^\[defaults\]$/[defaults]\nlock_wait = "2s"/' proxmox-hosts.toml
+
 say "What would be done? A dry run changes nothing, not even package lists"
 show proxmaint run --dry-run || [ $? -eq 3 ]
 

@@ -84,7 +84,7 @@ pub enum Command {
     /// Show or remove the snapshots and backups that runs made
     #[command(subcommand, after_help = help_end(""))]
     Snapshots(SnapshotsCommand),
-    /// Look at the manifest
+    /// Look at the manifest, or change it without losing a comment
     #[command(subcommand, after_help = help_end(""))]
     Manifest(ManifestCommand),
     /// Look after the journal
@@ -302,6 +302,94 @@ pub enum ManifestCommand {
     Show(OutputArgs),
     /// Check the manifest, and name everything that is wrong with it
     Check,
+    /// Set a key, in place and in the file's own style
+    #[command(after_help = help_end(SET_EXAMPLES))]
+    Set(SetArgs),
+    /// Take a key out, so that what is above it or built in holds again
+    Unset(UnsetArgs),
+    /// Add a host behind the others; makes the file where there is none
+    #[command(after_help = help_end(ADD_HOST_EXAMPLES))]
+    AddHost(AddHostArgs),
+    /// Take a host out, with its guests; comments above it stay
+    RemoveHost(RemoveHostArgs),
+}
+
+/// Which table of the manifest is meant, and whether it is meant in earnest.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SpotArgs {
+    /// In this host's entry [default: in `[defaults]`]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// In the host's rule (`[[hosts.guests]]`) of this guest, which is made where there is none
+    #[arg(long, value_name = "ID", requires = "host")]
+    pub guest: Option<GuestId>,
+    /// Save nothing: print the difference
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `manifest set` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SetArgs {
+    /// The key, in any of its spellings: `ssh.user` or `user`
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// The value: a text without quotes, a number, `true`, `false`, or a list as in the file
+    #[arg(value_name = "VALUE")]
+    pub value: String,
+    /// Where.
+    #[command(flatten)]
+    pub spot: SpotArgs,
+}
+
+/// What `manifest unset` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct UnsetArgs {
+    /// The key, in any of its spellings
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// Where.
+    #[command(flatten)]
+    pub spot: SpotArgs,
+}
+
+/// What `manifest add-host` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct AddHostArgs {
+    /// DNS name or address of the node
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Other keys of the host
+    #[arg(value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub settings: Vec<(String, String)>,
+    /// What it is called here [default: HOST]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Variable that holds USER@REALM!TOKENID [default: made from the name, such as PVE1_TOKEN]
+    #[arg(long, value_name = "VARIABLE")]
+    pub token_env: Option<String>,
+    /// Variable that holds the token's secret [default: made from the name, such as PVE1_SECRET]
+    #[arg(long, value_name = "VARIABLE")]
+    pub secret_env: Option<String>,
+    /// Save nothing: print the difference
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `manifest remove-host` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RemoveHostArgs {
+    /// The host
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Save nothing: print the difference
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it is written KEY=VALUE, such as api.port=8006")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 /// What can be asked of the journal.
@@ -402,6 +490,21 @@ Examples:
   proxmaint status --all                     every run
   proxmaint status 20261122 --host pve1      each step of one host, and the packages that changed
   proxmaint status --events                  what happened, one line an event";
+
+const SET_EXAMPLES: &str = "\
+Everything else in the file stays as it is, comments and spacing included. The previous file is kept as FILE.bak.
+
+Examples:
+  proxmaint manifest set max_parallel 4                     for all hosts that say nothing else
+  proxmaint manifest set api.port 443 --host pve1           for one host
+  proxmaint manifest set protect '[\"backup\"]' --host pve1   a list, as in the file
+  proxmaint manifest set managed false --host pve1 --guest 104
+  proxmaint manifest set ssh.extra_args --host pve1 -- '-p 2222'";
+
+const ADD_HOST_EXAMPLES: &str = "\
+Examples:
+  proxmaint manifest add-host pve3.example.org --name pve3
+  proxmaint manifest add-host 192.0.2.13 api.node=pve3 max_parallel=4 --dry-run";
 
 const RESOLVE_EXAMPLES: &str = "\
 `proxmaint status` names what is held and why. Look at the guest or node first, then decide: \

@@ -1,8 +1,9 @@
-//! `proxmaint manifest show` and `proxmaint manifest check`.
+//! `proxmaint manifest show` and `proxmaint manifest check`; what edits the manifest is in [`edit`].
 //!
 //! Both take the two streams to write to: data goes to `out`, everything else to `err`. They return the exit code: 0, or 1
 //! where the manifest can't be used.
 
+pub mod edit;
 mod human;
 mod json;
 

@@ -31,6 +31,7 @@ use crate::observe::log::Redactor;
 use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
 use diagnostics::Failure;
 use exit_code::Exit;
+use manifest::edit::Edit;
 
 /// Does what the command line asks for.
 pub fn main(cli: Cli) -> ExitCode {
@@ -116,6 +117,14 @@ fn manifest_command(path: &Path, command: &ManifestCommand) -> Result<Exit, Fail
             manifest::show(path, format, &env, &mut out, &mut err)
         }
         ManifestCommand::Check => manifest::check(path, &env, &mut out, &mut err),
+        ManifestCommand::Set(args) => return manifest::edit::edit(path, Edit::Set(args), &env, &mut out, &mut err),
+        ManifestCommand::Unset(args) => return manifest::edit::edit(path, Edit::Unset(args), &env, &mut out, &mut err),
+        ManifestCommand::AddHost(args) => {
+            return manifest::edit::edit(path, Edit::AddHost(args), &env, &mut out, &mut err);
+        }
+        ManifestCommand::RemoveHost(args) => {
+            return manifest::edit::edit(path, Edit::RemoveHost(args), &env, &mut out, &mut err);
+        }
     };
     match code {
         Ok(0) => Ok(Exit::Clean),

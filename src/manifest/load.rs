@@ -11,12 +11,12 @@ use super::hosts;
 use super::paths::Paths;
 use super::problem::{ManifestError, Severity};
 use super::raw::Reader;
-use super::source::{Draft, Source, Trust};
+use super::source::{Draft, Source, Trust, blotted};
 use super::types::Manifest;
 use super::{Env, Problem};
 
 /// The greatest manifest that is read: a thousand hosts with inventories of twenty guests each take about 8 MiB.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// The permission bits of a file that let anyone but its owner read it.
 const READ_BY_OTHERS: u32 = 0o044;
 
@@ -90,6 +90,14 @@ fn parse(shown: &Path, canonical: PathBuf, bytes: &[u8], open: bool, env: &Env<'
         return Err(invalid(all));
     }
     Ok(Manifest { path: canonical, defaults: content.defaults, hosts: content.hosts, warnings })
+}
+
+/// Returns a text, which need be no valid manifest, as it may be shown: passwords and the like blotted out.
+pub(super) fn showable(text: &str) -> String {
+    let Ok(document) = Document::parse(text) else { return blotted(text, Vec::new(), Trust::Broken) };
+    let mut reader = Reader::new(Paths { base: PathBuf::from("/"), home: None });
+    let _read = hosts::read(&mut reader, document.as_table());
+    blotted(text, reader.secrets, Trust::Parsed)
 }
 
 fn not_utf8(shown: &Path, bytes: &[u8], at: usize) -> Vec<Problem> {

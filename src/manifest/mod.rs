@@ -7,6 +7,7 @@
 //! program was started. [`Credentials`] are what the variables that a manifest names hold; they are looked up apart.
 
 mod choices;
+pub mod edit;
 mod fingerprint;
 mod guests;
 mod hosts;

@@ -131,6 +131,19 @@ impl Source {
     }
 }
 
+/// Returns a text with everything blotted out that must not be shown: what sounds secret, and `also_secret`.
+pub(super) fn blotted(text: &str, also_secret: Vec<Range<usize>>, trust: Trust) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut at = 0;
+    for blot in merge(secrets(text, trust).into_iter().chain(also_secret).collect()) {
+        shown.push_str(text.get(at..blot.start).unwrap_or_default());
+        shown.push_str(BLOT);
+        at = blot.end;
+    }
+    shown.push_str(text.get(at..).unwrap_or_default());
+    shown
+}
+
 /// Whether the quotes of a text can be relied on to tell where a secret ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {

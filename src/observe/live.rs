@@ -247,9 +247,14 @@ pub async fn ask_status(state_dir: &Path, ask: &Ask) -> Result<RunView, LiveErro
     match timeout(ANSWER_TIME, exchange(state_dir, ask)).await {
         Err(_) => Err(LiveError::TimedOut { path }),
         Ok(Err(source)) => Err(match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => LiveError::NobodyThere { path },
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => LiveError::NobodyThere { path },
             _ => LiveError::Io { path, source },
         }),
+        // It ended between the question and the answer.
+        Ok(Ok(text)) if text.is_empty() => Err(LiveError::NobodyThere { path }),
         Ok(Ok(text)) => {
             let answer: Answer = serde_json::from_slice(&text).map_err(LiveError::Answer)?;
             match (answer.status, answer.error) {
@@ -289,6 +294,20 @@ mod tests {
             standing: Standing::Running { pid: 7 },
         };
         RunView::build(&header, [], |_| None, Timestamp(2), ask)
+    }
+
+    #[tokio::test]
+    async fn a_run_that_ends_between_question_and_answer_is_not_there_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let gone = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            // The question is taken, and then the process ends.
+            let mut question = [0; 256];
+            let _taken = tokio::io::AsyncReadExt::read(&mut client, &mut question).await.unwrap();
+        });
+        assert!(matches!(ask_status(dir.path(), &Ask::default()).await, Err(LiveError::NobodyThere { .. })));
+        gone.await.unwrap();
     }
 
     struct Served {

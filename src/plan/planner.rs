@@ -181,7 +181,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
     let own = runs_here(facts, guest);
     let reboot = reboots(&settings, guest.kind) && !own;
     match look(&guest.inside, declared) {
-        Err(decision) => decision,
+        Err(instead) => instead.into(),
         Ok(found) => match protection(facts, guest, &settings) {
             Ok(protection) => Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot)),
             Err(why) => Decision::Block(why),
@@ -192,7 +192,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
 /// Decides about a guest that was started, by what was found in it. `own` says that proxmaint itself runs in it.
 pub fn decide_started(start: &GuestStart, inside: &Inside, own: bool) -> Decision {
     match look(inside, start.declared) {
-        Err(decision) => decision,
+        Err(instead) => instead.into(),
         Ok(found) => {
             Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot && !own))
         }
@@ -204,25 +204,41 @@ fn reboots(settings: &GuestSettings, kind: GuestKind) -> bool {
     settings.reboot == GuestReboot::IfNeeded && kind == GuestKind::Vm
 }
 
-/// Returns the way into a guest and what was found there, if there is something to upgrade; else what that means.
-fn look(inside: &Inside, declared: bool) -> Result<(&Via, &OsFacts, PackageManager), Decision> {
+/// Why a guest that was looked into is not upgraded.
+#[must_use]
+enum Instead {
+    Skip(SkipReason),
+    Block(String),
+}
+
+impl From<Instead> for Decision {
+    fn from(instead: Instead) -> Self {
+        match instead {
+            Instead::Skip(reason) => Self::Skip(reason),
+            Instead::Block(why) => Self::Block(why),
+        }
+    }
+}
+
+/// Returns the way into a guest and what was found there, if there is something to upgrade; else what happens instead.
+fn look(inside: &Inside, declared: bool) -> Result<(&Via, &OsFacts, PackageManager), Instead> {
     let (via, os) = match inside {
         Inside::Seen { via, os } => (via, os),
-        Inside::NotLooked => return Err(Decision::Block("it was not looked into".to_owned())),
-        Inside::Unreachable(why) => return Err(Decision::Block(format!("not reachable: {why}"))),
+        Inside::NotLooked => return Err(Instead::Block("it was not looked into".to_owned())),
+        Inside::Unreachable(why) => return Err(Instead::Block(format!("not reachable: {why}"))),
         Inside::NoWayIn(why) if declared => {
-            return Err(Decision::Block(format!("declared managed, but there is no way in: {why}")));
+            return Err(Instead::Block(format!("declared managed, but there is no way in: {why}")));
         }
-        Inside::NoWayIn(why) => return Err(Decision::Skip(SkipReason::NoWayIn(why.clone()))),
+        Inside::NoWayIn(why) => return Err(Instead::Skip(SkipReason::NoWayIn(why.clone()))),
     };
     let Some(manager) = os.manager else {
-        return Err(Decision::Skip(SkipReason::UnsupportedOs(os.pretty_name.clone())));
+        return Err(Instead::Skip(SkipReason::UnsupportedOs(os.pretty_name.clone())));
     };
     if let Some(why) = &os.unfit {
-        return Err(Decision::Block(format!("not to be upgraded: {why}")));
+        return Err(Instead::Block(format!("not to be upgraded: {why}")));
     }
     if os.pending.is_empty() {
-        return Err(Decision::Skip(SkipReason::NothingPending));
+        return Err(Instead::Skip(SkipReason::NothingPending));
     }
     Ok((via, os, manager))
 }

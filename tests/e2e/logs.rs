@@ -22,7 +22,7 @@ fn output_is_kept_whole_though_the_program_was_killed() {
     let site = Site::new(world.build());
     let logs = || site.state().join("logs").join(site.run_name());
     let kept = |name: &str| fs::read_to_string(logs().join(name)).unwrap_or_default();
-    for (machine, file) in [("101", "edge1-101-upgrade-guest-r1.log"), ("edge1", "edge1-upgrade-host-r1.log")] {
+    for (machine, file) in [("101", "edge1-101-upgrade-guest-r1.log"), ("edge1", "edge1-node-upgrade-host-r1.log")] {
         let working = site.start(&["run"]);
         site.await_begun(Act::Upgrade, machine);
         // Some of it is there while the upgrade is at work.
@@ -32,9 +32,11 @@ fn output_is_kept_whole_though_the_program_was_killed() {
     }
     site.run(&["run"]).expect(0);
     site.assert_clean();
-    for (file, packages) in
-        [("edge1-101-upgrade-guest-r1.log", 3), ("edge1-201-upgrade-guest-r1.log", 1), ("edge1-upgrade-host-r1.log", 2)]
-    {
+    for (file, packages) in [
+        ("edge1-101-upgrade-guest-r1.log", 3),
+        ("edge1-201-upgrade-guest-r1.log", 1),
+        ("edge1-node-upgrade-host-r1.log", 2),
+    ] {
         let text = kept(file);
         assert_eq!(text.matches("Setting up ").count(), packages, "{file}:\n{text}");
         assert_eq!(text.matches("upgraded, ").count(), 1, "nothing is there twice in {file}:\n{text}");

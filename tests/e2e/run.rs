@@ -61,6 +61,7 @@ fn a_guest_that_cannot_be_protected_is_blocked_and_the_others_go_on() {
         .vm("edge1", 201, |vm| vm.no_snapshots().pending(2))
         .build();
     let site = Site::new(world);
+    site.replace("[defaults]\n", "[defaults]\nlock_wait = \"1s\"\n");
     let run = site.run(&["run", "--output", "json"]).expect(3);
     let ended = run.ended();
     assert_eq!((&ended["result"], &ended["exit_code"]), (&"failed".into(), &3.into()));

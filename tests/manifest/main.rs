@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
 mod broken;
+mod edit;
+mod edit_commands;
+mod edit_property;
 mod openssh;
 mod reference;
 mod show;

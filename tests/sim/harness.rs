@@ -123,7 +123,7 @@ pub struct Violation {
     /// The scenario.
     pub scenario: &'static str,
     /// The plan, to play it again.
-    pub plan: Plan,
+    pub plan: Box<Plan>,
     /// In which incarnation, from 0.
     pub incarnation: usize,
     /// What was violated.
@@ -349,7 +349,7 @@ impl<'a> Play<'a> {
         });
         Violation {
             scenario: self.scenario.name,
-            plan: self.plan.clone(),
+            plan: Box::new(self.plan.clone()),
             incarnation: self.incarnation,
             what: what.into(),
             ledger,
