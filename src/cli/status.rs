@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ids::{GuestId, HostId, RunId};
+use crate::ids::{GuestId, HostId, RunId, Step};
 use crate::machine::event::HostEvent;
 use crate::machine::host::HostResult;
 use crate::machine::run::RunResult;
@@ -154,7 +154,11 @@ impl Writer<'_> {
             let line = format!("{own}{:wide$}  {text}", "node");
             let _ok = writeln!(out, "{}", line.trim_end());
             let steps = everything || host.in_doubt || !matches!(host.phase, HostStanding::Done);
-            let failed = host.steps.iter().any(|step| step.state == StepStanding::Failed);
+            let not_removed = |step: &StepView| {
+                let is_removal = matches!(step.step, Step::PruneSnapshot | Step::PruneBackup);
+                is_removal && step.state == StepStanding::Refused
+            };
+            let failed = host.steps.iter().any(|step| step.state == StepStanding::Failed || not_removed(step));
             if steps || failed {
                 details(out, below, &host.steps, paint);
             }
@@ -346,7 +350,12 @@ fn details(out: &mut String, below: &str, steps: &[StepView], paint: Paint) {
             StepStanding::Working => paint.note(word),
             StepStanding::Planned | StepStanding::Interrupted | StepStanding::NotDone => paint.faint(word),
         };
-        let round = if step.round > 1 { format!(" (attempt {})", step.round) } else { String::new() };
+        // Each removal is a round of its own: what it is about says more.
+        let round = match (step.step, &step.thing) {
+            (Step::PruneSnapshot | Step::PruneBackup, Some(thing)) => format!(" {}", clean(thing)),
+            _ if step.round > 1 => format!(" (attempt {})", step.round),
+            _ => String::new(),
+        };
         let _ok = write!(out, "{below}{own}{}{round}: {state}", step.step);
         if let Some(ms) = step.duration_ms {
             let _ok = write!(out, "  {}", paint.faint(&words::span(Duration::from_millis(ms))));

@@ -189,6 +189,15 @@ impl HostState {
         self.steps.iter().filter(removed)
     }
 
+    /// Returns the steps that were to remove a snapshot or backup of an earlier run and could not, oldest first.
+    pub fn not_removed(&self) -> impl Iterator<Item = &StepRecord> {
+        let left = |record: &&StepRecord| {
+            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup)
+                && matches!(record.state, StepState::Failed | StepState::Refused)
+        };
+        self.steps.iter().filter(left)
+    }
+
     /// Returns the host's result so far.
     pub fn result(&self) -> HostResult {
         let held_guest = self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }));

@@ -366,7 +366,7 @@ impl Projection<'_> {
     }
 
     fn went_wrong(&self) -> bool {
-        matches!(self.state.phase, HostPhase::Done(HostVerdict::Failed(_)))
+        matches!(self.state.phase, HostPhase::Done(HostVerdict::Failed(_))) || self.state.not_removed().next().is_some()
     }
 
     /// Returns the node, which a host that is over no longer has a plan to tell.

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use proxmaint_lab::faults::{Fault, UpgradeFault};
 use proxmaint_lab::ledger::Act;
-use proxmaint_lab::world::{MachineId, Os, World};
+use proxmaint_lab::world::{Asker, MachineId, Os, World};
 
-use crate::support::Site;
+use crate::support::{Site, guest};
 
 fn edge(vmid: u32) -> MachineId {
     MachineId::guest("edge1", vmid)
@@ -45,4 +46,27 @@ fn a_guest_in_the_middle_of_a_major_upgrade_is_refused() {
     assert_eq!(behind, (2, 2, 0), "{}", site.ledger_text());
     assert_eq!(site.count(Act::SnapshotCreate, "101") + site.count(Act::SnapshotCreate, "102"), 0);
     assert_eq!(site.done(Act::Upgrade, "103"), 1, "{}", site.ledger_text());
+}
+
+/// Nothing is pending any more in a guest whose last package was unpacked and not configured: that is not "up to date".
+#[test]
+fn a_guest_whose_packages_are_half_configured_is_blocked_until_they_are_mended() {
+    let world = World::builder()
+        .standalone("edge1")
+        .ct("edge1", 101, |ct| ct.pending(2))
+        .ct("edge1", 102, |ct| ct.os(Os::Alpine322).pending(1))
+        .fault(Fault::upgrade("101", UpgradeFault::HalfConfigure { code: 100 }));
+    let site = Site::new(world.build());
+    site.run(&["run"]).expect(3).says(&["101", "exit status 100"]);
+    site.assert_faults_struck();
+    for args in [&["run"][..], &["run"], &["run", "--dry-run"]] {
+        site.run(args).expect(3).says(&["101", "not in order: dpkg --audit"]);
+    }
+    assert_eq!(guest(&site.status(&[]), "edge1", 101)["state"], "blocked");
+    assert_eq!(site.count(Act::Upgrade, "101"), 1, "{}", site.ledger_text());
+    site.lab()
+        .with(|world, now| world.configure_packages(now, &edge(101), &Asker::root()))
+        .expect("packages are configured");
+    site.run(&["run"]).expect(0);
+    site.assert_clean();
 }

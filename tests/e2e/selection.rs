@@ -91,6 +91,58 @@ fn the_manifest_selects_guests() {
 }
 
 #[test]
+fn tags_and_pools_select_guests() {
+    let world = World::builder()
+        .standalone("edge1")
+        .node("edge1", |node| node.pending(1))
+        .ct("edge1", 101, |ct| ct.name("web-1").tags(&["prod", "web"]).pool("front").pending(1))
+        .ct("edge1", 102, |ct| ct.name("web-2").tags(&["test"]).pool("front").pending(1))
+        .ct("edge1", 103, |ct| ct.name("db").tags(&["prod", "proxmaint-skip"]).pool("back").pending(1))
+        .vm("edge1", 201, |vm| vm.name("mail").tags(&["prod"]).pending(1));
+    let site = Site::new(world.build());
+    let skipped = "left out: has the tag proxmaint-skip";
+    for (lines, args, ids, left_out, why) in [
+        ("max_parallel = 3", &[][..], &[101, 102, 201][..], 103, skipped),
+        ("guests.include = \"tag:prod\"", &[], &[101, 201], 102, "left out: not in guests.include"),
+        ("guests.exclude = \"pool:front\"", &[], &[201], 101, "left out: guests.exclude (pool:front)"),
+        ("guests.include = [\"pool:front\", \"!tag:web\"]", &[], &[102], 101, "left out: not in guests.include"),
+        ("max_parallel = 1", &["--guest", "tag:test"], &[102], 101, "left out: not named by --guest"),
+        ("max_parallel = 2", &["--guest", "pool:front"], &[101, 102], 201, "left out: not named by --guest"),
+        // Who is named is left in peace all the same.
+        ("max_parallel = 3", &["--guest", "103", "--guest", "tag:web"], &[101], 103, skipped),
+        (
+            "max_parallel = 1",
+            &["--guest", "tag:prod", "--guest", "!type:vm"],
+            &[101],
+            201,
+            "left out: not named by --guest",
+        ),
+    ] {
+        with_defaults(&site, lines);
+        let guests = planned(&site, args);
+        assert_eq!(upgraded(&guests), ids, "{lines} {args:?}");
+        assert_eq!(reason(&guests, left_out), why, "{lines} {args:?}");
+    }
+    with_defaults(&site, "");
+    site.edit(|text| {
+        text + "\n[[hosts.guests]]\nmatch = \"tag:prod\"\nprotect = \"none\"\n\n[[hosts.guests]]\nmatch = \"pool:front\"\n\
+                protect = \"backup\"\n\n[[hosts.guests]]\nmatch = \"tag:test\"\nmanaged = false\n"
+    });
+    let guests = planned(&site, &[]);
+    let protection = |id: u64| {
+        let found = guests.iter().find(|guest| guest["id"] == id).expect("a guest");
+        found["upgrade"]["protection"][0].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!((protection(101), protection(201)), ("backup to local".to_owned(), "none".to_owned()), "the later rule");
+    assert_eq!(reason(&guests, 102), "not managed");
+    site.assert_untouched();
+    site.run(&["run"]).expect(0);
+    assert!(behind(&site, 103) && behind(&site, 102) && !behind(&site, 101) && !behind(&site, 201));
+    assert_eq!(guest(&site.status(&[]), "edge1", 103)["reason"], skipped);
+    assert!(!site.ledger().iter().any(|entry| entry.machine == "103"), "{}", site.ledger_text());
+}
+
+#[test]
 fn the_command_line_selects_among_them() {
     let site = Site::new(world());
     with_defaults(&site, "guests.exclude = \"db\"");

@@ -181,7 +181,12 @@ impl Remote for SimRemote {
         self.command(place, "inspect", Nature::Reads, |stage, _, id| {
             let epoch = stage.world.epoch_ms;
             let own_kernel = stage.world.guest(id).is_none_or(|guest| guest.kind == Kind::Vm);
-            Ok(facts(found(stage, id)?, epoch, own_kernel))
+            let mut facts = facts(found(stage, id)?, epoch, own_kernel);
+            // A node is asked apart.
+            if matches!(place, Place::Node) {
+                facts.unfit = None;
+            }
+            Ok(facts)
         })
         .await
     }
@@ -269,7 +274,10 @@ fn facts(machine: &Machine, epoch_ms: i64, own_kernel: bool) -> OsFacts {
             .then(|| format!("kernel {} is installed", machine.kernel_installed)),
         kernel_next: own_kernel.then(|| machine.kernel_installed.clone()),
         codename: None,
-        unfit: None,
+        unfit: match (&packages.lock, packages.half_configured.first()) {
+            (None, Some(name)) => Some(format!("its packages are not in order: {name} is half-configured")),
+            _ => None,
+        },
         leftovers: Vec::new(),
         restart_needed: Vec::new(),
     }

@@ -148,6 +148,7 @@ fn unfit(answer: &Answer, release: &OsRelease, manager: Option<PackageManager>) 
         // It has no releases: whatever the repositories hold is what it is upgraded to.
         PackageManager::Pacman => None,
     }
+    .or_else(|| disorder(manager?, answer).map(|what| format!("its packages are not in order: {what}")))
 }
 
 /// Reads names, one a line, in order.
@@ -169,17 +170,29 @@ pub(crate) fn consistent(manager: PackageManager, answer: &Answer) -> Result<Res
         let (pid, file) = locked.split_once(' ').unwrap_or((locked, "its lock"));
         return Ok(Err(harmless(&format!("process {pid} holds {file}"))));
     }
+    if answer.value("audit").is_none() {
+        return Err(Fault::permanent("it does not say whether its packages are in order"));
+    }
+    Ok(disorder(manager, answer).map_or(Ok(()), Err))
+}
+
+/// Says what is not in order, where nothing works on it: what is at work looks like that as well, and an answer that was not
+/// asked says nothing.
+fn disorder(manager: PackageManager, answer: &Answer) -> Option<String> {
+    let code = answer.value("audit")?;
+    if answer.value("locked").is_some() {
+        return None;
+    }
     let twice = rpm::cut_off(answer);
     if !twice.is_empty() {
-        return Ok(Err(format!(
+        return Some(format!(
             "installed in two versions, as a transaction that was cut off leaves it: {}",
             fragment(&twice)
-        )));
+        ));
     }
     let said: Vec<&String> = answer.lines("audit").iter().filter(|line| !line.trim().is_empty()).collect();
-    let clean = answer.value("audit") == Some("0") && said.is_empty();
-    if clean {
-        return Ok(Ok(()));
+    if code == "0" && said.is_empty() {
+        return None;
     }
     let what = match manager {
         PackageManager::Apt => "dpkg --audit",
@@ -188,10 +201,10 @@ pub(crate) fn consistent(manager: PackageManager, answer: &Answer) -> Result<Res
         PackageManager::Pacman => "pacman --database --check",
     };
     let said = fragment(&said);
-    Ok(Err(match answer.value("audit") {
-        Some("0") => format!("{what}: {said}"),
-        code => format!("{what} ended with {}: {said}", harmless(code.unwrap_or("nothing"))),
-    }))
+    Some(match code {
+        "0" => format!("{what}: {said}"),
+        code => format!("{what} ended with {}: {said}", harmless(code)),
+    })
 }
 
 /// Why a machine wants a reboot: because it says so (`/run/reboot-required` of Ubuntu and Debian's unattended-upgrades,

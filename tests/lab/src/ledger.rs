@@ -94,7 +94,8 @@ pub struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, seq, node, machine, act, key, by, outcome, .. } = self;
-        let key = key.as_deref().unwrap_or("-");
+        // A command of an agent may be a long script: its first line says which.
+        let key: String = key.as_deref().unwrap_or("-").lines().next().unwrap_or_default().chars().take(100).collect();
         write!(f, "{seq:>4} {at:>8} ms {node} {machine} {act:?} {key} by {by}: {outcome:?}")
     }
 }

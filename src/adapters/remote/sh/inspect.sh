@@ -35,6 +35,15 @@ dnf) dnf_facts ;;
 zypper) zypper_facts ;;
 pacman) pacman_facts ;;
 esac
+# A guest whose packages were left half-configured is not up to date, whatever is pending; a node is asked apart.
+if [ "$kind" != node ]; then
+    case $manager in
+    apt) apt_consistent ;;
+    apk) apk_consistent ;;
+    dnf | zypper) rpm_consistent ;;
+    pacman) pacman_consistent ;;
+    esac
+fi
 
 for flag in /run/reboot-required /var/run/reboot-required /run/reboot-needed; do
     if [ -e "$flag" ]; then

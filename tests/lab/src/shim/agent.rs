@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::reap;
 use super::stage::Stage;
 use crate::world::{ExecResult, MachineId};
 
@@ -29,6 +30,19 @@ pub(super) fn run_commands(stage: &Arc<Stage>) {
     }
 }
 
+/// What marks the processes that an agent started: those that end with it, where it runs as a service of systemd.
+pub const MARK: (&str, &str) = ("LAB_AGENT", "1");
+
+/// Kills what a VM's agent has started, as a restart of its service does: a service of systemd ends with all that is in its
+/// control group. What was handed over to systemd lives on.
+///
+/// # Errors
+/// Returns the processes that would not go.
+pub fn kill_children(stage: &Stage, id: &MachineId) -> Result<(), Vec<i32>> {
+    let machine = format!("LAB_MACHINE={}", Stage::name_of(id));
+    reap::kill_marked(&[format!("LAB_ID={}", stage.id()), machine, format!("{}={}", MARK.0, MARK.1)])
+}
+
 /// Runs a command within a VM as its agent does: as root, with nothing but `PATH` in its environment.
 pub(super) async fn run(
     stage: &Stage,
@@ -44,6 +58,7 @@ pub(super) async fn run(
         .args(args)
         .env_clear()
         .envs(stage.marks(id, &root))
+        .env(MARK.0, MARK.1)
         .current_dir(&root)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

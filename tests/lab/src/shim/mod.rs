@@ -12,7 +12,7 @@
 //! - [`units`]: what `systemd-run` started.
 //! - [`reap`]: how everything is killed in the end.
 
-mod agent;
+pub mod agent;
 pub mod call;
 pub mod reap;
 pub mod rewrite;

@@ -18,7 +18,7 @@ use super::keys::{self, KeyKind};
 use super::{Account, Commands, Gate, Login, Names, SshServer, SshSetup, Trouble};
 use crate::faults::CommandFault;
 use crate::shim::Stage;
-use crate::world::{Kind, MachineId, World};
+use crate::world::{Kind, MachineId, Reach, World};
 
 /// How many ports are tried for the guests: one that is free on the first address may be taken on another.
 const PORT_TRIES: usize = 50;
@@ -77,10 +77,12 @@ impl SshHosts {
             names,
             following: None,
         };
-        let nodes = stage.with(|world, _| world.nodes.keys().map(MachineId::node).collect::<Vec<_>>());
-        for id in nodes {
-            let root = Account { keys: vec![hosts.client_public.clone()], password: None };
-            let accounts = BTreeMap::from([("root".to_owned(), root)]);
+        let nodes = stage.with(|world, _| {
+            let nodes = world.nodes.values().map(|node| (MachineId::node(&node.name), node.reach.clone()));
+            nodes.collect::<Vec<_>>()
+        });
+        for (id, reach) in nodes {
+            let accounts = hosts.accounts(&reach);
             let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
             let server = SshServer::start(hosts.setup(stage, &id, listen, accounts)?).await?;
             hosts.names.add(&id.short(), server.addr().ip(), Some(server.addr().port()));
@@ -107,8 +109,7 @@ impl SshHosts {
             tries += 1;
             let (mut port, mut started) = (0, Vec::new());
             for (id, address, reach, name) in &guests {
-                let account = Account { keys: vec![self.client_public.clone()], password: reach.password.clone() };
-                let accounts = reach.ssh_users.iter().map(|user| (user.clone(), account.clone())).collect();
+                let accounts = self.accounts(reach);
                 let listen = SocketAddr::new(*address, port);
                 match SshServer::start(self.setup(stage, id, listen, accounts)?).await {
                     Ok(server) => {
@@ -126,6 +127,12 @@ impl SshHosts {
             }
             return Ok(());
         }
+    }
+
+    /// Returns who may log in: with the client's key, and with the password where there is one.
+    fn accounts(&self, reach: &Reach) -> BTreeMap<String, Account> {
+        let account = Account { keys: vec![self.client_public.clone()], password: reach.password.clone() };
+        reach.ssh_users.iter().map(|user| (user.clone(), account.clone())).collect()
     }
 
     fn setup(

@@ -228,6 +228,7 @@ impl WorldBuilder {
                 services: spec.services.clone(),
                 repositories: spec.repositories.clone().unwrap_or_else(|| super::node::usual_repositories(spec.os)),
                 subscription: spec.subscription.clone(),
+                reach: spec.reach.clone(),
                 memory_bytes: 16 << 30,
                 machine: spec.machine(node, boot_id, product_uuid),
                 tasks: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, Os, Task};
+use super::{Machine, Os, Reach, Task};
 
 /// A version of Proxmox VE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub struct Node {
     pub repositories: Vec<Repository>,
     /// The status of its subscription.
     pub subscription: String,
+    /// Who may log in over SSH, and how.
+    pub reach: Reach,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Its system.

@@ -485,6 +485,7 @@ pub struct NodeSpec {
     /// `None` for those that a node has by default.
     pub(crate) repositories: Option<Vec<Repository>>,
     pub(crate) subscription: String,
+    pub(crate) reach: Reach,
     pub(crate) packages: PackageSpec,
 }
 
@@ -499,8 +500,23 @@ impl NodeSpec {
             services: super::node::usual_services(),
             repositories: None,
             subscription: "notfound".to_owned(),
+            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
             packages: PackageSpec::of(NODE),
         }
+    }
+
+    /// Sets who may log in over SSH; root alone by default.
+    #[must_use]
+    pub fn ssh_users(mut self, users: &[&str]) -> Self {
+        self.reach.ssh_users = users.iter().map(|user| (*user).to_owned()).collect();
+        self
+    }
+
+    /// Sets a password that its SSH server takes.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.reach.password = Some(password.to_owned());
+        self
     }
 
     /// Lets it be off.
