@@ -61,7 +61,7 @@ string_id! {
     SnapshotName
 }
 string_id! {
-    /// Names one run: `YYYYMMDD-HHMMSS-xxxx` in UTC with four random letters; sorts by age.
+    /// Names one run: `YYYYMMDD-HHMMSS-xxxx` in UTC, with two letters for the millisecond and two random ones; sorts by age.
     RunId
 }
 

@@ -305,12 +305,20 @@ fn policy_changed(history: &RunHistory, changed: &[String]) -> Failure {
 
 /// Names a run by the time in UTC and four random letters.
 pub(super) fn new_run_id(now: Timestamp) -> Result<RunId, Failure> {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0_u8; 4];
+    let mut random = [0_u8; 2];
     getrandom::fill(&mut random).map_err(|error| Failure::new(Exit::Bug, error))?;
-    let letters: String = random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+    let letters = letters(now, random);
     let at = jiff::Timestamp::from_millisecond(now.0).map_err(|error| Failure::new(Exit::Bug, error))?;
     Ok(RunId::new(format!("{}-{letters}", at.strftime("%Y%m%d-%H%M%S"))))
+}
+
+/// Returns the end of a run's name: the millisecond within its second, so that names sort by age, and what was drawn.
+fn letters(now: Timestamp, random: [u8; 2]) -> String {
+    // In the order in which they sort; those that are easily taken for another are left out.
+    const LETTERS: &[u8; 32] = b"23456789abcdefghijkmnpqrstuvwxyz";
+    let millisecond = usize::try_from(now.0.rem_euclid(1000)).unwrap_or_default();
+    let [first, second] = random.map(|byte| usize::from(byte) % 32);
+    [millisecond / 32, millisecond % 32, first, second].iter().map(|n| char::from(LETTERS[*n])).collect()
 }
 
 /// Registers every secret, so that none can reach a log or an error's text.
@@ -379,5 +387,18 @@ pub(super) fn state_failure(error: StateError) -> Failure {
             Failure::new(Exit::Usage, error).hint("`proxmaint status --all` lists the runs")
         }
         StateError::Over(_) => Failure::new(Exit::Usage, error).hint("`proxmaint run` begins a new one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_runs_sort_by_age_within_a_second_as_well() {
+        let names: Vec<String> = (0..1000).map(|ms| letters(Timestamp(1_795_396_000_000 + ms), [7, 255])).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names.iter().all(|name| name.len() == 4));
+        assert!(letters(Timestamp(5), [255, 255]) < letters(Timestamp(6), [0, 0]));
     }
 }
