@@ -48,3 +48,5 @@ case $1 in
     ;;
 esac
 tar -C /build/db --owner=0 --group=0 -czf /repo/lab.db $(ls /build/db)
+# pacman takes lists of the same second for the same lists: two versions are to differ however quickly they are made.
+touch -d "@${1%%.*}000" /repo/lab.db
