@@ -169,7 +169,6 @@ impl Engine {
     /// Works on a run until nothing is left to do or the operator asks to stop. To stop at once, drop the future: the
     /// journal is intact, and what was at work is in doubt.
     ///
-    ///
     /// # Errors
     /// A journal that fails, and defects of this program. Failures of hosts are no errors but results.
     pub async fn run(

@@ -52,52 +52,47 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
     }
 }
 
-/// Picks those of the old snapshots that are there still, on the very guest that they were made of. A guest that is not
-/// managed, or that something else works on, keeps what it has.
+/// Picks those of the old snapshots that are there still, on the very guest that they were made of.
 pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> Vec<OldSnapshot> {
     let still_there = |old: &&OldSnapshot| {
-        facts.guests.iter().any(|guest| {
-            guest.id == old.guest.id
-                && guest.kind == old.guest.kind
-                && guest.identity.is_some()
-                && guest.identity == old.guest.identity
-                && guest.lock.is_none()
-                && policy.may_prune(&guest.traits())
-                && guest.own_snapshots.contains(&old.name)
+        free_guest(policy, facts, &old.guest).is_some_and(|guest| {
+            guest.own_snapshots.contains(&old.name)
                 && !is_among_newest(&old.name, &guest.own_snapshots, policy.keep.snapshots_last)
         })
     };
-    let here = |old: &OldSnapshot| OldSnapshot {
-        guest: GuestAddr { node: facts.node.clone(), ..old.guest.clone() },
-        name: old.name.clone(),
-    };
+    let here = |old: &OldSnapshot| OldSnapshot { guest: on_this_node(facts, &old.guest), name: old.name.clone() };
     old.iter().filter(still_there).map(here).collect()
+}
+
+/// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
+/// the one that the journal means, is looked at when it is removed.
+pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup]) -> Vec<OldBackup> {
+    let same_guest = |old: &&OldBackup| free_guest(policy, facts, &old.guest).is_some();
+    let here = |old: &OldBackup| OldBackup { guest: on_this_node(facts, &old.guest), ..old.clone() };
+    old.iter().filter(same_guest).map(here).collect()
+}
+
+/// Returns the very guest that something was made of, where it is here and what was made may be removed. A guest that is not
+/// managed, or that something else works on, keeps what it has.
+fn free_guest<'a>(policy: &HostPolicy, facts: &'a HostFacts, made_of: &GuestAddr) -> Option<&'a GuestFacts> {
+    facts.guests.iter().find(|guest| {
+        guest.id == made_of.id
+            && guest.kind == made_of.kind
+            && guest.identity.is_some()
+            && guest.identity == made_of.identity
+            && guest.lock.is_none()
+            && policy.may_prune(&guest.traits())
+    })
+}
+
+fn on_this_node(facts: &HostFacts, guest: &GuestAddr) -> GuestAddr {
+    GuestAddr { node: facts.node.clone(), ..guest.clone() }
 }
 
 /// Tells whether a snapshot is among the newest so many that are there: their names are in the order in which runs began.
 fn is_among_newest(name: &SnapshotName, there: &[SnapshotName], most: u32) -> bool {
     let newer = there.iter().filter(|other| other.as_str() > name.as_str()).count();
     newer < usize::try_from(most).unwrap_or(usize::MAX)
-}
-
-/// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
-/// the one that the journal means, is looked at when it is removed.
-pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup]) -> Vec<OldBackup> {
-    let same_guest = |old: &&OldBackup| {
-        facts.guests.iter().any(|guest| {
-            guest.id == old.guest.id
-                && guest.kind == old.guest.kind
-                && guest.identity.is_some()
-                && guest.identity == old.guest.identity
-                && guest.lock.is_none()
-                && policy.may_prune(&guest.traits())
-        })
-    };
-    let here = |old: &OldBackup| OldBackup {
-        guest: GuestAddr { node: facts.node.clone(), ..old.guest.clone() },
-        ..old.clone()
-    };
-    old.iter().filter(same_guest).map(here).collect()
 }
 
 /// Finds out whether proxmaint itself runs here: no two machines, and no two containers, have the same boot.
