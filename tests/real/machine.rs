@@ -106,9 +106,16 @@ impl Machine {
     pub async fn until(&self, line: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.command(line).output().expect("nsenter runs").status.success() {
-            assert!(Instant::now() < deadline, "waited in vain for: {line}");
+            assert!(Instant::now() < deadline, "waited in vain for: {line}\n{}", self.at_work());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Says what is at work and what jobs have written, for a test that waited in vain.
+    fn at_work(&self) -> String {
+        let look = "for job in /var/lib/proxmaint/jobs/*; do echo \"$job:\"; ls -l \"$job\"; tail -n 20 \"$job/log\"; done; ps ax";
+        let seen = self.command(look).output().expect("nsenter runs");
+        format!("{}{}", String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr))
     }
 
     /// Makes an adapter to this machine.
