@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -84,6 +85,12 @@ pub enum Command {
     /// Show or remove the snapshots and backups that runs made
     #[command(subcommand, after_help = help_end(""))]
     Snapshots(SnapshotsCommand),
+    /// Make or edit the manifest in the terminal, question by question
+    #[command(after_help = help_end(WIZARD_EXAMPLES))]
+    Wizard(WizardArgs),
+    /// Find the guests of hosts, check the way into them, and write them into the manifest
+    #[command(after_help = help_end(INVENTORY_EXAMPLES))]
+    Inventory(InventoryArgs),
     /// Look at the manifest, or change it without losing a comment
     #[command(subcommand, after_help = help_end(""))]
     Manifest(ManifestCommand),
@@ -293,6 +300,84 @@ pub struct SnapshotsArgs {
     /// Do not ask before beginning
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// What `wizard` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct WizardArgs {
+    /// Begin at this host's entry
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+}
+
+/// What `inventory` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct InventoryArgs {
+    /// Look at this host only (may be given several times); one that the manifest does not have is added to it
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Log in to no guest: take what the API says
+    #[arg(long)]
+    pub skip_ssh_checks: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The login in guests that have none in the manifest [default: the host's `guest_user`]
+    #[arg(long, value_name = "USER", requires = "yes")]
+    pub user: Option<String>,
+    /// Which guests are to be managed: `all`, `running`, `none`, or a selector as for `run --guest` (may be given several
+    /// times) [default: as the manifest has it, and `running` for guests that it does not know]
+    #[arg(long, value_name = "WHICH", requires = "yes")]
+    pub manage: Vec<Manage>,
+    /// Put this public key (a file) into guests that let in by password but by no key
+    #[arg(long, value_name = "FILE", requires = "yes", conflicts_with = "skip_ssh_checks")]
+    pub install_key: Option<PathBuf>,
+    /// Save nothing: print the difference
+    #[arg(long, conflicts_with = "output")]
+    pub dry_run: bool,
+    /// Change nothing, and print what there is for another program
+    #[arg(long, value_enum, conflicts_with_all = ["user", "manage", "install_key"])]
+    pub output: Option<Export>,
+    /// With --output: ask no host, print what the manifest has
+    #[arg(long, requires = "output")]
+    pub offline: bool,
+}
+
+/// Which guests are to be managed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manage {
+    /// All.
+    All,
+    /// Those that run.
+    Running,
+    /// None.
+    None,
+    /// Those that are selected.
+    Selected(Selector),
+}
+
+impl FromStr for Manage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "running" => Ok(Self::Running),
+            "none" => Ok(Self::None),
+            _ => selector(text).map(Self::Selected).map_err(|error| format!("{error}; or all, running, none")),
+        }
+    }
+}
+
+/// For which program an inventory is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Export {
+    /// Documented, versioned JSON
+    Json,
+    /// An inventory for Ansible: `ansible-inventory -i FILE --list`
+    Ansible,
+    /// Entries for ~/.ssh/config: `ssh -F FILE NAME`
+    SshConfig,
 }
 
 /// What can be asked of the manifest.
@@ -505,6 +590,25 @@ const ADD_HOST_EXAMPLES: &str = "\
 Examples:
   proxmaint manifest add-host pve3.example.org --name pve3
   proxmaint manifest add-host 192.0.2.13 api.node=pve3 max_parallel=4 --dry-run";
+
+const WIZARD_EXAMPLES: &str = "\
+Everything that is not edited stays as it is, comments and spacing included; nothing is saved before you have seen the \
+difference. The previous file is kept as FILE.bak. For scripts there is `proxmaint manifest set`.
+
+Examples:
+  proxmaint wizard                           make a manifest, or edit the one that is there
+  proxmaint wizard --host pve1               begin at this host";
+
+const INVENTORY_EXAMPLES: &str = "\
+Looks which guests there are, asks which to manage and how to log in, tries that, and writes `guest_inventory`. Notes \
+and what else was written by hand stay; guests that are gone are marked. Nothing is changed in a guest but for a public \
+key, where you ask for it.
+
+Examples:
+  proxmaint inventory                                       every host of the manifest
+  proxmaint inventory --host pve1 --skip-ssh-checks         one host, and no login tried
+  proxmaint inventory --yes --user root --manage running    ask nothing
+  proxmaint inventory --output ansible > hosts.yml          for Ansible; changes nothing";
 
 const RESOLVE_EXAMPLES: &str = "\
 `proxmaint status` names what is held and why. Look at the guest or node first, then decide: \

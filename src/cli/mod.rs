@@ -5,7 +5,9 @@ pub mod connect;
 pub mod debts;
 pub mod diagnostics;
 pub mod doctor;
+mod draft;
 pub mod exit_code;
+pub mod inventory;
 pub mod journal;
 pub mod kept;
 pub mod manifest;
@@ -19,6 +21,8 @@ pub mod snapshots;
 pub mod state;
 pub mod status;
 pub mod status_command;
+pub mod terminal;
+pub mod wizard;
 
 use std::io;
 use std::path::Path;
@@ -62,6 +66,14 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Snapshots(command) => {
             install_tls();
             snapshots::snapshots(places, command, redactor)
+        }
+        Command::Wizard(args) => {
+            install_tls();
+            wizard::wizard(places, args, redactor)
+        }
+        Command::Inventory(args) => {
+            install_tls();
+            inventory::inventory(places, args, redactor)
         }
         Command::Manifest(command) => manifest_command(&places.config, command),
         Command::Journal(command) => journal_command(places, command),

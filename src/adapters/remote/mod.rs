@@ -5,6 +5,7 @@
 //! runs detached (see [`detached`]). The scripts keep to POSIX sh, since they run under dash, busybox and whatever else
 //! `/bin/sh` is, and to tools that both Debian and Alpine have.
 
+pub mod access;
 mod answer;
 pub mod detached;
 mod exec;

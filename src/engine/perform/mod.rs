@@ -12,6 +12,7 @@ mod power;
 mod protect;
 mod prune;
 mod reboot;
+mod survey;
 mod task;
 mod upgrade;
 mod verify;
@@ -36,6 +37,7 @@ use crate::time::Timestamp;
 pub use discover::discover;
 pub use examine::{Examination, examine};
 pub use inside::identity_of;
+pub use survey::{Sighting, Survey, survey};
 
 /// What came of performing an effect.
 #[derive(Debug)]
@@ -240,7 +242,7 @@ fn is_guest(guest: &GuestAddr, found: &Identity) -> Result<(), Fault> {
 
 /// Decides whether the machine that answers is the guest of that identity ([`identity_of`]): a VM by its product uuid, a CT
 /// by one of its MAC addresses, which its config fixes and no other machine of the network may have.
-fn proven(kind: GuestKind, id: GuestId, identity: Option<&str>, found: &Identity) -> Result<(), Fault> {
+pub fn proven(kind: GuestKind, id: GuestId, identity: Option<&str>, found: &Identity) -> Result<(), Fault> {
     let another = |why: String| {
         Fault::identity(format!("the machine that answers ({}) is not proven to be {kind} {id}: {why}", found.hostname))
     };

@@ -1,0 +1,77 @@
+//! The manifest while it is edited in a dialogue: the file as it was read, and the document as it is to be.
+
+use std::path::{Path, PathBuf};
+
+use super::exit_code::Exit;
+use crate::manifest::edit::{Document, ManifestFile, SaveError};
+use crate::manifest::{Manifest, ManifestError};
+
+/// A manifest that is being edited.
+pub(super) struct Draft {
+    file: ManifestFile,
+    /// As it is to be.
+    pub(super) document: Document,
+    shown: PathBuf,
+}
+
+impl Draft {
+    /// Reads the file; where there is none, one is begun. What is wrong with it is printed.
+    ///
+    /// # Errors
+    /// How the program ends where it can't be edited: it is not TOML, or can't be read.
+    pub(super) fn open(path: &Path) -> Result<Self, Exit> {
+        match ManifestFile::open(path, &env) {
+            Ok((file, document)) => Ok(Self { file, document, shown: path.to_owned() }),
+            Err(error) => {
+                // A closed stderr leaves only the exit code to tell of the failure.
+                let _written = super::manifest::write_error(&error, &mut std::io::stderr().lock());
+                Err(Exit::Config)
+            }
+        }
+    }
+
+    /// Returns where it lies, as it was named.
+    pub(super) fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// Tells whether there was a file.
+    pub(super) fn existed(&self) -> bool {
+        self.file.existed()
+    }
+
+    /// Returns what the document means to `run`.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`].
+    pub(super) fn manifest(&self) -> Result<Manifest, ManifestError> {
+        self.document.manifest(self.file.path(), &env)
+    }
+
+    /// Tells whether saving would change something.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.file.is_same(&self.document) && (self.file.existed() || !self.document.text().is_empty())
+    }
+
+    /// Returns what saving would change, in the unified format.
+    pub(super) fn diff(&self) -> String {
+        self.file.diff(&self.document)
+    }
+
+    /// Returns where the previous file is kept, where there is one.
+    pub(super) fn backup(&self) -> Option<PathBuf> {
+        Some(self.file.backup()).filter(|path| path.exists())
+    }
+
+    /// Saves it.
+    ///
+    /// # Errors
+    /// As [`ManifestFile::save`].
+    pub(super) fn save(&mut self) -> Result<Manifest, SaveError> {
+        self.file.save(&self.document, &env)
+    }
+}
+
+fn env(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
