@@ -105,7 +105,7 @@ fn token(credentials: &HostCredentials) -> SecretString {
 }
 
 /// Lists the addresses that the manifest has for guests: those of their rules before those of the inventory.
-fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
+pub(super) fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
     let ruled = entry.guests.iter().rev().filter_map(|rule| Some((rule.id()?, rule.address.clone()?)));
     let listed = entry.inventory.iter().flat_map(|inventory| &inventory.entries).filter_map(|guest| {
         // An address may be written with its prefix length, as the inventory's tools did.
@@ -126,7 +126,7 @@ fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
 /// manifest says where it is or who logs in with what, in a rule or an entry of the inventory of its own, or names a user
 /// other than the one built in, a key, a password or arguments for all guests of the host. That somebody could log in with
 /// what is built in (root, with the usual keys) is no such knowledge.
-fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
+pub(super) fn ssh_known(entry: &HostEntry, id: GuestId) -> bool {
     let in_inventory = entry.listed(id).is_some_and(|guest| {
         guest.ip.is_some()
             || guest.user.is_some()
@@ -144,7 +144,7 @@ pub(super) fn node_target(entry: &HostEntry, credentials: Option<&HostCredential
 }
 
 /// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
-fn guest_target(
+pub(super) fn guest_target(
     entry: &HostEntry,
     credentials: &HostCredentials,
     id: GuestId,
