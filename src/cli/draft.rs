@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::diagnostics::Failure;
 use super::exit_code::Exit;
+use super::manifest::edit;
 use crate::manifest::edit::{Document, ManifestFile, SaveError};
 use crate::manifest::{Manifest, ManifestError};
 
@@ -61,6 +63,14 @@ impl Draft {
     /// Returns where the previous file is kept, where there is one.
     pub(super) fn backup(&self) -> Option<PathBuf> {
         Some(self.file.backup()).filter(|path| path.exists())
+    }
+
+    /// Saves it and prints the difference, or only prints it, as `manifest set` does: nobody is asked.
+    ///
+    /// # Errors
+    /// The file can't be saved. That it would be no valid manifest is printed, and is the exit code returned.
+    pub(super) fn save_or_show(&mut self, dry_run: bool) -> Result<Exit, Failure> {
+        edit::save_or_show(&mut self.file, &self.document, dry_run, &env)
     }
 
     /// Saves it.

@@ -44,7 +44,11 @@ pub fn edit(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match work(path, edit, env, out, err) {
+    ended(work(path, edit, env, out, err))
+}
+
+fn ended(work: Result<Exit, Stop>) -> Result<Exit, Failure> {
+    match work {
         Ok(exit) => Ok(exit),
         Err(Stop::Failed(failure)) => Err(failure),
         // Whoever closed the pipe has read enough.
@@ -95,28 +99,33 @@ fn work(path: &Path, edit: Edit<'_>, env: &Env<'_>, out: &mut dyn Write, err: &m
         Edit::AddHost(args) => (add_host(&mut document, args)?, args.dry_run),
         Edit::RemoveHost(args) => (remove_host(&mut document, args)?, args.dry_run),
     };
-    if file.is_same(&document) {
-        writeln!(err, "{} needs no change", path.display())?;
-        write_notes(&notes, err)?;
+    conclude(&mut file, &document, &notes, dry_run, env, out, err)
+}
+
+/// Saves a document, or shows what saving would change; says so when that is nothing.
+fn conclude(
+    file: &mut ManifestFile,
+    document: &Document,
+    notes: &[String],
+    dry_run: bool,
+    env: &Env<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, Stop> {
+    if file.is_same(document) {
+        writeln!(err, "{} needs no change", file.shown().display())?;
+        write_notes(notes, err)?;
         return Ok(Exit::Clean);
     }
-    let diff = file.diff(&document);
-    let manifest = if dry_run {
-        document.manifest(file.path(), env).map_err(SaveError::from)
-    } else {
-        let was_valid = file.manifest_before(env).is_ok() || !file.existed();
-        let saved = file.save(&document, env);
-        if let Err(SaveError::Invalid(error)) = &saved {
-            return invalid(error, was_valid, err);
-        }
-        saved
+    let diff = file.diff(document);
+    let was_valid = file.manifest_before(env).is_ok() || !file.existed();
+    let manifest = match dry_run {
+        true => document.manifest(file.path(), env).map_err(SaveError::from),
+        false => file.save(document, env),
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(SaveError::Invalid(error)) => {
-            let was_valid = file.manifest_before(env).is_ok() || !file.existed();
-            return invalid(&error, was_valid, err);
-        }
+        Err(SaveError::Invalid(error)) => return invalid(&error, was_valid, err),
         Err(error) => return not_saved(error, err),
     };
     write_problems(&manifest.warnings, err)?;
@@ -126,10 +135,23 @@ fn work(path: &Path, edit: Edit<'_>, env: &Env<'_>, out: &mut dyn Write, err: &m
         err.write_all(painted(&diff, Paint::for_stream(&io::stderr())).as_bytes())?;
         let backup = file.backup();
         let kept = if backup.exists() { format!("; the previous one is {}", backup.display()) } else { String::new() };
-        writeln!(err, "saved {}{kept}", path.display())?;
+        writeln!(err, "saved {}{kept}", file.shown().display())?;
     }
-    write_notes(&notes, err)?;
+    write_notes(notes, err)?;
     Ok(Exit::Clean)
+}
+
+/// As `manifest set` ends: saves the edits of another command and shows the difference, or only shows it.
+///
+/// # Errors
+/// The file can't be saved. That the edits make no valid manifest is printed, and is the exit code returned.
+pub(in crate::cli) fn save_or_show(
+    file: &mut ManifestFile,
+    document: &Document,
+    dry_run: bool,
+    env: &Env<'_>,
+) -> Result<Exit, Failure> {
+    ended(conclude(file, document, &[], dry_run, env, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
 fn write_notes(notes: &[String], err: &mut dyn Write) -> io::Result<()> {
