@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{Session, SshError, SshTarget};
+use proxmaint::adapters::ssh::{Accepted, Session, SshError, SshTarget};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use russh::keys::key::safe_rng;
 use secrecy::SecretString;
@@ -32,7 +32,7 @@ async fn keys_are_offered_in_order_until_one_is_accepted() {
     let right = pair.target.auth.identity_files[0].clone();
     pair.target.auth.identity_files = vec![pair.desk.path("not there"), wrong, right.clone()];
     let session = Session::connect(&pair.target).await.unwrap();
-    assert_eq!(session.accepted(), right.display().to_string());
+    assert_eq!(session.accepted(), Accepted::Key(right));
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_password_is_taken_by_either_method_and_never_shown_in_errors() {
         let mut target = desk.target(&server, &wrong_key);
         target.auth.password = Some(SecretString::from("correct horse"));
         let session = Session::connect(&target).await.unwrap();
-        assert_eq!(session.accepted(), if prompts { "password prompt" } else { "password" });
+        assert_eq!(session.accepted(), Accepted::Password);
         assert_eq!(session.exec("echo in", limits()).await.unwrap().stdout, b"in\n");
         target.auth.password = Some(SecretString::from("battery staple"));
         let error = Session::connect(&target).await.unwrap_err();

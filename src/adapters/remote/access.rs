@@ -1,22 +1,11 @@
 //! Access to a guest over SSH, for its inventory: whether a login works and leads to that guest, and putting a public key there.
 
-use std::path::PathBuf;
-
 use crate::adapters::ssh::SshTarget;
 use crate::engine::port::Identity;
 use crate::ids::GuestId;
 use crate::machine::outcome::Fault;
 
-/// What a login was let in by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
-    /// A private key in this file.
-    Key(PathBuf),
-    /// A key of ssh-agent.
-    Agent,
-    /// The password.
-    Password,
-}
+pub use crate::adapters::ssh::{Accepted, PublicKey, PublicKeyError};
 
 /// A login that worked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +16,13 @@ pub struct Visit {
     pub identity: Identity,
 }
 
-/// A public key as it stands in `authorized_keys`: type, data, comment.
+/// A public key that is where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey {
-    line: String,
+pub struct Installation {
+    /// What came of the key.
+    pub outcome: Installed,
+    /// What had to be put right so that sshd heeds it, in words: permissions that were too wide, a last line without its end.
+    pub mended: Vec<String>,
 }
 
 /// What came of putting a key into a guest.
@@ -43,18 +35,11 @@ pub enum Installed {
     AlreadyThere,
 }
 
-impl PublicKey {
-    /// Returns it as it stands in `authorized_keys`.
-    pub fn line(&self) -> &str {
-        &self.line
-    }
-}
-
 /// Logs in, and asks the machine who it is.
 ///
 /// # Errors
-/// A [`Fault`] whose class tells whether nobody was there (`Transient`), the login was refused (`Auth`) or the host key is not
-/// the one that is known (`Identity`).
+/// A [`Fault`] whose class tells whether nobody was there (`Transient`), the login was refused (`Auth`), the host key is not the
+/// one that is known (`Identity`), or the login works but is of no use (`Permanent`: it can't become root, or there is no shell).
 pub async fn visit(target: &SshTarget, guest: GuestId) -> Result<Visit, Fault> {
     let _ = (target, guest);
     Err(Fault::permanent("not there yet"))
@@ -63,8 +48,9 @@ pub async fn visit(target: &SshTarget, guest: GuestId) -> Result<Visit, Fault> {
 /// Adds a public key to `~/.ssh/authorized_keys` of the login, once, with the permissions that sshd wants.
 ///
 /// # Errors
-/// As [`visit`]; and what kept the file from being written.
-pub async fn install_key(target: &SshTarget, guest: GuestId, key: &PublicKey) -> Result<Installed, Fault> {
+/// As [`visit`]; and what kept the file from being written (`Permanent`), or from telling whether it was (`Ambiguous`: it may
+/// simply be done again, for a key is never there twice).
+pub async fn install_key(target: &SshTarget, guest: GuestId, key: &PublicKey) -> Result<Installation, Fault> {
     let _ = (target, guest, key);
     Err(Fault::permanent("not there yet"))
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::accepted::Means;
 use super::auth::{Offers, log_in};
 use super::host_key::{Asked, Decision, HostKeyPolicy, Known, learn};
 use super::session::{config, resolve};
@@ -26,10 +27,9 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Connects through all hops and logs in at the target; returns what was accepted there.
-    pub(super) async fn connect(target: &SshTarget, offers: Offers) -> Result<(Self, String), SshError> {
+    pub(super) async fn connect(target: &SshTarget, offers: Offers) -> Result<(Self, Means), SshError> {
         let mut offers = offers;
-        let mut for_hops = Offers::gather(target).await;
-        for_hops.keep_secrets("it is for the target only");
+        let mut for_hops = Offers::gather_for_jumps(target).await;
         let mut hops: Vec<Handle<Checked>> = Vec::with_capacity(target.jumps.len());
         for hop in &target.jumps {
             let (mut handle, decision) = open(target, hop, hops.last()).await?;
@@ -131,7 +131,7 @@ async fn prove(
     hop: &JumpHop,
     offers: &mut Offers,
     decision: Decision,
-) -> Result<String, SshError> {
+) -> Result<Means, SshError> {
     if decision == Decision::Mistrust {
         offers.keep_secrets("the host key has changed");
     }

@@ -10,6 +10,7 @@
 //! - the channels that commands run on: its `execute` keeps all output in memory and turns it into text, so commands
 //!   use the channels of its client directly (`exec`).
 
+mod accepted;
 mod auth;
 mod error;
 mod exec;
@@ -17,6 +18,7 @@ pub mod host_key;
 mod jump;
 mod known_hosts;
 pub mod pool;
+pub mod public_key;
 mod session;
 
 use std::path::PathBuf;
@@ -24,9 +26,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use accepted::Accepted;
 pub use error::{HostKeyError, SshError};
 pub use exec::{ExecLimits, ExecOutput};
 pub use host_key::{HostKeyPolicy, Strictness};
+pub use public_key::{PublicKey, PublicKeyError};
 pub use session::Session;
 
 /// How long a connection may take from the first packet to the end of authentication: a reachable sshd needs well under
@@ -51,6 +55,8 @@ pub struct SshTarget {
     pub user: String,
     /// How that user proves itself.
     pub auth: Auth,
+    /// How that user proves itself to the jump hosts, where that is not by `auth`; a password in it is shown to nobody.
+    pub jump_auth: Option<Auth>,
     /// How the machine, and each jump host, proves itself.
     pub host_keys: HostKeyPolicy,
     /// The hosts to go through, in order (`ssh -J a,b`).
@@ -74,12 +80,21 @@ impl SshTarget {
             port: 22,
             user: user.into(),
             auth: Auth::default(),
+            jump_auth: None,
             host_keys: HostKeyPolicy::new(own_known_hosts),
             jumps: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             keepalive_interval: KEEPALIVE_INTERVAL,
             keepalive_max: KEEPALIVE_MAX,
         }
+    }
+
+    /// Returns the same target, logged in to by nothing but `auth`. The way there stays open: jump hosts are still shown what they
+    /// were shown before.
+    #[must_use]
+    pub fn proven_by(&self, auth: Auth) -> Self {
+        let jump_auth = self.jump_auth.clone().unwrap_or_else(|| self.auth.clone());
+        Self { auth, jump_auth: Some(jump_auth), ..self.clone() }
     }
 
     /// Returns `user@host:port`, as error messages name the target.
@@ -101,6 +116,20 @@ pub struct Auth {
     pub password: Option<SecretString>,
     /// Whether to use the agent that `SSH_AUTH_SOCK` names.
     pub agent: bool,
+}
+
+impl Auth {
+    /// Returns one that offers this private key and nothing else.
+    #[must_use]
+    pub fn only_key(private: PathBuf) -> Self {
+        Self { identity_files: vec![private], usual_files: false, password: None, agent: false }
+    }
+
+    /// Returns one that offers this password and nothing else.
+    #[must_use]
+    pub fn only_password(password: SecretString) -> Self {
+        Self { identity_files: Vec::new(), usual_files: false, password: Some(password), agent: false }
+    }
 }
 
 impl Default for Auth {

@@ -12,6 +12,7 @@ use russh::{AlgorithmKind, Channel, Preferred};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
+use super::accepted::{Accepted, Means};
 use super::auth::Offers;
 use super::host_key::{Asked, Decision, Known, learn};
 use super::jump::Chain;
@@ -28,7 +29,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct Session {
     link: Link,
     address: Arc<str>,
-    accepted: Arc<str>,
+    accepted: Arc<Means>,
 }
 
 #[derive(Clone)]
@@ -49,11 +50,11 @@ impl Session {
         Self::connect_preferring(target, None).await
     }
 
-    /// Connects, offering first what the label names.
-    pub(super) async fn connect_preferring(target: &SshTarget, label: Option<&str>) -> Result<Self, SshError> {
+    /// Connects, offering first what is preferred.
+    pub(super) async fn connect_preferring(target: &SshTarget, preferred: Option<&Means>) -> Result<Self, SshError> {
         let mut offers = Offers::gather(target).await;
-        if let Some(label) = label {
-            offers.prefer(label);
+        if let Some(preferred) = preferred {
+            offers.prefer(preferred);
         }
         let (link, accepted) = if target.jumps.is_empty() {
             let (client, accepted) = direct(target, offers).await?;
@@ -101,8 +102,13 @@ impl Session {
         &self.address
     }
 
-    /// Returns what was accepted as proof: a file's path, `ssh-agent` or `password`.
-    pub fn accepted(&self) -> &str {
+    /// Returns what was accepted as proof.
+    pub fn accepted(&self) -> Accepted {
+        Accepted::from(&*self.accepted)
+    }
+
+    /// Returns by which means the login came about, to be preferred the next time.
+    pub(super) fn means(&self) -> &Means {
         &self.accepted
     }
 
@@ -157,7 +163,7 @@ pub(super) async fn resolve(host: &str, port: u16, after: Duration) -> Result<Ve
 }
 
 /// Connects without a jump host, trying the addresses of the name in turn.
-async fn direct(target: &SshTarget, mut offers: Offers) -> Result<(Client, String), SshError> {
+async fn direct(target: &SshTarget, mut offers: Offers) -> Result<(Client, Means), SshError> {
     let known = Known::look_up(&target.host_keys, &target.host, target.port).await?;
     let mut last = None;
     for address in resolve(&target.host, target.port, target.connect_timeout).await? {
@@ -178,13 +184,13 @@ struct Attempt<'a> {
 
 /// How a log-in with an expected host key ended.
 enum Login {
-    Done(Client, String),
+    Done(Client, Means),
     OtherKey,
     Failed(SshError),
 }
 
 impl Attempt<'_> {
-    async fn connect(&self, offers: &mut Offers) -> Result<(Client, String), SshError> {
+    async fn connect(&self, offers: &mut Offers) -> Result<(Client, Means), SshError> {
         // The usual case: one key is known and the host has it, so one connection does.
         if let Some(expected) = self.known.expected() {
             match self.log_in(expected, offers).await {
@@ -223,7 +229,7 @@ impl Attempt<'_> {
             let config = config(self.target, host_key::algorithms_of(expected));
             let connecting = Client::connect_with_config(self.address, user, offer.method(), check, config);
             let error = match timeout(self.target.connect_timeout, connecting).await {
-                Ok(Ok(client)) => return Login::Done(client, offer.label()),
+                Ok(Ok(client)) => return Login::Done(client, offer.means()),
                 Ok(Err(error)) => error,
                 Err(_) => return Login::Failed(self.timed_out()),
             };
@@ -237,15 +243,15 @@ impl Attempt<'_> {
                 ClientError::KeyAuthFailed
                 | ClientError::PasswordWrong
                 | ClientError::KeyboardInteractiveAuthFailed
-                | ClientError::AgentAuthenticationFailed => refused.push(format!("{}: refused", offer.label())),
+                | ClientError::AgentAuthenticationFailed => refused.push(format!("{}: refused", offer.means())),
                 error @ (ClientError::KeyInvalid(_)
                 | ClientError::KeyboardInteractiveNoResponseForPrompt(_)
                 | ClientError::AgentAuthError(_)
                 | ClientError::AgentConnectionFailed
                 | ClientError::AgentRequestIdentitiesFailed
-                | ClientError::AgentNoIdentities) => refused.push(format!("{}: {error}", offer.label())),
+                | ClientError::AgentNoIdentities) => refused.push(format!("{}: {error}", offer.means())),
                 error => match offer.exhausts() {
-                    Some(why) => refused.push(format!("{}: {why}", offer.label())),
+                    Some(why) => refused.push(format!("{}: {why}", offer.means())),
                     None => return Login::Failed(self.broken(error)),
                 },
             }
