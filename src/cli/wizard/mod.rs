@@ -4,7 +4,8 @@ use super::args::{Places, WizardArgs};
 use super::diagnostics::Failure;
 use super::draft::Draft;
 use super::exit_code::Exit;
-use super::terminal::Terminal;
+use super::terminal::{Answered, Left, Remark, Terminal};
+use crate::manifest::edit::{Document, EditError};
 use crate::observe::log::Redactor;
 
 /// What a dialogue works with.
@@ -14,6 +15,40 @@ pub(super) struct Desk<'a> {
     pub(super) places: &'a Places,
     pub(super) redactor: &'a Redactor,
     pub(super) runtime: tokio::runtime::Runtime,
+}
+
+impl Desk<'_> {
+    /// Makes edits, all or none; says why where one is refused. Returns whether they were made.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(super) fn edit(&mut self, edits: impl FnOnce(&mut Document) -> Result<(), EditError>) -> Answered<bool> {
+        let mut next = self.draft.document.clone();
+        if let Err(error) = edits(&mut next) {
+            self.terminal.remark(Remark::Bad, &format!("{error}; {}", error.hint()))?;
+            return Ok(false);
+        }
+        self.replace(next);
+        Ok(true)
+    }
+
+    /// Puts another document in place of the present one; Ctrl-C asks from then on where something would be lost.
+    pub(super) fn replace(&mut self, document: Document) {
+        self.draft.document = document;
+        self.terminal.set_unsaved(self.draft.is_changed());
+    }
+}
+
+/// Takes Esc for an answer: within a menu it leads back to that menu.
+///
+/// # Errors
+/// The dialogue was left for good.
+pub(super) fn unless_back<T>(answer: Answered<T>) -> Answered<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Left::Back) => Ok(None),
+        Err(left) => Err(left),
+    }
 }
 
 /// Runs `proxmaint wizard`.
