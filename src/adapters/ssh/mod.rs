@@ -30,7 +30,7 @@ pub use accepted::Accepted;
 pub use error::{HostKeyError, SshError};
 pub use exec::{ExecLimits, ExecOutput};
 pub use host_key::{HostKeyPolicy, Strictness};
-pub use public_key::{PublicKey, PublicKeyError};
+pub use public_key::{KeyPair, PublicKey, PublicKeyError, candidates};
 pub use session::Session;
 
 /// How long a connection may take from the first packet to the end of authentication: a reachable sshd needs well under

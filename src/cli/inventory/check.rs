@@ -1,27 +1,14 @@
 //! Tries the login of each chosen guest, many at a time, and proves where it leads.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use futures_util::future::join_all;
-use tokio::sync::Semaphore;
-
+use super::crowd::with_each;
 use super::merge::Check;
 use super::subject::Subject;
-use crate::adapters::remote::access::{Accepted, visit};
+use crate::adapters::remote::access::Accepted;
 use crate::adapters::ssh::SshTarget;
-use crate::engine::perform::proven;
-use crate::ids::HostId;
-use crate::machine::outcome::{Fault, FaultClass};
-use crate::observe::words::count;
+use crate::machine::outcome::FaultClass;
 use crate::time::Timestamp;
-
-/// How many guests of one host are logged in to together: they may share a jump host, whose sshd starts to drop connections at
-/// ten unauthenticated ones (MaxStartups 10:30:100).
-const OF_A_HOST: usize = 8;
-/// How many guests are logged in to together.
-const TOGETHER: usize = 32;
 
 /// What came of trying to log in to a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +46,6 @@ impl Login {
             Self::NotTried(_) => None,
         }
     }
-
-    /// Tells whether it works by a key, so that nothing is left to be done.
-    pub(super) fn by_key(&self) -> bool {
-        matches!(self, Self::Works { accepted: Accepted::Key(_) | Accepted::Agent, .. })
-    }
 }
 
 impl Subject<'_> {
@@ -90,7 +72,7 @@ impl Subject<'_> {
         }
         let (mut why, mut refused_at) = (Vec::new(), None);
         for address in addresses {
-            match self.log_in_at(&address, known_hosts).await {
+            match self.arrive(&self.target(&address, known_hosts)).await {
                 Ok(accepted) => return Login::Works { address, accepted },
                 Err(fault) => {
                     if fault.class == FaultClass::Auth {
@@ -102,36 +84,11 @@ impl Subject<'_> {
         }
         Login::Fails { why, refused_at }
     }
-
-    async fn log_in_at(&self, address: &str, known_hosts: &Path) -> Result<Accepted, Fault> {
-        let sighting = self.guest.sighting;
-        let visit = visit(&self.target(address, known_hosts), sighting.id).await?;
-        proven(sighting.kind, sighting.id, sighting.identity.as_deref(), &visit.identity)?;
-        Ok(visit.accepted)
-    }
 }
 
-/// Tries the logins of these guests; the results stand in the same order. `tell` hears how far it is.
-pub(super) async fn check(subjects: &[&Subject<'_>], known_hosts: &Path, tell: &dyn Fn(&str)) -> Vec<Login> {
-    let together = Semaphore::new(TOGETHER);
-    let hosts: BTreeMap<&HostId, Semaphore> =
-        subjects.iter().map(|subject| (subject.host(), Semaphore::new(OF_A_HOST))).collect();
-    let done = Cell::new(0);
-    let one = async |subject: &&Subject<'_>| {
-        // Neither is ever closed, which would be the one reason for there to be no permit. The host's comes first: who waits
-        // for it keeps no other host's guests waiting.
-        let of_host = hosts.get(subject.host()).map(Semaphore::acquire);
-        let _of_host = match of_host {
-            Some(permit) => permit.await.ok(),
-            None => None,
-        };
-        let _together = together.acquire().await.ok();
-        let login = subject.log_in(known_hosts).await;
-        done.set(done.get() + 1);
-        tell(&format!("{} of {} tried", done.get(), count(subjects.len(), "login")));
-        login
-    };
-    join_all(subjects.iter().map(one)).await
+/// Tries the logins of these guests; the results stand in the same order. `tell` hears of how many it is done.
+pub(super) async fn check(subjects: &[&Subject<'_>], known_hosts: &Path, tell: &dyn Fn(usize)) -> Vec<Login> {
+    with_each(subjects, async |subject| subject.log_in(known_hosts).await, tell).await
 }
 
 /// Says what came of a guest's login, in a line. One that runs enter some other way loses nothing by a login that fails.

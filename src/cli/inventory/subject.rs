@@ -18,6 +18,13 @@ pub(super) struct Subject<'a> {
     pub(super) login: Option<Login>,
 }
 
+/// What a login is tried with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attempt {
+    user: String,
+    variable: Option<String>,
+}
+
 impl<'a> Subject<'a> {
     /// Takes the guests of these hosts with what is wanted of each.
     pub(super) fn all(hosts: &'a [Host], wish: impl Fn(&Guest<'a>) -> Wish) -> Vec<Self> {
@@ -33,6 +40,12 @@ impl<'a> Subject<'a> {
     /// Tells whether runs are to maintain it.
     pub(super) fn is_managed(&self) -> bool {
         self.wish.manages(&self.guest)
+    }
+
+    /// Returns what a login is tried with, as far as the manifest is to say it.
+    pub(super) fn attempt(&self) -> Attempt {
+        let user = self.wish.user(&self.guest).to_owned();
+        Attempt { user, variable: self.wish.variable.as_ref().map(|(name, _)| name.clone()) }
     }
 
     fn note(&self, at: Timestamp) -> Note<'a> {

@@ -12,12 +12,12 @@ use crate::observe::words::count;
 /// Longest reason in a table, in characters.
 const MAX_REASON: usize = 120;
 
-/// Says what a host was found to have: a line, and a table of its guests.
-pub(super) fn host(host: &Host, width: Option<u16>, paint: Paint) -> String {
+/// Says what a host was found to have: in a line, and in a table of its guests, where it has any.
+pub(super) fn host(host: &Host, width: Option<u16>, paint: Paint) -> (String, Option<String>) {
     let node = host.survey.node.as_str();
     let name = match host.entry.id.as_str() {
-        id if id == node => paint.strong(&clean(id)),
-        id => format!("{} (node {})", paint.strong(&clean(id)), clean(node)),
+        id if id == node => clean(id).into_owned(),
+        id => format!("{} (node {})", clean(id), clean(node)),
     };
     let guests: Vec<Guest<'_>> = host.guests().collect();
     let templates = host.survey.guests.len() - guests.len();
@@ -25,9 +25,9 @@ pub(super) fn host(host: &Host, width: Option<u16>, paint: Paint) -> String {
         0 => String::new(),
         n => format!(" (and {}, left out)", count(n, "template")),
     };
-    let mut text = format!("{name}: {}{left_out}\n", count(guests.len(), "guest"));
+    let title = format!("{name}: {}{left_out}", count(guests.len(), "guest"));
     if guests.is_empty() {
-        return text;
+        return (title, None);
     }
     let mut table = grid::table(width, paint);
     table.set_header(["vmid", "kind", "name", "status", "address", "managed", "user", "entered by"]);
@@ -43,9 +43,7 @@ pub(super) fn host(host: &Host, width: Option<u16>, paint: Paint) -> String {
             Cell::new(entered_by(guest)),
         ]);
     }
-    text.push_str(&table.trim_fmt());
-    text.push('\n');
-    text
+    (title, Some(table.trim_fmt()))
 }
 
 /// Names a power state.

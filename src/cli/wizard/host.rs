@@ -60,7 +60,7 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
 /// # Errors
 /// Esc, or the dialogue was left for good.
 pub(super) fn add(desk: &mut Desk<'_>) -> Answered<()> {
-    let identity = identity::ask(desk)?;
+    let identity = identity::ask(desk, "")?;
     if !desk.edit(|document| document.add_host(&identity.settings()).map(|_spot| ()))? {
         return Ok(());
     }
@@ -77,7 +77,7 @@ fn enter(desk: &mut Desk<'_>, new: usize, variables: &[&str]) -> Answered<()> {
 /// Adds a host like another one.
 fn duplicate(desk: &mut Desk<'_>, original: usize) -> Answered<()> {
     let name = desk.name(original);
-    let identity = identity::ask(desk)?;
+    let identity = identity::ask(desk, "")?;
     let left_out = alone(&desk.draft.document, original);
     let edited = desk.edit(|document| {
         let mut changes = identity.settings();

@@ -63,12 +63,12 @@ impl Answers {
     }
 }
 
-/// Asks for all of it.
+/// Asks for all of it; `address` is what is known of that already, where anything is.
 ///
 /// # Errors
 /// The first question was left by Esc, or the dialogue for good.
-pub(super) fn ask(desk: &Desk<'_>) -> Answered<Identity> {
-    let mut answers = Answers::default();
+pub(in crate::cli) fn ask(desk: &Desk<'_>, address: &str) -> Answered<Identity> {
+    let mut answers = Answers { address: address.to_owned(), ..Answers::default() };
     let mut at = 0;
     while let Some(question) = Question::ALL.get(at) {
         match one(desk, &answers, *question) {

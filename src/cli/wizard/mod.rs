@@ -6,9 +6,9 @@
 mod check;
 mod group;
 mod host;
-mod identity;
+pub(super) mod identity;
 mod menu;
-mod saving;
+pub(super) mod saving;
 mod setting;
 mod standing;
 

@@ -29,7 +29,7 @@ pub(super) fn show_changes(desk: &Desk<'_>) -> Answered<()> {
 ///
 /// # Errors
 /// Esc, or the dialogue was left for good: nothing is saved then.
-pub(super) fn save(desk: &mut Desk<'_>) -> Answered<Option<String>> {
+pub(in crate::cli) fn save(desk: &mut Desk<'_>) -> Answered<Option<String>> {
     if !desk.draft.is_changed() {
         return Ok(Some("nothing has changed: nothing to save".to_owned()));
     }
@@ -66,7 +66,7 @@ pub(super) fn save(desk: &mut Desk<'_>) -> Answered<Option<String>> {
 ///
 /// # Errors
 /// Esc, or the dialogue was left for good.
-pub(super) fn may_leave(desk: &Desk<'_>) -> Answered<bool> {
+pub(in crate::cli) fn may_leave(desk: &Desk<'_>) -> Answered<bool> {
     match desk.draft.is_changed() {
         true => desk.terminal.confirm("Leave without saving? What has changed is lost.", false),
         false => Ok(true),
