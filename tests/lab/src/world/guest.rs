@@ -164,6 +164,9 @@ pub struct Guest {
     pub parent: Option<String>,
     /// Its addresses, as its agent or its node tells them (loopback left out).
     pub addresses: Vec<String>,
+    /// Whether docker runs in it, with bridges of its own.
+    #[serde(default)]
+    pub docker: bool,
     /// Its agent; containers have none.
     pub agent: Agent,
     /// What is peculiar about its agent.

@@ -141,6 +141,7 @@ pub struct GuestSpec {
     memory_mib: u64,
     extra: BTreeMap<String, Value>,
     addresses: Vec<String>,
+    docker: bool,
     agent: bool,
     agent_traits: AgentTraits,
     pool: Option<String>,
@@ -164,6 +165,7 @@ impl GuestSpec {
             memory_mib: 512,
             extra: BTreeMap::new(),
             addresses: vec![format!("10.88.{}.{}", vmid / 250 % 250, vmid % 250 + 1)],
+            docker: false,
             agent: kind == Kind::Vm,
             agent_traits: AgentTraits::default(),
             pool: None,
@@ -270,6 +272,13 @@ impl GuestSpec {
     #[must_use]
     pub fn addresses(mut self, addresses: &[&str]) -> Self {
         self.addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
+        self
+    }
+
+    /// Lets docker run in it: its bridges have addresses as well.
+    #[must_use]
+    pub fn docker(mut self) -> Self {
+        self.docker = true;
         self
     }
 
@@ -450,6 +459,7 @@ impl GuestSpec {
             snapshots: Vec::new(),
             parent: None,
             addresses: self.addresses.clone(),
+            docker: self.docker,
             agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },
             agent_traits: self.agent_traits.clone(),
             reach: self.reach.clone(),
