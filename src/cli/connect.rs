@@ -144,7 +144,8 @@ pub(super) fn node_target(entry: &HostEntry, credentials: Option<&HostCredential
     target(&entry.host, &entry.ssh, entry.ssh.login(), password, known_hosts)
 }
 
-/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
+/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests;
+/// without credentials one that only tells where it is.
 pub(super) fn guest_target(
     entry: &HostEntry,
     credentials: Option<&HostCredentials>,
