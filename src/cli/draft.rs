@@ -35,6 +35,11 @@ impl Draft {
         &self.shown
     }
 
+    /// Returns where it really lies, links followed: to that its relative paths belong.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Tells whether there was a file.
     pub(super) fn existed(&self) -> bool {
         self.file.existed()
@@ -63,6 +68,15 @@ impl Draft {
         Some(self.file.backup()).filter(|path| path.exists())
     }
 
+    /// Reads the file again and forgets all edits. Where that fails everything stays as it is.
+    ///
+    /// # Errors
+    /// As [`ManifestFile::open`].
+    pub(super) fn begin_again(&mut self) -> Result<(), ManifestError> {
+        (self.file, self.document) = ManifestFile::open(&self.shown, &env)?;
+        Ok(())
+    }
+
     /// Saves it.
     ///
     /// # Errors
@@ -72,6 +86,7 @@ impl Draft {
     }
 }
 
-fn env(name: &str) -> Option<std::ffi::OsString> {
+/// Looks up a variable of the environment.
+pub(super) fn env(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }

@@ -27,4 +27,5 @@ mod selection;
 mod snapshots;
 mod state;
 mod support;
+mod terminal;
 mod ways;

@@ -269,10 +269,18 @@ fn spot(document: &Document, args: &SpotArgs) -> Result<Option<Spot>, Stop> {
     Ok(args.guest.map_or(Some(Spot::Host(host)), rule))
 }
 
-fn host(document: &Document, name: &str) -> Result<usize, Failure> {
+/// Returns which host has that name.
+///
+/// # Errors
+/// None has: wrong usage, with the names that there are.
+pub(in crate::cli) fn host(document: &Document, name: &str) -> Result<usize, Failure> {
     let hosts = document.hosts();
     hosts.iter().position(|host| host == name).ok_or_else(|| {
-        usage(format!("the manifest has no host `{name}`")).hint(format!("its hosts are {}", hosts.join(", ")))
+        let known = match hosts.is_empty() {
+            true => "it has none yet".to_owned(),
+            false => format!("its hosts are {}", hosts.join(", ")),
+        };
+        usage(format!("the manifest has no host `{name}`")).hint(known)
     })
 }
 

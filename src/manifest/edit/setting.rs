@@ -188,7 +188,7 @@ impl PartialEq for Setting {
 impl Eq for Setting {}
 
 impl Setting {
-    fn of_key(scope: Scope, key: &'static Key) -> Self {
+    pub(super) fn of_key(scope: Scope, key: &'static Key) -> Self {
         Self { spellings: key.spellings, scope, default: key.default, meaning: key.meaning }
     }
 
