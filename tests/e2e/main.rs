@@ -12,6 +12,7 @@ mod fit;
 mod held;
 mod identity;
 mod interrupt;
+mod inventory;
 mod kills;
 mod logs;
 mod output;

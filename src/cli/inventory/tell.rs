@@ -7,6 +7,7 @@ use comfy_table::{Cell, Color};
 
 use super::check::{self, Login};
 use super::discover::{Found, Missing};
+use super::guests::Host;
 use super::subject::Subject;
 use super::table;
 use crate::machine::outcome::Fault;
@@ -55,6 +56,9 @@ impl<'a> Teller<'a> {
             let (title, guests) = table::host(host, width, self.paint);
             self.text(&format!("{}\n", self.paint.strong(&title)));
             guests.iter().for_each(|guests| self.text(&format!("{guests}\n")));
+            if let Some(why) = unseen(host) {
+                self.text(&format!("{} {}\n", self.paint.warn("warning:"), clean(&why)));
+            }
         }
         self.missing(&found.missing);
     }
@@ -65,6 +69,12 @@ impl<'a> Teller<'a> {
             self.fault(host.as_str(), fault);
         }
     }
+}
+
+/// Says why guests may be missing from what was found.
+pub(super) fn unseen(host: &Host) -> Option<String> {
+    let why = host.survey.unseen.as_ref()?;
+    Some(format!("{}: there may be more guests than are listed: {why}", host.entry.id))
 }
 
 /// Says what went wrong with what, and what to do about it.

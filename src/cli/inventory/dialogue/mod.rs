@@ -125,6 +125,9 @@ fn show(desk: &Desk<'_>, found: &Found) -> Answered<()> {
             Some(guests) => desk.terminal.note(&title, guests.trim_end())?,
             None => desk.terminal.remark(Remark::Info, &title)?,
         }
+        if let Some(why) = tell::unseen(host) {
+            desk.terminal.remark(Remark::Warn, &why)?;
+        }
     }
     for Missing { host, fault } in &found.missing {
         desk.terminal.remark(Remark::Bad, &format!("{host}: {}", fault.what))?;
