@@ -247,9 +247,7 @@ pub(super) fn not_remembered() -> Finding {
 /// Says what a certificate is worth by the trust that it was judged by.
 pub(super) fn of_certificate(look: &CertificateLook, trust: &ApiTrust<'_>) -> Finding {
     let shown = &look.fingerprint;
-    let pin = format!(
-        "compare it on the node: {FINGERPRINT_COMMAND}\nthen pin it: api.fingerprint = \"{shown}\""
-    );
+    let pin = format!("compare it on the node: {FINGERPRINT_COMMAND}\nthen pin it: api.fingerprint = \"{shown}\"");
     match (&look.verdict, trust) {
         (Err(why), _) => Finding::fail(Check::Tls, format!("certificate {shown} is not trusted: {why}")).remedy(pin),
         (Ok(()), ApiTrust::Unverified) => {
