@@ -30,3 +30,4 @@ mod state;
 mod support;
 mod terminal;
 mod ways;
+mod wizard;

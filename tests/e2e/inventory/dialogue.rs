@@ -36,8 +36,8 @@ fn what_is_suggested_is_saved() {
     let screen = Screen::start(&site, &["inventory"], &[]);
     let prompt = screen.asks("Which guests of edge1");
     screen.sees("edge1: 3 guests (and 1 template, left out)");
-    screen.sees("one that can't be reached counts as blocked");
-    screen.sees("Runs never touch the guest");
+    screen.sees("where it can't be reached it is blocked");
+    screen.sees("Runs never touch it");
     let ticked: Vec<(bool, &str)> = prompt.items.iter().map(|item| (item.ticked, item.text.as_str())).collect();
     assert_eq!(ticked.iter().map(|(ticked, _)| *ticked).collect::<Vec<_>>(), [true, false, true], "{ticked:?}");
     assert!(ticked[0].1.starts_with("CT 101 (web)") && ticked[2].1.starts_with("VM 201 (db)"), "{ticked:?}");

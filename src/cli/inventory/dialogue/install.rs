@@ -120,7 +120,10 @@ impl Dialogue<'_, '_, '_> {
             None => None,
         };
         let what = format!("putting the key into {}", count(subjects.len(), "guest"));
-        let results = self.desk.terminal.work(&self.desk.runtime, &what, with_each(&subjects, put, &|_| {}))?;
+        let results = self.desk.terminal.work_telling(&self.desk.runtime, &what, async |progress| {
+            let tell = |done: usize| progress.say(&format!("{what}: {done} done"));
+            with_each(&subjects, put, &tell).await
+        })?;
         for (at, result) in chosen.into_iter().zip(results) {
             let place = self.place(at).unwrap_or_default();
             match result {

@@ -22,9 +22,9 @@ impl Dialogue<'_, '_, '_> {
         let terminal = &self.desk.terminal;
         terminal.remark(
             Remark::Info,
-            "ticked: managed = true. Runs maintain the guest, and one that can't be reached counts as blocked (exit code 3)",
+            "ticked: managed = true. Runs maintain it; where it can't be reached it is blocked (exit code 3)\n\
+             not ticked: managed = false. Runs never touch it",
         )?;
-        terminal.remark(Remark::Info, "not ticked: managed = false. Runs never touch the guest")?;
         let choices: Vec<Choice<usize>> = open.iter().map(|at| choice(*at, &self.subjects[*at].guest)).collect();
         let ticked: Vec<usize> = open.iter().copied().filter(|at| self.subjects[*at].is_managed()).collect();
         let question = format!("Which guests of {name} are to be managed? (Space ticks)");

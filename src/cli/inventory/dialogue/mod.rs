@@ -30,9 +30,11 @@ use crate::cli::draft::Draft;
 use crate::cli::exit_code::Exit;
 use crate::cli::reach;
 use crate::cli::terminal::{Answered, Left, Remark, Terminal};
+use crate::cli::wizard::test_host::learn_nothing;
 use crate::cli::wizard::{Desk, saving};
 use crate::engine::port::Clock;
 use crate::ids::HostId;
+use crate::manifest::HostEntry;
 use crate::manifest::edit::Document;
 use crate::observe::grid;
 use crate::observe::log::Redactor;
@@ -94,17 +96,21 @@ impl From<Failure> for End {
 
 fn make(desk: &mut Desk<'_>, args: &InventoryArgs) -> Result<Exit, End> {
     let named = new_host::ask_unknown(desk, &args.hosts)?;
-    let manifest = hosts::manifest(&desk.draft, &named, desk.places).map_err(End::Exit)?;
-    let entries = hosts::selected(&manifest, &named)?;
+    let mut manifest = hosts::manifest(&desk.draft, &named.names, desk.places).map_err(End::Exit)?;
+    let is_strange = |entry: &&mut HostEntry| named.strangers.iter().any(|name| name == entry.id.as_str());
+    manifest.hosts.iter_mut().filter(is_strange).for_each(learn_nothing);
+    let entries = hosts::selected(&manifest, &named.names)?;
     let credentials = new_host::credentials(desk, &entries)?;
     for warning in &manifest.warnings {
         desk.terminal.remark(Remark::Warn, &warning.to_string())?;
     }
     let ways = reach::ways_with(&entries, &credentials, desk.places);
     let index_of = |id: &HostId| hosts::index_of(&desk.draft.document, id);
-    let asking = discover(&entries, &ways, &credentials, index_of, &|_| {});
     let what = format!("asking {} which guests there are", count(entries.len(), "host"));
-    let found = desk.terminal.work(&desk.runtime, &what, asking)?;
+    let found = desk.terminal.work_telling(&desk.runtime, &what, async |progress| {
+        let tell = |far: &str| progress.say(&format!("{what}: {far}"));
+        discover(&entries, &ways, &credentials, index_of, &tell).await
+    })?;
     show(desk, &found)?;
     if found.hosts.iter().all(|host| host.guests().next().is_none()) && desk.draft.document.hosts().is_empty() {
         return Ok(exit(Exit::Clean, &found));
@@ -298,8 +304,10 @@ impl<'a, 'd, 'p> Dialogue<'a, 'd, 'p> {
         }
         let subjects: Vec<&Subject<'_>> = wanting.iter().map(|at| &self.subjects[*at]).collect();
         let what = format!("trying {}", count(subjects.len(), "login"));
-        let trying = super::check::check(&subjects, &self.known_hosts, &|_| {});
-        let logins = self.desk.terminal.work(&self.desk.runtime, &what, trying)?;
+        let logins = self.desk.terminal.work_telling(&self.desk.runtime, &what, async |progress| {
+            let tell = |done: usize| progress.say(&format!("{what}: {done} done"));
+            super::check::check(&subjects, &self.known_hosts, &tell).await
+        })?;
         for (at, login) in wanting.into_iter().zip(logins) {
             self.tried[at] = Some(self.subjects[at].attempt());
             self.subjects[at].login = Some(login);
