@@ -170,7 +170,7 @@ impl GuestSpec {
             // A container runs an SSH server only where a test lets somebody log in.
             reach: Reach {
                 ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
-                password: None,
+                ..Reach::default()
             },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
@@ -333,6 +333,16 @@ impl GuestSpec {
     pub fn password(mut self, password: &str) -> Self {
         self.reach.password = Some(password.to_owned());
         self
+    }
+
+    /// Lets its SSH server take only this password at first, not the lab's key: root's where nobody else is said to log in.
+    #[must_use]
+    pub fn password_only(mut self, password: &str) -> Self {
+        if self.reach.ssh_users.is_empty() {
+            self.reach.ssh_users.push("root".to_owned());
+        }
+        self.reach.keyless = true;
+        self.password(password)
     }
 
     /// Leaves no way in: no agent, no login.
@@ -500,7 +510,7 @@ impl NodeSpec {
             services: super::node::usual_services(),
             repositories: None,
             subscription: "notfound".to_owned(),
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            reach: Reach { ssh_users: vec!["root".to_owned()], ..Reach::default() },
             packages: PackageSpec::of(NODE),
         }
     }
