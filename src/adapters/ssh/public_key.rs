@@ -159,7 +159,6 @@ pub struct PublicKeyError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub problem: PublicKeyProblem,
 }
 

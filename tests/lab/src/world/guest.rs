@@ -99,8 +99,10 @@ pub struct AgentTraits {
 pub struct Reach {
     /// Users that may log in over SSH; nobody can where it is empty.
     pub ssh_users: Vec<String>,
-    /// The VM's password, where it takes one.
+    /// The password, where it takes one.
     pub password: Option<String>,
+    /// Whether it does not know the lab's key: then only the password lets in, and what users have in their `authorized_keys`.
+    pub keyless: bool,
 }
 
 /// A command that was given to a VM's agent (`agent/exec`).

@@ -172,7 +172,7 @@ impl GuestSpec {
             // A container runs an SSH server only where a test lets somebody log in.
             reach: Reach {
                 ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
-                password: None,
+                ..Reach::default()
             },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
@@ -344,6 +344,16 @@ impl GuestSpec {
         self
     }
 
+    /// Lets its SSH server take only this password at first, not the lab's key: root's where nobody else is said to log in.
+    #[must_use]
+    pub fn password_only(mut self, password: &str) -> Self {
+        if self.reach.ssh_users.is_empty() {
+            self.reach.ssh_users.push("root".to_owned());
+        }
+        self.reach.keyless = true;
+        self.password(password)
+    }
+
     /// Leaves no way in: no agent, no login.
     #[must_use]
     pub fn no_way_in(self) -> Self {
@@ -510,7 +520,7 @@ impl NodeSpec {
             services: super::node::usual_services(),
             repositories: None,
             subscription: "notfound".to_owned(),
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            reach: Reach { ssh_users: vec!["root".to_owned()], ..Reach::default() },
             packages: PackageSpec::of(NODE),
         }
     }
