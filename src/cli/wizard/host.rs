@@ -1,7 +1,7 @@
 //! A host's menu: its keys, and what is done with it as a whole.
 
 use super::group::Group;
-use super::{Desk, identity, menu, unless_back};
+use super::{Desk, guests, identity, menu, unless_back};
 use crate::cli::manifest::count;
 use crate::cli::terminal::{Answered, Choice, Remark};
 use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
@@ -10,6 +10,7 @@ use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Keys(Group),
+    Guests,
     Inventory,
     Duplicate,
     Delete,
@@ -26,6 +27,7 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
         let name = desk.name(host);
         let spot = Spot::Host(host);
         let mut choices = menu::groups(desk, spot, Item::Keys);
+        choices.push(Choice::new(Item::Guests, "Guests", "rules for them, and what is known of them"));
         choices.push(Choice::new(
             Item::Inventory,
             "What its inventory says of itself",
@@ -40,6 +42,7 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
                 let title = format!("{name}: {}", group.title());
                 menu::settings(desk, &title, spot, &group.settings(Scope::Host)).map(|()| false)
             }
+            Item::Guests => guests::edit(desk, host).map(|()| false),
             Item::Inventory => {
                 let title = format!("{name}: guest_inventory");
                 menu::settings(desk, &title, Spot::Inventory(host), &Scope::Inventory.settings()).map(|()| false)
