@@ -67,7 +67,7 @@ impl<'a> Login<'a> {
     /// Tells whether there is an address that is one at all: it may come from an inventory that somebody wrote.
     pub(super) fn has_host(&self) -> bool {
         let host = self.host();
-        let fits = |c: char| c.is_alphanumeric() || ".:-_%".contains(c);
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".:-_%".contains(c);
         !host.is_empty() && !host.starts_with('-') && host.chars().all(fits)
     }
 

@@ -336,7 +336,7 @@ fn read_back(config: &str, known: &[known::Host<'_>]) {
     let guests: BTreeMap<&str, &known::Guest<'_>> = known[0].guests.iter().map(|guest| (&*guest.name, guest)).collect();
     for name in entries(config).into_iter().filter(|name| *name != known[0].name) {
         let (said, guest) = (openssh(&file, name), guests[name]);
-        assert_eq!(said["hostname"], [guest.login.host().to_lowercase()], "{config}");
+        assert_eq!(said["hostname"], [guest.login.host().to_ascii_lowercase()], "{config}");
         assert_eq!(said["user"], [guest.login.user()], "{config}");
         let key = said["identityfile"][0].replace("%%", "%");
         assert_eq!(Some(PathBuf::from(key).as_path()), guest.login.key(), "{config}");
