@@ -191,7 +191,7 @@ pub async fn every_call() -> Vec<ApiCall> {
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 46);
+    assert_eq!(every_call().await.len(), 47);
 }
 
 #[tokio::test]

@@ -234,6 +234,11 @@ impl Setting {
         }
     }
 
+    /// Tells whether it may be a date of TOML as well as a text.
+    pub(super) fn takes_date(&self) -> bool {
+        matches!(self.name(), "updated_at" | "last_checked")
+    }
+
     /// Tells whether it holds a secret itself: such a value is read where it stands, and never written.
     pub fn is_secret(&self) -> bool {
         self.name() == "password"
