@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{Accepted, Session, SshError, SshTarget};
+use proxmaint::adapters::ssh::{Accepted, Auth, Session, SshError, SshTarget};
 use proxmaint::machine::outcome::{Fault, FaultClass};
+use russh::keys::HashAlg;
 use russh::keys::key::safe_rng;
 use secrecy::SecretString;
 
@@ -33,6 +34,25 @@ async fn keys_are_offered_in_order_until_one_is_accepted() {
     pair.target.auth.identity_files = vec![pair.desk.path("not there"), wrong, right.clone()];
     let session = Session::connect(&pair.target).await.unwrap();
     assert_eq!(session.accepted(), Accepted::Key(right));
+}
+
+#[tokio::test]
+async fn one_key_alone_is_all_that_is_offered_where_that_is_wanted() {
+    let desk = Desk::new();
+    let (wrong, path) = desk.user_key("wrong");
+    let password = Some("correct horse".to_owned());
+    let server = Server::start(Spec { host_keys: vec![ed25519()], password, ..Spec::default() }).await;
+    let mut target = desk.target(&server, &desk.path("another"));
+    target.auth.password = Some(SecretString::from("correct horse"));
+    let only = target.proven_by(Auth::only_key(path));
+    let error = Session::connect(&only).await.unwrap_err();
+    assert!(matches!(error, SshError::Auth { .. }), "{error}");
+    assert_eq!(server.offered(), [wrong.public_key().fingerprint(HashAlg::Sha256).to_string()]);
+    assert_eq!(server.seen.passwords.load(SeqCst), 0);
+
+    let only = target.proven_by(Auth::only_password(SecretString::from("correct horse")));
+    assert_eq!(Session::connect(&only).await.unwrap().accepted(), Accepted::Password);
+    assert_eq!(server.offered().len(), 1, "no key is offered beside a password");
 }
 
 #[tokio::test]

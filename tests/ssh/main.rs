@@ -7,6 +7,7 @@ mod host_keys;
 mod jump;
 mod log_in;
 mod pool;
+mod public_key;
 mod server;
 mod session;
 
