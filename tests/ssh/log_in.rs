@@ -71,12 +71,22 @@ async fn a_key_with_a_passphrase_is_named_with_the_agent_as_the_way_out() {
     let mut pair = pair().await;
     let locked = ed25519().encrypt(&mut safe_rng(), "a passphrase").unwrap();
     let path = pair.desk.write_key("locked", &locked);
-    pair.target.auth.identity_files = vec![path.clone()];
-    let error = Session::connect(&pair.target).await.unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains(&format!("{} is protected by a passphrase", path.display())), "{text}");
-    let hint = Fault::from(error).hint.unwrap();
-    assert!(hint.contains(&format!("ssh-add {}", path.display())), "{hint}");
+    // As OpenSSH writes it, and as openssl and older versions do.
+    for text in [
+        std::fs::read_to_string(&path).unwrap(),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIBXTBX\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned(),
+        "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,42F6\n\nMIIB\n\
+         -----END EC PRIVATE KEY-----\n"
+            .to_owned(),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        pair.target.auth.identity_files = vec![path.clone()];
+        let error = Session::connect(&pair.target).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("{} is protected by a passphrase", path.display())), "{text}");
+        let hint = Fault::from(error).hint.unwrap();
+        assert!(hint.contains(&format!("ssh-add {}", path.display())), "{hint}");
+    }
 }
 
 #[tokio::test]

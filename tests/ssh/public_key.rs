@@ -123,6 +123,8 @@ fn keys_are_named_as_the_real_ssh_keygen_names_them() {
         ("ed25519", &[][..]),
         ("ecdsa", &[]),
         ("ecdsa", &["-b", "521"]),
+        ("ecdsa", &["-m", "PEM"]),
+        ("ecdsa", &["-m", "PKCS8"]),
         ("rsa", &["-b", "2048"]),
         ("rsa", &["-b", "2048", "-m", "PEM"]),
         ("rsa", &["-b", "2048", "-m", "PKCS8"]),

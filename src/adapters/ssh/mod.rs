@@ -18,6 +18,7 @@ pub mod host_key;
 mod jump;
 mod known_hosts;
 pub mod pool;
+mod private_key;
 pub mod public_key;
 mod session;
 
