@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{Accepted, HostKeyError, JumpHop, Session, SshError, SshTarget};
-use russh::keys::PrivateKey;
+use proxmaint::adapters::ssh::{Accepted, Auth, HostKeyError, JumpHop, Session, SshError, SshTarget};
+use russh::keys::{HashAlg, PrivateKey};
 use secrecy::SecretString;
 
 use crate::server::{Server, Spec};
@@ -100,6 +100,29 @@ async fn a_jump_host_never_sees_the_password() {
     let error = Session::connect(&way.target).await.unwrap_err();
     let SshError::Auth { address, .. } = &error else { panic!("{error}") };
     assert!(address.starts_with("jump@127.0.0.1"), "{address}");
+    assert_eq!(way.first.seen.passwords.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_target_is_proven_to_by_one_key_alone_and_its_jump_hosts_as_before() {
+    let way = way().await;
+    let (new, path) = way.desk.user_key("new");
+    let only = way.target.proven_by(Auth::only_key(path.clone()));
+    let error = Session::connect(&only).await.unwrap_err();
+    let SshError::Auth { address, .. } = &error else { panic!("{error}") };
+    assert_eq!(address, "root@node.behind.example", "the jump hosts let it through");
+    let fingerprint = new.public_key().fingerprint(HashAlg::Sha256).to_string();
+    assert_eq!(way.node.offered(), std::slice::from_ref(&fingerprint));
+    assert!(!way.first.offered().contains(&fingerprint) && !way.second.offered().contains(&fingerprint));
+    // Said twice it is the same: what opened the way first still does.
+    let old = way.target.auth.identity_files[0].clone();
+    let session = Session::connect(&only.proven_by(Auth::only_key(old.clone()))).await.unwrap();
+    assert_eq!(session.accepted(), Accepted::Key(old));
+    // A password that the target took is still for nobody on the way.
+    let mut asked = way.target.clone();
+    asked.auth = Auth::only_password(SecretString::from("correct horse"));
+    let error = Session::connect(&asked.proven_by(Auth::only_key(path))).await.unwrap_err();
+    assert!(error.to_string().contains("jump@127.0.0.1"), "{error}");
     assert_eq!(way.first.seen.passwords.load(SeqCst), 0);
 }
 

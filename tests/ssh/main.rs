@@ -8,6 +8,7 @@ mod jump;
 mod log_in;
 mod look;
 mod pool;
+mod public_key;
 mod server;
 mod session;
 

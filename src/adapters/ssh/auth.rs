@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use super::accepted::Means;
+use super::private_key::{Undecoded, decode};
 use super::{Auth, SshError, SshTarget};
 
 /// The files that count where none is given, below the home directory, in OpenSSH's order of today.
@@ -134,11 +135,12 @@ impl Offers {
             Err(error) if wanted == Wanted::Usual && error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.notes.push(format!("{} cannot be read ({error})", path.display())),
         };
-        match russh::keys::decode_secret_key(text.expose_secret(), None) {
-            Ok(key) if key.is_encrypted() => self.add_locked(path),
+        match decode(text.expose_secret()) {
             Ok(key) => self.offers.push(Offer::Key { path: path.to_owned(), text, key: Arc::new(key) }),
-            Err(russh::keys::Error::KeyIsEncrypted) => self.add_locked(path),
-            Err(error) => self.notes.push(format!("{} is no usable private key ({error})", path.display())),
+            Err(Undecoded::Locked) => self.add_locked(path),
+            Err(Undecoded::Unusable(why)) => {
+                self.notes.push(format!("{} is no usable private key ({why})", path.display()));
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod jump;
 mod known_hosts;
 pub mod look;
 pub mod pool;
+mod private_key;
 pub mod public_key;
 mod session;
 

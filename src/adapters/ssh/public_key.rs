@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::Auth;
+use super::private_key::{Undecoded, decode};
 
 /// The types of keys that an sshd of today takes in `authorized_keys`.
 const KINDS: [&str; 7] = [
@@ -280,17 +281,17 @@ fn half_of(text: &str) -> Result<Option<PublicKey>, PublicKeyProblem> {
     if PublicKey::parse(text).is_ok() {
         return Err(PublicKeyProblem::Public);
     }
-    let unusable = |error: &dyn std::error::Error| PublicKeyProblem::NotPrivate(error.to_string());
+    let unusable = |error: russh::keys::ssh_key::Error| PublicKeyProblem::NotPrivate(error.to_string());
     let key = if text.trim_start().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
-        PrivateKey::from_openssh(text.trim_start()).map_err(|error| unusable(&error))?
+        PrivateKey::from_openssh(text.trim_start()).map_err(unusable)?
     } else {
-        match russh::keys::decode_secret_key(text, None) {
+        match decode(text) {
             Ok(key) => key,
-            Err(russh::keys::Error::KeyIsEncrypted) => return Ok(None),
-            Err(error) => return Err(unusable(&error)),
+            Err(Undecoded::Locked) => return Ok(None),
+            Err(Undecoded::Unusable(why)) => return Err(PublicKeyProblem::NotPrivate(why)),
         }
     };
-    let line = key.public_key().to_openssh().map_err(|error| unusable(&error))?;
+    let line = key.public_key().to_openssh().map_err(unusable)?;
     PublicKey::parse(&line).map(Some)
 }
 
