@@ -71,7 +71,7 @@ fn the_latest_run_of_each_host_counts() {
     assert!(line.starts_with("nothing to do, just now, run ") && !line.contains(&first), "{line}");
     assert_eq!(picture(&site.state()), before, "looking has changed the state directory");
     // A run that only removes what others left is no run of the host.
-    site.run(&["snapshots", "prune", "--older-than", "0s", "--yes"]).expect(0);
+    site.run(&["snapshots", "prune", "--older-than", "0s", "--keep-last", "0", "--yes"]).expect(0);
     assert!(told(&site, "edge1").1.ends_with(&first));
 }
 
@@ -107,7 +107,7 @@ fn a_damaged_journal() {
     fs::write(&segment, text.replacen("edge1", "edge7", 3)).expect("it is written");
     let (beside, line) = told(&site, "edge1");
     assert!(beside.contains("the journal can't be read"), "{beside}");
-    assert!(line.starts_with("the journal can't be read: ") , "{line}");
+    assert!(line.starts_with("the journal can't be read: "), "{line}");
     site.run(&["journal", "verify"]).expect(7);
     fs::remove_file(site.state().join("journal/watermark")).expect("it was there");
     assert!(told(&site, "edge1").1.starts_with("the journal can't be read: "));
