@@ -31,3 +31,4 @@ mod state;
 mod support;
 mod terminal;
 mod ways;
+mod wizard;

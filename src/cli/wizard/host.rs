@@ -36,8 +36,8 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
         choices.extend(menu::groups(desk, spot, Item::Keys));
         choices.push(Choice::new(
             Item::Inventory,
-            "What its inventory says of itself",
-            "when it was made, and with which key",
+            "guest_inventory",
+            "when the inventory was made, and with which key",
         ));
         choices.push(Choice::new(Item::Duplicate, "Duplicate", "another host with the same settings"));
         choices.push(Choice::new(Item::Delete, "Delete", ""));
