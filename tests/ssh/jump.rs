@@ -11,16 +11,16 @@ use crate::server::{Server, Spec};
 use crate::{Desk, ed25519, limits, line, name, until};
 
 /// Two bastions and a node behind them. `second` is known to the first bastion only, `node` to the second only.
-struct Way {
-    desk: Desk,
-    first: Server,
-    second: Server,
-    node: Server,
-    node_key: PrivateKey,
-    target: SshTarget,
+pub struct Way {
+    pub desk: Desk,
+    pub first: Server,
+    pub second: Server,
+    pub node: Server,
+    pub node_key: PrivateKey,
+    pub target: SshTarget,
 }
 
-async fn way() -> Way {
+pub async fn way() -> Way {
     let desk = Desk::new();
     let (key, path) = desk.user_key("id");
     let node_key = ed25519();

@@ -6,6 +6,7 @@ mod agent;
 mod host_keys;
 mod jump;
 mod log_in;
+mod look;
 mod pool;
 mod server;
 mod session;

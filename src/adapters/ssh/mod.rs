@@ -4,7 +4,7 @@
 //! [`pool::Connection`] keeps such a connection, makes it anew when it died, and stays within what a stock sshd allows.
 //!
 //! Ordinary sessions run on async-ssh2-tokio. Three things are beyond it and use russh, on which it is built:
-//! - the key of a host that is not known yet is captured by a key exchange that goes no further ([`host_key`] decides about it);
+//! - the key of a host that is not known yet is captured by a key exchange that goes no further ([`look`]; [`host_key`] decides about it);
 //! - sessions through jump hosts, because async-ssh2-tokio takes no stream and resolves the names of later hops on this
 //!   machine, where OpenSSH lets the bastion resolve them (`jump`);
 //! - the channels that commands run on: its `execute` keeps all output in memory and turns it into text, so commands
@@ -16,6 +16,7 @@ mod exec;
 pub mod host_key;
 mod jump;
 mod known_hosts;
+pub mod look;
 pub mod pool;
 mod session;
 
@@ -85,6 +86,11 @@ impl SshTarget {
     /// Returns `user@host:port`, as error messages name the target.
     pub fn address(&self) -> String {
         format!("{}@{}", self.user, host_and_port(&self.host, self.port))
+    }
+
+    /// Returns the machine at the end of the way, as the jump hosts before it are written.
+    fn end(&self) -> JumpHop {
+        JumpHop { user: self.user.clone(), host: self.host.clone(), port: self.port }
     }
 }
 

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_ssh2_tokio::{Client, Error as ClientError, ServerCheckMethod};
 use russh::client::{Config, Msg};
 use russh::keys::{Algorithm, PublicKey, PublicKeyBase64};
 use russh::{AlgorithmKind, Channel, Preferred};
-use tokio::net::lookup_host;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::auth::Offers;
 use super::host_key::{Asked, Decision, Known, learn};
 use super::jump::Chain;
+use super::look::capture;
 use super::{ExecLimits, ExecOutput, SshError, SshTarget, exec, host_and_port, host_key};
 
 /// How many addresses of a name are tried: two families, each with a second address.
@@ -255,16 +256,12 @@ impl Attempt<'_> {
 
     /// Makes a key exchange that goes no further, to see which key the host shows: known types are asked for first.
     async fn capture(&self) -> Result<PublicKey, SshError> {
-        let seen = Arc::new(Mutex::new(None));
-        let config = Arc::new(config(self.target, self.known.algorithms(Asked::All)));
-        let connecting = russh::client::connect(config, self.address, Capture(seen.clone()));
-        let ended = timeout(self.target.connect_timeout, connecting).await.map_err(|_| self.timed_out())?;
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (seen, ended) {
-            (Some(key), _) => Ok(key),
-            (None, Err(error)) => Err(self.broken(error)),
-            (None, Ok(_)) => Err(self.broken("the host showed no key")),
-        }
+        let capturing = async {
+            let stream = TcpStream::connect(self.address).await.map_err(|error| self.broken(error))?;
+            let config = config(self.target, self.known.algorithms(Asked::All));
+            capture(config, stream).await.map_err(|reason| self.broken(reason))
+        };
+        timeout(self.target.connect_timeout, capturing).await.map_err(|_| self.timed_out())?
     }
 
     fn broken(&self, reason: impl std::fmt::Display) -> SshError {
@@ -273,17 +270,5 @@ impl Attempt<'_> {
 
     fn timed_out(&self) -> SshError {
         SshError::TimedOut { address: self.target.address(), after: self.target.connect_timeout }
-    }
-}
-
-/// Notes the host key and breaks off. russh asks about a key only once the host has signed the key exchange with it.
-struct Capture(Arc<Mutex<Option<PublicKey>>>);
-
-impl russh::client::Handler for Capture {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, key: &PublicKey) -> Result<bool, Self::Error> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        Ok(false)
     }
 }

@@ -1,7 +1,7 @@
 //! A host's menu: its keys, and what is done with it as a whole.
 
 use super::group::Group;
-use super::{Desk, guests, identity, menu, unless_back};
+use super::{Desk, guests, identity, last_run, menu, test_host, unless_back};
 use crate::cli::manifest::count;
 use crate::cli::terminal::{Answered, Choice, Remark};
 use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
@@ -9,6 +9,7 @@ use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
 /// What can be done with a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
+    Test,
     Keys(Group),
     Guests,
     Inventory,
@@ -22,22 +23,30 @@ enum Item {
 /// # Errors
 /// Esc, or the dialogue was left for good.
 pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
+    last_run::tell(desk, host)?;
     let mut at = None;
     loop {
         let name = desk.name(host);
         let spot = Spot::Host(host);
-        let mut choices = menu::groups(desk, spot, Item::Keys);
+        let test = Choice::new(
+            Item::Test,
+            "Test this host now",
+            "shows its certificate and host key, then does as doctor does",
+        );
+        let mut choices = vec![test];
+        choices.extend(menu::groups(desk, spot, Item::Keys));
         choices.push(Choice::new(Item::Guests, "Guests", "rules for them, and what is known of them"));
         choices.push(Choice::new(
             Item::Inventory,
-            "What its inventory says of itself",
-            "when it was made, and with which key",
+            "guest_inventory",
+            "when the inventory was made, and with which key",
         ));
         choices.push(Choice::new(Item::Duplicate, "Duplicate", "another host with the same settings"));
         choices.push(Choice::new(Item::Delete, "Delete", ""));
         choices.push(Choice::new(Item::Back, "Back", ""));
         let item = desk.terminal.choose(&name, &choices, at.as_ref())?;
         let done = match item {
+            Item::Test => test_host::test(desk, host).map(|()| false),
             Item::Keys(group) => {
                 let title = format!("{name}: {}", group.title());
                 menu::settings(desk, &title, spot, &group.settings(Scope::Host)).map(|()| false)

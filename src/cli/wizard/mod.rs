@@ -8,18 +8,24 @@ mod group;
 mod guests;
 mod host;
 mod identity;
+mod last_run;
 mod menu;
 mod saving;
 mod setting;
 mod standing;
+mod test_host;
 
 use super::args::{Places, WizardArgs};
 use super::diagnostics::Failure;
 use super::draft::{Draft, env};
 use super::exit_code::Exit;
+use super::last_run::LastRuns;
 use super::manifest::edit::host as host_named;
 use super::reach;
 use super::terminal::{Answered, Choice, Left, Remark, Terminal};
+use crate::adapters::clock::SystemClock;
+use crate::engine::port::Clock;
+use crate::ids::HostId;
 use crate::manifest::edit::{Document, EditError, Scope, Spot};
 use crate::observe::log::Redactor;
 use crate::observe::sanitize::clean;
@@ -144,6 +150,7 @@ enum Item {
 /// Leads through the menus; returns what is said in the end.
 fn dialogue(desk: &mut Desk<'_>, first: Option<usize>) -> Answered<String> {
     greet(desk)?;
+    let last = last_run::of_all(desk);
     if let Some(first) = first {
         unless_back(host::host(desk, first))?;
     } else if desk.draft.document.hosts().is_empty() {
@@ -151,7 +158,8 @@ fn dialogue(desk: &mut Desk<'_>, first: Option<usize>) -> Answered<String> {
     }
     let mut at = None;
     loop {
-        let item = unless_back(desk.terminal.choose("What next?", &items(desk), at.as_ref()))?.unwrap_or(Item::Leave);
+        let item =
+            unless_back(desk.terminal.choose("What next?", &items(desk, &last), at.as_ref()))?.unwrap_or(Item::Leave);
         let ended = match item {
             Item::Host(host) => host::host(desk, host).map(|()| None),
             Item::Add => host::add(desk).map(|()| None),
@@ -181,7 +189,7 @@ fn greet(desk: &Desk<'_>) -> Answered<()> {
     Ok(())
 }
 
-fn items(desk: &Desk<'_>) -> Vec<Choice<Item>> {
+fn items(desk: &Desk<'_>, last: &LastRuns) -> Vec<Choice<Item>> {
     let address = Scope::Host.settings().into_iter().find(|setting| setting.name() == "host");
     let names: Vec<String> = (0..desk.draft.document.hosts().len()).map(|host| desk.name(host)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
@@ -191,7 +199,7 @@ fn items(desk: &Desk<'_>) -> Vec<Choice<Item>> {
             setting.shown(&value)
         });
         let label = format!("{name:width$}  {}", given.unwrap_or_else(|| "no address yet".to_owned()));
-        Choice::new(Item::Host(host), label, "")
+        Choice::new(Item::Host(host), label, last.brief(&HostId::new(name), SystemClock.now()))
     });
     let others = [
         Choice::new(Item::Add, "Add a host", ""),

@@ -82,14 +82,16 @@ pub(super) fn apply(desk: &mut Desk<'_>, spot: Spot, setting: &Setting, change: 
     Ok(!is_refused)
 }
 
-/// Says what a key means, what holds, and how it is written.
+/// Says what a key means, what is built in, what it inherits, what holds, and how it is written.
 fn explain(desk: &Desk<'_>, setting: &Setting, standing: &Standing) -> Answered<()> {
-    let mut lines = vec![setting.meaning().replace('`', ""), format!("now: {standing}")];
-    if !setting.is_required() {
-        lines.push(format!("else: {}", standing.otherwise()));
-    }
-    lines.extend(setting.form().hint().map(|hint| format!("written: {hint}")));
-    desk.show(standing.spelling(), &lines.join("\n"))
+    let said = [
+        Some(setting.meaning().replace('`', "")),
+        Some(if setting.is_required() { "required".to_owned() } else { format!("default: {}", setting.built_in()) }),
+        standing.inherited().map(|inherited| format!("inherits: {inherited}")),
+        standing.given.as_ref().map(|(_, value)| format!("set here: {}", shown(setting, value))),
+        setting.form().hint().map(|hint| format!("write: {hint}")),
+    ];
+    desk.show(standing.spelling(), &said.into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }
 
 /// Returns what can be chosen, and which of it holds now.

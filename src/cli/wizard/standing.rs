@@ -42,11 +42,19 @@ impl Standing {
         self.given.as_ref().map_or(self.setting.name(), |(spelling, _)| spelling)
     }
 
+    /// Says what the table inherits: `7, from [defaults]`; `None` where it inherits nothing.
+    pub(super) fn inherited(&self) -> Option<String> {
+        match &self.above {
+            Above::Table(from, value) => Some(format!("{}, from {}", shown(&self.setting, value), place(*from))),
+            Above::BuiltIn => None,
+        }
+    }
+
     /// Says what holds where the table itself says nothing: `inherit (7, from [defaults])`, `default (8006)`.
     pub(super) fn otherwise(&self) -> String {
-        match &self.above {
-            Above::Table(from, value) => format!("inherit ({}, from {})", shown(&self.setting, value), place(*from)),
-            Above::BuiltIn => format!("default ({})", self.setting.built_in()),
+        match self.inherited() {
+            Some(inherited) => format!("inherit ({inherited})"),
+            None => format!("default ({})", self.setting.built_in()),
         }
     }
 }
