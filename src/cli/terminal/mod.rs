@@ -85,6 +85,13 @@ impl fmt::Debug for Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A prompt that panics leaves it hidden. A terminal that is gone needs it no more.
+        let _shown = console::Term::stderr().show_cursor();
+    }
+}
+
 /// How a question was left, where it has no answer.
 enum Prompted<T> {
     Answer(T),
