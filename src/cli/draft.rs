@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::diagnostics::Failure;
 use super::exit_code::Exit;
+use super::manifest::edit;
 use crate::manifest::edit::{Document, ManifestFile, SaveError};
 use crate::manifest::{Manifest, ManifestError};
 
@@ -35,6 +37,11 @@ impl Draft {
         &self.shown
     }
 
+    /// Returns where it really lies, links followed: to that its relative paths belong.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Tells whether there was a file.
     pub(super) fn existed(&self) -> bool {
         self.file.existed()
@@ -63,6 +70,23 @@ impl Draft {
         Some(self.file.backup()).filter(|path| path.exists())
     }
 
+    /// Saves it and prints the difference, or only prints it, as `manifest set` does: nobody is asked.
+    ///
+    /// # Errors
+    /// The file can't be saved. That it would be no valid manifest is printed, and is the exit code returned.
+    pub(super) fn save_or_show(&mut self, dry_run: bool) -> Result<Exit, Failure> {
+        edit::save_or_show(&mut self.file, &self.document, dry_run, &env)
+    }
+
+    /// Reads the file again and forgets all edits. Where that fails everything stays as it is.
+    ///
+    /// # Errors
+    /// As [`ManifestFile::open`].
+    pub(super) fn begin_again(&mut self) -> Result<(), ManifestError> {
+        (self.file, self.document) = ManifestFile::open(&self.shown, &env)?;
+        Ok(())
+    }
+
     /// Saves it.
     ///
     /// # Errors
@@ -72,6 +96,7 @@ impl Draft {
     }
 }
 
-fn env(name: &str) -> Option<std::ffi::OsString> {
+/// Looks up a variable of the environment.
+pub(super) fn env(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }

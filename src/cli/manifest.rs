@@ -114,7 +114,11 @@ pub fn write_error(error: &ManifestError, err: &mut dyn Write) -> io::Result<()>
     writeln!(err, "{file}: {}", count(errors, "error"))
 }
 
-fn write_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
+/// Writes problems with their places and hints; of very many only the first.
+///
+/// # Errors
+/// Writing failed.
+pub(in crate::cli) fn write_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
     for problem in problems.iter().take(MOST_ERRORS) {
         writeln!(err, "{problem}")?;
     }
@@ -124,7 +128,8 @@ fn write_problems(problems: &[Problem], err: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn count(n: usize, what: &str) -> String {
+/// Returns a number of things: `1 host`, `2 hosts`.
+pub(in crate::cli) fn count(n: usize, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {what}{plural}")
 }

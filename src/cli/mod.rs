@@ -1,5 +1,6 @@
 //! The commands, one file each. They build what they need, call it, and print; everything else is below them.
 
+mod acquaint;
 pub mod args;
 pub mod connect;
 pub mod debts;
@@ -10,6 +11,7 @@ pub mod exit_code;
 pub mod inventory;
 pub mod journal;
 pub mod kept;
+mod last_run;
 pub mod manifest;
 pub mod policy;
 mod reach;

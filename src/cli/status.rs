@@ -171,7 +171,8 @@ impl Writer<'_> {
     }
 }
 
-fn host_state(host: &HostView, running: bool) -> String {
+/// Says where a host stands, or how it came out.
+pub(super) fn host_state(host: &HostView, running: bool) -> String {
     let phase = match host.phase {
         HostStanding::Pending => "not begun",
         HostStanding::Discovering => "looking for updates",
@@ -205,7 +206,8 @@ fn host_state(host: &HostView, running: bool) -> String {
     }
 }
 
-fn guest_counts(host: &HostView) -> String {
+/// Sums a host's guests up: `5 guests: 4 upgraded, 1 failed`; nothing where it has none.
+pub(super) fn guest_counts(host: &HostView) -> String {
     let counts = host.counts;
     if counts.total == 0 {
         return String::new();

@@ -189,7 +189,8 @@ fn view(history: &RunHistory, at_work: Option<(&RunId, u32)>, args: &StatusArgs)
     RunView::build(&header, &history.hosts, |state| waits_for(history, state), SystemClock.now(), &ask(args))
 }
 
-fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunHeader {
+/// Says what a view needs to know of a run; `at_work` is the run that is being worked on, and by which process.
+pub(super) fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunHeader {
     let standing = match at_work {
         Some((run, pid)) if *run == history.id => Standing::Running { pid },
         _ if history.closed == Some(CloseReason::Expired) => Standing::Expired,
@@ -205,7 +206,7 @@ fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> RunHeader {
 }
 
 /// Returns the host whose cluster's turn, or whose reboot, another one waits for.
-fn waits_for(history: &RunHistory, state: &HostState) -> Option<HostId> {
+pub(super) fn waits_for(history: &RunHistory, state: &HostState) -> Option<HostId> {
     let holder = match &state.phase {
         HostPhase::AwaitingTurn { plan } => {
             let cluster = plan.cluster.as_ref()?;

@@ -242,10 +242,7 @@ fn name(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
 /// Reads the name of an environment variable; what looks like the secret itself is refused and never shown.
 pub(super) fn variable(reader: &mut Reader, found: &Found<'_>) -> Option<String> {
     let text = reader.string(found)?;
-    let dashes = |c: char| c == '-';
-    let is_uuid = text.len() == 36 && text.split(dashes).map(str::len).eq([8, 4, 4, 4, 12]);
-    let is_name = !text.contains(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c)));
-    if is_name && !is_uuid {
+    if is_variable(&text) {
         return Some(text);
     }
     reader.secrets.push(found.span.clone());
@@ -253,4 +250,10 @@ pub(super) fn variable(reader: &mut Reader, found: &Found<'_>) -> Option<String>
     let hint = "write the name of the variable that holds the secret, not the secret itself";
     reader.error(found.span.clone(), message, &[hint]);
     None
+}
+
+/// Tells whether a text may be the name of an environment variable; else it is probably the secret itself.
+pub(super) fn is_variable(text: &str) -> bool {
+    let is_uuid = text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    !text.contains(|c: char| !(c.is_ascii_alphanumeric() || "_.-".contains(c))) && !is_uuid
 }

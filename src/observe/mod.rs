@@ -5,6 +5,7 @@
 //! [`sanitize::clean`] before they reach a terminal.
 
 pub mod fan;
+pub mod grid;
 pub mod json;
 pub mod live;
 pub mod log;

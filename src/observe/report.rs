@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color};
 
+use super::grid;
 use super::sanitize::{clean, shorten};
 use super::style::Paint;
 use super::view::{GuestStanding, HostView, RunView};
@@ -13,8 +14,6 @@ use crate::machine::host::HostResult;
 
 /// Longest reason in the table: the whole of it stands in `proxmaint status RUN --host HOST`.
 const MAX_REASON: usize = 200;
-/// The table's width where the terminal's is not known.
-const WIDTH: u16 = 110;
 /// Most hosts whose trouble is spelled out below the table; the table itself has them all.
 const MAX_SPELLED: usize = 50;
 
@@ -44,7 +43,7 @@ pub fn painted(result: HostResult, text: &str, paint: Paint) -> String {
 
 /// Writes the closing report of a full view. `width` is the terminal's, where there is one.
 pub fn text(view: &RunView, width: Option<u16>, paint: Paint) -> String {
-    let mut out = table(view, width.unwrap_or(WIDTH), paint);
+    let mut out = table(view, width, paint);
     out.push('\n');
     reboots(&mut out, view);
     remarks(&mut out, view);
@@ -67,15 +66,8 @@ fn quoted(name: &str) -> String {
     clean(&shell_words::quote(name)).into_owned()
 }
 
-fn table(view: &RunView, width: u16, paint: Paint) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_BORDERS_ONLY_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(width.max(40));
-    if paint.is_coloured() {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
+fn table(view: &RunView, width: Option<u16>, paint: Paint) -> String {
+    let mut table = grid::table(width, paint);
     table.set_header(["host", "verdict", "upgraded", "skipped", "blocked", "failed", "time", "reason"]);
     for host in &view.hosts {
         let counts = host.counts;

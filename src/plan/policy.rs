@@ -304,7 +304,7 @@ impl HostPolicy {
     }
 
     /// Returns what the last rule says that speaks of `managed`.
-    fn ruled(&self, guest: &Traits<'_>) -> Option<bool> {
+    pub fn ruled(&self, guest: &Traits<'_>) -> Option<bool> {
         self.rules.iter().rev().filter(|rule| rule.who.matches(guest)).find_map(|rule| rule.managed)
     }
 

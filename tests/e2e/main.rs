@@ -4,6 +4,7 @@
 //! printed, and what the world's ledger says was really asked for.
 #![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
 
+mod acquaint;
 mod cluster;
 mod doctor;
 mod errors;
@@ -12,7 +13,9 @@ mod fit;
 mod held;
 mod identity;
 mod interrupt;
+mod inventory;
 mod kills;
+mod last_run;
 mod logs;
 mod output;
 mod own;
@@ -27,4 +30,6 @@ mod selection;
 mod snapshots;
 mod state;
 mod support;
+mod terminal;
 mod ways;
+mod wizard;

@@ -403,6 +403,32 @@ fn rules_come_after_the_hosts_own_sections_and_before_its_inventory() {
 }
 
 #[test]
+fn a_date_stays_a_date_and_the_entries_go_behind_the_head() {
+    let mut dated = document("[[hosts]]\n[hosts.guest_inventory]\nupdated_at = 2026-11-01T03:00:00Z # by whom\n");
+    let spot = Spot::Inventory(0);
+    let set = |document: &mut Document, text: &str| {
+        document.set(spot, &setting(spot, "updated_at"), &Value::text(text)).unwrap();
+        document.text()
+    };
+    let same = dated.text();
+    assert_eq!(set(&mut dated, "2026-11-01T03:00:00Z"), same);
+    let expected = |value: &str| format!("[[hosts]]\n[hosts.guest_inventory]\nupdated_at = {value} # by whom\n");
+    assert_eq!(set(&mut dated, "2026-11-22T22:28:42Z"), expected("2026-11-22T22:28:42Z"));
+    assert_eq!(set(&mut dated, "yesterday"), expected("\"yesterday\""));
+    assert_eq!(set(&mut dated, "2026-11-22T22:28:42Z"), expected("\"2026-11-22T22:28:42Z\""));
+
+    let entry = Spot::Entry(0, 0);
+    let mut braces = document("  [[hosts]]\r\n  guest_inventory = { version = 1 }\r\n");
+    braces
+        .add_entry(0, &[(setting(entry, "kind"), Value::text("ct")), (setting(entry, "id"), Value::text("101"))])
+        .unwrap();
+    assert_eq!(
+        braces.text(),
+        "  [[hosts]]\r\n  guest_inventory = { version = 1, entries = [\r\n      { kind = \"ct\", id = \"101\" },\r\n  ] }\r\n"
+    );
+}
+
+#[test]
 fn an_inventory_grows_entry_by_entry() {
     let entry = Spot::Entry(0, 0);
     let keys = |id: &str| [("kind", "ct"), ("id", id)].map(|(key, text)| (setting(entry, key), Value::text(text)));
@@ -431,7 +457,7 @@ fn an_inventory_grows_entry_by_entry() {
     whole.add_entry(0, &keys("101")).unwrap();
     assert_eq!(
         whole.text(),
-        "hosts = [{ host = \"a\", guest_inventory = { entries = [{ kind = \"ct\", id = \"101\" }] } }]\n"
+        "hosts = [{ host = \"a\", guest_inventory = { entries = [\n    { kind = \"ct\", id = \"101\" },\n] } }]\n"
     );
 
     let secret = setting(entry, "password");

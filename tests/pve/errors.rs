@@ -82,7 +82,7 @@ async fn a_long_text_of_the_other_side_is_cut() {
 async fn an_agent_that_is_not_up_has_no_addresses_but_other_errors_count() {
     let ask = async |status: u16, text: &str| {
         let (client, _) = Canned::client(vec![any(Method::Get, status, text, Value::Null)]);
-        client.vm_addresses(&guest()).await
+        client.interfaces(&guest()).await
     };
     for text in [
         "QEMU guest agent is not running",
@@ -100,10 +100,25 @@ async fn an_agent_that_is_not_up_has_no_addresses_but_other_errors_count() {
     );
     assert_eq!(class(595, "QEMU guest agent is not running").await, FaultClass::Transient);
     assert_eq!(class(403, "Permission check failed (/vms/7, VM.GuestAgent.Audit)").await, FaultClass::Auth);
+}
+
+#[tokio::test]
+async fn a_container_that_is_off_has_no_interfaces_and_an_older_version_can_not_tell() {
     let ct = GuestRef { kind: GuestKind::Ct, ..guest() };
-    let (client, canned) = Canned::client(Vec::new());
-    assert_eq!(client.vm_addresses(&ct).await.unwrap_err().class, FaultClass::Permanent);
-    assert!(canned.calls().is_empty());
+    let ask = async |status: u16, reason: &str, body: Value| {
+        let (client, _) = Canned::client(vec![any(Method::Get, status, reason, body)]);
+        client.interfaces(&ct).await
+    };
+    assert_eq!(ask(200, "OK", json!({"data": null})).await, Ok(Vec::new()));
+    assert_eq!(ask(200, "OK", json!({"data": []})).await, Ok(Vec::new()));
+    assert_eq!(ask(200, "OK", json!({"data": {}})).await.unwrap_err().class, FaultClass::Permanent);
+    let older = ask(501, "Method 'GET /nodes/n/lxc/7/interfaces' not implemented", Value::Null).await.unwrap_err();
+    assert_eq!(older.class, FaultClass::Permanent);
+    assert!(older.hint.unwrap().contains("does not know the call"));
+    assert_eq!(
+        ask(403, "Permission check failed (/vms/7, VM.Audit)", Value::Null).await.unwrap_err().class,
+        FaultClass::Auth
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use proxmaint::adapters::pve::transport::{Answer, ApiCall};
-use proxmaint::engine::port::{BackupSpec, ClusterNode, GuestListing, GuestRef, Pve, ServiceListing, TaskState};
+use proxmaint::engine::port::{
+    BackupSpec, ClusterNode, GuestListing, GuestRef, Interface, Pve, ServiceListing, TaskState,
+};
 use proxmaint::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
 use proxmaint::inventory::{Power, StorageFacts};
 use proxmaint::machine::outcome::FaultClass;
@@ -88,7 +90,7 @@ const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 35] = [
+    const FIXTURES: [&str; 36] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
@@ -106,7 +108,8 @@ pub async fn every_call() -> Vec<ApiCall> {
         "backup_storages",
         "backups",
         "start_backup",
-        "vm_addresses",
+        "vm_interfaces",
+        "ct_interfaces",
         "services",
         "pools",
         "permissions",
@@ -161,7 +164,8 @@ pub async fn every_call() -> Vec<ApiCall> {
     client.backup_storages(&node()).await.unwrap();
     client.backups(&ct(), "nfs/odd").await.unwrap();
     client.start_backup(&ct(), &backup(NOTE)).await.unwrap();
-    client.vm_addresses(&vm()).await.unwrap();
+    client.interfaces(&vm()).await.unwrap();
+    client.interfaces(&ct()).await.unwrap();
     client.services(&node()).await.unwrap();
     client.pools(&node()).await.unwrap();
     client.permissions().await.unwrap();
@@ -187,7 +191,7 @@ pub async fn every_call() -> Vec<ApiCall> {
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 46);
+    assert_eq!(every_call().await.len(), 47);
 }
 
 #[tokio::test]
@@ -323,8 +327,31 @@ async fn backups() {
 
 #[tokio::test]
 async fn addresses_and_services() {
-    let (client, _) = Canned::client(routes("vm_addresses"));
-    assert_eq!(client.vm_addresses(&vm()).await.unwrap(), ["192.0.2.10", "2001:db8::10"]);
+    let interface = |name: &str, mac: Option<&str>, addresses: &[&str]| Interface {
+        name: name.to_owned(),
+        mac: mac.map(str::to_owned),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    };
+    let (client, _) = Canned::client(routes("vm_interfaces"));
+    assert_eq!(
+        client.interfaces(&vm()).await.unwrap(),
+        [
+            interface("lo", None, &[]),
+            interface("down0", None, &[]),
+            interface("eth0", Some("bc:24:11:00:00:01"), &["192.0.2.10", "2001:db8::10"]),
+            interface("br0", None, &["192.0.2.10"]),
+        ]
+    );
+    let (client, _) = Canned::client(routes("ct_interfaces"));
+    assert_eq!(
+        client.interfaces(&ct()).await.unwrap(),
+        [
+            interface("lo", Some("00:00:00:00:00:00"), &[]),
+            interface("eth0", Some("bc:24:11:00:00:01"), &["192.0.2.20", "2001:db8::20"]),
+            interface("eth1", Some("bc:24:11:00:00:02"), &["198.51.100.20"]),
+            interface("down0", None, &[]),
+        ]
+    );
     let (client, _) = Canned::client(routes("services"));
     let service = |name: &str, running, enabled| ServiceListing { name: name.to_owned(), running, enabled };
     assert_eq!(

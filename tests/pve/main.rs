@@ -14,5 +14,6 @@ mod recorded;
 mod schema;
 mod server;
 mod shared;
+mod survey;
 mod tls;
 mod wire;

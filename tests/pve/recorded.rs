@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proxmaint::adapters::pve::agent::{AgentCommand, AgentEnd};
-use proxmaint::engine::port::{AgentState, BackupSpec, GuestRef, Pve, TaskState};
+use proxmaint::engine::port::{AgentState, BackupSpec, GuestRef, Interface, Pve, TaskState};
 use proxmaint::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
 use proxmaint::inventory::Power;
 use proxmaint::machine::outcome::{Fault, FaultClass};
@@ -147,8 +147,9 @@ async fn replay(recording: &Recording) -> Option<Result<(), Fault>> {
             client.start_backup(&ct(101), &spec).await.map(drop)
         }
         (Method::Get, ["nodes", n, "qemu", id, "agent", "network-get-interfaces"]) => {
-            client.vm_addresses(&guest(n, "qemu", id)).await.map(drop)
+            client.interfaces(&guest(n, "qemu", id)).await.map(drop)
         }
+        (Method::Get, ["nodes", n, "lxc", id, "interfaces"]) => client.interfaces(&guest(n, "lxc", id)).await.map(drop),
         (Method::Get, ["nodes", n, "services"]) => client.services(&NodeName::new(*n)).await.map(drop),
         (Method::Post, ["nodes", n, k @ ("lxc" | "qemu"), id, "status", "start"]) => {
             client.start_guest(&guest(n, k, id)).await.map(drop)
@@ -390,14 +391,21 @@ async fn storages_and_archives() {
 
 #[tokio::test]
 async fn addresses_and_services() {
-    let Some([up, down, services]) =
-        recordings(["agent-interfaces", "agent-interfaces-noagent", "services"], "addresses_and_services")
-    else {
-        return;
+    let names = ["agent-interfaces", "agent-interfaces-noagent", "lxc-interfaces", "services"];
+    let Some([up, down, container, services]) = recordings(names, "addresses_and_services") else { return };
+    let (client, _) = Canned::client([&up, &down, &container, &services].map(Recording::exact_route).to_vec());
+    let told = async |guest| {
+        let interfaces = client.interfaces(&guest).await.unwrap();
+        let shown = |i: Interface| (i.name, i.mac.unwrap(), i.addresses.iter().map(ToString::to_string).collect());
+        interfaces.into_iter().map(shown).collect::<Vec<(String, String, Vec<String>)>>()
     };
-    let (client, _) = Canned::client([&up, &down, &services].map(Recording::exact_route).to_vec());
-    assert_eq!(client.vm_addresses(&vm(202)).await.unwrap(), ["10.88.0.201"]);
-    assert!(client.vm_addresses(&vm(201)).await.unwrap().is_empty());
+    let is = |name: &str, mac: &str, addresses: &[&str]| {
+        (name.to_owned(), mac.to_owned(), addresses.iter().map(|address| (*address).to_owned()).collect())
+    };
+    let lo = is("lo", "00:00:00:00:00:00", &[]);
+    assert_eq!(told(vm(202)).await, [lo.clone(), is("ens18", "bc:24:11:07:06:2e", &["10.88.0.201"])]);
+    assert_eq!(told(vm(201)).await, []);
+    assert_eq!(told(ct(101)).await, [lo, is("eth0", "bc:24:11:69:1f:b7", &["10.88.0.101"])]);
     let services = client.services(&node()).await.unwrap();
     let running: Vec<_> = services.iter().filter(|s| s.running).map(|s| s.name.as_str()).collect();
     assert_eq!(

@@ -4,9 +4,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests run programs and read the clock")]
 
+mod access;
 mod crashes;
 mod detached;
 mod inspect;
+mod install_key;
 mod openssh;
 mod ways;
 mod world;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
-use proxmaint::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
+use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
 use proxmaint::inventory::{OsFacts, PackageManager};
 use proxmaint::machine::outcome::Fault;
 use serde_json::json;
@@ -129,6 +129,10 @@ impl Remote for Forgetful {
 
     async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault> {
         self.0.job_output(place, name, from).await
+    }
+
+    async fn interfaces(&self, place: &Place) -> Result<Vec<Interface>, Fault> {
+        self.0.interfaces(place).await
     }
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proxmaint::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
+use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
 use proxmaint::ids::BootId;
 use proxmaint::inventory::{OsFacts, PackageChange, PackageManager, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
@@ -224,6 +224,14 @@ impl Remote for SimRemote {
 
     async fn job_output(&self, _: &Place, _: &str, _: u64) -> Result<Vec<u8>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn interfaces(&self, place: &Place) -> Result<Vec<Interface>, Fault> {
+        self.command(place, "interfaces", Nature::Reads, |stage, _, id| {
+            let addresses = stage.world.guest(id).map_or_else(Vec::new, |guest| guest.addresses.clone());
+            Ok(vec![Interface::new("eth0", None, addresses.iter().map(String::as_str))])
+        })
+        .await
     }
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use proxmaint::adapters::ssh::{Auth, JumpHop, Session, SshError, SshTarget};
+use proxmaint::adapters::ssh::{Accepted, Auth, JumpHop, Session, SshError, SshTarget};
 use russh::keys::agent::client::AgentClient;
 use russh::keys::key::safe_rng;
 use russh::keys::{PrivateKey, PublicKey};
@@ -97,11 +97,11 @@ async fn the_agents_keys_are_offered() {
 async fn within_the_agents_key_is_accepted() {
     let Some(target) = named() else { return };
     let session = Session::connect(&target).await.unwrap();
-    assert_eq!(session.accepted(), "ssh-agent");
+    assert_eq!(session.accepted(), Accepted::Agent);
     assert_eq!(session.exec("echo direct", limits()).await.unwrap().stdout, b"direct\n");
     // The way through a jump host offers the agent's keys by itself.
     let session = Session::connect(&jumped(&target)).await.unwrap();
-    assert_eq!(session.accepted(), "ssh-agent");
+    assert_eq!(session.accepted(), Accepted::Agent);
     assert_eq!(session.exec("echo jumped", limits()).await.unwrap().stdout, b"jumped\n");
 }
 
@@ -189,7 +189,7 @@ async fn within_the_password_serves() {
     target.connect_timeout = Duration::from_secs(2);
     target.auth = Auth { usual_files: false, password: Some(SecretString::from("correct horse")), ..Auth::default() };
     let session = Session::connect(&target).await.unwrap();
-    assert_eq!(session.accepted(), "password");
+    assert_eq!(session.accepted(), Accepted::Password);
     // With nothing else to offer it is said what became of the agent: a matter of credentials, not of the network.
     target.auth.password = None;
     for target in [jumped(&target), target] {

@@ -3,24 +3,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{HostKeyError, JumpHop, Session, SshError, SshTarget};
-use russh::keys::PrivateKey;
+use proxmaint::adapters::ssh::{Accepted, Auth, HostKeyError, JumpHop, Session, SshError, SshTarget};
+use russh::keys::{HashAlg, PrivateKey};
 use secrecy::SecretString;
 
 use crate::server::{Server, Spec};
 use crate::{Desk, ed25519, limits, line, name, until};
 
 /// Two bastions and a node behind them. `second` is known to the first bastion only, `node` to the second only.
-struct Way {
-    desk: Desk,
-    first: Server,
-    second: Server,
-    node: Server,
-    node_key: PrivateKey,
-    target: SshTarget,
+pub struct Way {
+    pub desk: Desk,
+    pub first: Server,
+    pub second: Server,
+    pub node: Server,
+    pub node_key: PrivateKey,
+    pub target: SshTarget,
 }
 
-async fn way() -> Way {
+pub async fn way() -> Way {
     let desk = Desk::new();
     let (key, path) = desk.user_key("id");
     let node_key = ed25519();
@@ -104,6 +104,29 @@ async fn a_jump_host_never_sees_the_password() {
 }
 
 #[tokio::test]
+async fn a_target_is_proven_to_by_one_key_alone_and_its_jump_hosts_as_before() {
+    let way = way().await;
+    let (new, path) = way.desk.user_key("new");
+    let only = way.target.proven_by(Auth::only_key(path.clone()));
+    let error = Session::connect(&only).await.unwrap_err();
+    let SshError::Auth { address, .. } = &error else { panic!("{error}") };
+    assert_eq!(address, "root@node.behind.example", "the jump hosts let it through");
+    let fingerprint = new.public_key().fingerprint(HashAlg::Sha256).to_string();
+    assert_eq!(way.node.offered(), std::slice::from_ref(&fingerprint));
+    assert!(!way.first.offered().contains(&fingerprint) && !way.second.offered().contains(&fingerprint));
+    // Said twice it is the same: what opened the way first still does.
+    let old = way.target.auth.identity_files[0].clone();
+    let session = Session::connect(&only.proven_by(Auth::only_key(old.clone()))).await.unwrap();
+    assert_eq!(session.accepted(), Accepted::Key(old));
+    // A password that the target took is still for nobody on the way.
+    let mut asked = way.target.clone();
+    asked.auth = Auth::only_password(SecretString::from("correct horse"));
+    let error = Session::connect(&asked.proven_by(Auth::only_key(path))).await.unwrap_err();
+    assert!(error.to_string().contains("jump@127.0.0.1"), "{error}");
+    assert_eq!(way.first.seen.passwords.load(SeqCst), 0);
+}
+
+#[tokio::test]
 async fn a_bastion_that_dies_mid_command_is_ambiguous() {
     let way = way().await;
     let session = Session::connect(&way.target).await.unwrap();
@@ -135,7 +158,7 @@ async fn a_target_behind_a_jump_host_takes_a_password_by_either_method() {
             vec![JumpHop { user: "jump".to_owned(), host: "127.0.0.1".to_owned(), port: bastion.address.port() }];
         target.auth.password = Some(SecretString::from("correct horse"));
         let session = Session::connect(&target).await.unwrap();
-        assert_eq!(session.accepted(), if prompts { "password prompt" } else { "password" });
+        assert_eq!(session.accepted(), Accepted::Password);
         assert_eq!(session.exec("echo there", limits()).await.unwrap().stdout, b"there\n");
         assert_eq!(*bastion.seen.asked_names.lock().unwrap(), ["2001:db8::7"]);
         assert_eq!(bastion.seen.passwords.load(SeqCst), 0, "the jump host never sees it");

@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::sync::atomic::Ordering::SeqCst;
 
-use proxmaint::adapters::ssh::{Session, SshError, SshTarget};
+use proxmaint::adapters::ssh::{Accepted, Auth, Session, SshError, SshTarget};
 use proxmaint::machine::outcome::{Fault, FaultClass};
+use russh::keys::HashAlg;
 use russh::keys::key::safe_rng;
 use secrecy::SecretString;
 
@@ -32,7 +33,26 @@ async fn keys_are_offered_in_order_until_one_is_accepted() {
     let right = pair.target.auth.identity_files[0].clone();
     pair.target.auth.identity_files = vec![pair.desk.path("not there"), wrong, right.clone()];
     let session = Session::connect(&pair.target).await.unwrap();
-    assert_eq!(session.accepted(), right.display().to_string());
+    assert_eq!(session.accepted(), Accepted::Key(right));
+}
+
+#[tokio::test]
+async fn one_key_alone_is_all_that_is_offered_where_that_is_wanted() {
+    let desk = Desk::new();
+    let (wrong, path) = desk.user_key("wrong");
+    let password = Some("correct horse".to_owned());
+    let server = Server::start(Spec { host_keys: vec![ed25519()], password, ..Spec::default() }).await;
+    let mut target = desk.target(&server, &desk.path("another"));
+    target.auth.password = Some(SecretString::from("correct horse"));
+    let only = target.proven_by(Auth::only_key(path));
+    let error = Session::connect(&only).await.unwrap_err();
+    assert!(matches!(error, SshError::Auth { .. }), "{error}");
+    assert_eq!(server.offered(), [wrong.public_key().fingerprint(HashAlg::Sha256).to_string()]);
+    assert_eq!(server.seen.passwords.load(SeqCst), 0);
+
+    let only = target.proven_by(Auth::only_password(SecretString::from("correct horse")));
+    assert_eq!(Session::connect(&only).await.unwrap().accepted(), Accepted::Password);
+    assert_eq!(server.offered().len(), 1, "no key is offered beside a password");
 }
 
 #[tokio::test]
@@ -51,12 +71,22 @@ async fn a_key_with_a_passphrase_is_named_with_the_agent_as_the_way_out() {
     let mut pair = pair().await;
     let locked = ed25519().encrypt(&mut safe_rng(), "a passphrase").unwrap();
     let path = pair.desk.write_key("locked", &locked);
-    pair.target.auth.identity_files = vec![path.clone()];
-    let error = Session::connect(&pair.target).await.unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains(&format!("{} is protected by a passphrase", path.display())), "{text}");
-    let hint = Fault::from(error).hint.unwrap();
-    assert!(hint.contains(&format!("ssh-add {}", path.display())), "{hint}");
+    // As OpenSSH writes it, and as openssl and older versions do.
+    for text in [
+        std::fs::read_to_string(&path).unwrap(),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIBXTBX\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned(),
+        "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,42F6\n\nMIIB\n\
+         -----END EC PRIVATE KEY-----\n"
+            .to_owned(),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        pair.target.auth.identity_files = vec![path.clone()];
+        let error = Session::connect(&pair.target).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("{} is protected by a passphrase", path.display())), "{text}");
+        let hint = Fault::from(error).hint.unwrap();
+        assert!(hint.contains(&format!("ssh-add {}", path.display())), "{hint}");
+    }
 }
 
 #[tokio::test]
@@ -80,7 +110,7 @@ async fn a_password_is_taken_by_either_method_and_never_shown_in_errors() {
         let mut target = desk.target(&server, &wrong_key);
         target.auth.password = Some(SecretString::from("correct horse"));
         let session = Session::connect(&target).await.unwrap();
-        assert_eq!(session.accepted(), if prompts { "password prompt" } else { "password" });
+        assert_eq!(session.accepted(), Accepted::Password);
         assert_eq!(session.exec("echo in", limits()).await.unwrap().stdout, b"in\n");
         target.auth.password = Some(SecretString::from("battery staple"));
         let error = Session::connect(&target).await.unwrap_err();

@@ -6,7 +6,9 @@ mod agent;
 mod host_keys;
 mod jump;
 mod log_in;
+mod look;
 mod pool;
+mod public_key;
 mod server;
 mod session;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use russh::keys::{PrivateKey, PublicKey};
+use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use russh::server::{Auth, Handle, Handler, Msg, Response, Session};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -50,6 +50,8 @@ pub struct Seen {
     pub live: AtomicUsize,
     /// The algorithms of the user keys that logged in.
     pub key_algorithms: Mutex<Vec<String>>,
+    /// The fingerprints of the user keys that were offered, each once.
+    pub offered: Mutex<Vec<String>>,
     /// Names that it was asked to connect to.
     pub asked_names: Mutex<Vec<String>>,
     /// Connections that have not logged in yet, and the most of them at once.
@@ -121,6 +123,11 @@ impl Server {
     /// Returns the commands started so far.
     pub fn commands(&self) -> Vec<String> {
         self.seen.commands.lock().unwrap().clone()
+    }
+
+    /// Returns the fingerprints of the user keys that were offered so far.
+    pub fn offered(&self) -> Vec<String> {
+        self.seen.offered.lock().unwrap().clone()
     }
 
     /// Returns how many connections were taken so far.
@@ -318,6 +325,11 @@ impl Connection {
     }
 
     fn judge_key(&self, key: &PublicKey) -> Auth {
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let mut offered = self.state.seen.offered.lock().unwrap();
+        if !offered.contains(&fingerprint) {
+            offered.push(fingerprint);
+        }
         judge(self.state.spec.authorized.iter().any(|known| known.key_data() == key.key_data()))
     }
 }

@@ -5,7 +5,6 @@
 //! error: ..`; an agent that took the command and did not answer within 5 s is `failed - got timeout`. That the agent does
 //! not answer *yet* is not among it: that is told by how long the VM has been up.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,8 +12,9 @@ use serde_json::Value;
 use super::client::{Client, data_of, guest_call, unexpected};
 use super::fault;
 use super::fields::Fields;
+use super::guests;
 use super::transport::{Answer, ApiCall, Method, Transport};
-use crate::engine::port::{AgentState, GuestRef};
+use crate::engine::port::{AgentState, GuestRef, Interface};
 use crate::ids::GuestKind;
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -117,34 +117,15 @@ pub(super) async fn agent<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Re
     })
 }
 
-pub(super) async fn vm_addresses<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Result<Vec<String>, Fault> {
+pub(super) async fn interfaces<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Result<Vec<Interface>, Fault> {
     let call = agent_call(Method::Get, guest, "network-get-interfaces")?;
     let answer = api.ask(&call).await?;
     if Refusal::of(&answer).is_some_and(Refusal::is_down) {
         return Ok(Vec::new());
     }
     let data = data_of(&call, answer)?;
-    let interfaces = Fields::of(&data).ok_or_else(|| unexpected(&call, "interfaces", &data))?.list("result");
-    let mut addresses: Vec<String> = Vec::new();
-    for address in interfaces.iter().filter_map(Fields::of).flat_map(|interface| interface.list("ip-addresses")) {
-        let text = Fields::of(address).and_then(|a| a.non_empty("ip-address")).unwrap_or_default();
-        if let Ok(ip) = text.parse::<IpAddr>()
-            && is_reachable(ip)
-            && !addresses.contains(&text)
-        {
-            addresses.push(text);
-        }
-    }
-    Ok(addresses)
-}
-
-/// Whether an address can be one to reach a guest under from elsewhere.
-fn is_reachable(ip: IpAddr) -> bool {
-    let link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || link_local)
+    let list = Fields::of(&data).ok_or_else(|| unexpected(&call, "interfaces", &data))?.list("result");
+    Ok(guests::read_interfaces(&call, list))
 }
 
 /// Makes a call below `/nodes/{node}/qemu/{vmid}/agent`.
@@ -357,16 +338,6 @@ fn bytes(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_addresses_that_lead_somewhere_count() {
-        for ip in ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1"] {
-            assert!(!is_reachable(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["10.88.0.201", "192.168.1.5", "2001:db8::1", "fd00::5"] {
-            assert!(is_reachable(ip.parse().unwrap()), "{ip}");
-        }
-    }
 
     #[test]
     fn each_way_of_not_answering_is_told_apart() {

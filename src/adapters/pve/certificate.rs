@@ -20,6 +20,10 @@ use super::tls::{self, Trust, Verifier, fingerprint_text};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
+/// What prints, on the node, the SHA-256 fingerprint of the certificate that its API shows.
+pub const FINGERPRINT_COMMAND: &str = "openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pveproxy-ssl.pem \
+     (pve-ssl.pem where there is none)";
+
 /// A certificate as it was shown, and whether it is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateLook {

@@ -11,10 +11,10 @@ use super::fields::Fields;
 use super::transport::{Answer, ApiCall, Method, Transport};
 use super::{agent, cluster, fault, guests, node, snapshots, storage, tasks};
 use crate::engine::port::{
-    AgentState, BackupListing, BackupSpec, ClusterStatus, GuestConfig, GuestListing, GuestRef, Pve, Resource,
-    ServiceListing, SnapshotListing, TaskListing, TaskState,
+    AgentState, BackupListing, BackupSpec, ClusterStatus, GuestConfig, GuestListing, GuestRef, Interface, Pve,
+    Resource, ServiceListing, SnapshotListing, TaskListing, TaskState,
 };
-use crate::ids::{GuestId, NodeName, SnapshotName, Upid};
+use crate::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
 use crate::inventory::{PoolFacts, Power, RepositoryFacts, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
@@ -137,8 +137,11 @@ impl<T: Transport> Pve for Client<T> {
         storage::start_backup(self, guest, spec).await
     }
 
-    async fn vm_addresses(&self, guest: &GuestRef) -> Result<Vec<String>, Fault> {
-        agent::vm_addresses(self, guest).await
+    async fn interfaces(&self, guest: &GuestRef) -> Result<Vec<Interface>, Fault> {
+        match guest.kind {
+            GuestKind::Ct => guests::ct_interfaces(self, guest).await,
+            GuestKind::Vm => agent::interfaces(self, guest).await,
+        }
     }
 
     async fn services(&self, node: &NodeName) -> Result<Vec<ServiceListing>, Fault> {

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::client::{Client, entries, get, guest_call, guest_id, seconds, unexpected};
 use super::fields::{Fields, scalar_text};
-use super::transport::{Method, Transport};
-use crate::engine::port::{GuestConfig, GuestListing, GuestRef};
+use super::transport::{ApiCall, Method, Transport};
+use crate::engine::port::{GuestConfig, GuestListing, GuestRef, Interface};
 use crate::ids::{GuestKind, NodeName, Upid};
 use crate::inventory::Power;
 use crate::machine::outcome::Fault;
@@ -69,6 +69,31 @@ async fn of_kind<T: Transport>(api: &Client<T>, node: &NodeName, kind: GuestKind
             disk_bytes: entry.number("maxdisk").unwrap_or(0),
         })
     }))
+}
+
+/// Asks for the interfaces of a container. One that is off has none.
+pub(super) async fn ct_interfaces<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Result<Vec<Interface>, Fault> {
+    let call = guest_call(Method::Get, guest, &["interfaces"])?;
+    match api.data(&call).await? {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => Ok(read_interfaces(&call, &list)),
+        other => Err(unexpected(&call, "a list", &other)),
+    }
+}
+
+/// Reads interfaces as the guest agent and the node tell them. A node of an older version gives one address of each family (`inet`,
+/// `inet6`, with its prefix length) and no list.
+pub(super) fn read_interfaces(call: &ApiCall, list: &[Value]) -> Vec<Interface> {
+    entries(call, list, |interface| {
+        let listed = interface.list("ip-addresses").iter().filter_map(Fields::of);
+        let mut told: Vec<String> = listed.filter_map(|address| address.non_empty("ip-address")).collect();
+        if told.is_empty() {
+            told.extend(["inet", "inet6"].into_iter().filter_map(|family| interface.non_empty(family)));
+        }
+        let mac = interface.non_empty("hardware-address").or_else(|| interface.non_empty("hwaddr"));
+        let name = interface.text("name").unwrap_or_default();
+        Some(Interface::new(&name, mac.as_deref(), told.iter().map(String::as_str)))
+    })
 }
 
 pub(super) async fn start_guest<T: Transport>(api: &Client<T>, guest: &GuestRef) -> Result<Upid, Fault> {

@@ -142,7 +142,14 @@ fn said(out: &ExecOutput) -> String {
 /// refused; a refusal of `sudo` is told by [`super::sudo`].
 fn never_ran(place: &Place, doing: &str, out: &ExecOutput) -> Fault {
     let stderr = String::from_utf8_lossy(&out.stderr);
-    let what = format!("{doing} on {}: nothing was run (exit status {}){}", At(place), out.exit, said(out));
+    // A login that is forced to something else says so there: "Please login as the user ..." of cloud images.
+    let stdout = String::from_utf8_lossy(&out.stdout);
+    let instead = match (said(out), fragment(&stdout.lines().collect::<Vec<_>>())) {
+        (said, _) if !said.is_empty() => said,
+        (_, printed) if !printed.is_empty() => format!("; instead there came: {printed}"),
+        _ => String::new(),
+    };
+    let what = format!("{doing} on {}: nothing was run (exit status {}){instead}", At(place), out.exit);
     if matches!(place, Place::Ct(_)) {
         if stderr.contains("not running") {
             return Fault::permanent(format!("{doing} on {}: the container is not running", At(place)))

@@ -9,6 +9,7 @@ pub mod access;
 mod answer;
 pub mod detached;
 mod exec;
+mod interfaces;
 mod node;
 pub mod over_agent;
 pub mod over_ssh;
@@ -29,7 +30,7 @@ pub(crate) use text::{fragment, harmless};
 pub use ways::Ways;
 
 use crate::adapters::packages;
-use crate::engine::port::{Identity, Job, JobStart, JobState, NodeLook, Place, Remote};
+use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
 use crate::ids::BootId;
 use crate::inventory::{OsFacts, PackageManager};
 use crate::machine::outcome::{Fault, FaultClass};
@@ -140,6 +141,12 @@ impl<E: Exec> Remote for Adapter<E> {
         let script = detached::output_script(name, from)?;
         let answer = self.ask(place, &doing, Nature::Reads, &script, OUTPUT).await?;
         detached::read_output(place, &doing, &answer)
+    }
+
+    async fn interfaces(&self, place: &Place) -> Result<Vec<Interface>, Fault> {
+        let doing = "asking for the addresses";
+        let answer = self.ask(place, doing, Nature::Reads, &interfaces::script(), QUICK).await?;
+        Ok(interfaces::read(&answer))
     }
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {

@@ -48,7 +48,6 @@ impl SshExec {
 #[async_trait]
 impl Exec for SshExec {
     async fn exec(&self, place: &Place, script: &str, limit: ExecLimit) -> Result<ExecOutput, Fault> {
-        let limits = ExecLimits { timeout: limit.timeout, max_output: limit.max_output };
         let guest;
         let connection = match place {
             Place::Agent(..) => return Err(Fault::permanent("the guest agent is no way of SSH")),
@@ -58,19 +57,37 @@ impl Exec for SshExec {
                 &*guest
             }
         };
-        // What is asked here needs root; another login must be allowed to become it without a password.
-        let user = connection.target().user.as_str();
-        let line = if user == "root" { command_line(place, script) } else { sudo_line(place, script) };
-        let output = connection.exec(&line, limits).await.map_err(Fault::from)?;
-        let output = ExecOutput {
-            exit: output.exit,
-            truncated: !output.is_complete(),
-            stdout: output.stdout,
-            stderr: output.stderr,
-        };
-        match user {
-            "root" => Ok(output),
-            _ => sudo::refusal(place, user, &connection.target().address(), &output).map_or(Ok(output), Err),
-        }
+        as_root(connection, place, script, limit).await
     }
+}
+
+/// Runs a script over a connection with root's rights: another login must be allowed to become root without a password.
+pub(super) async fn as_root(
+    connection: &Connection,
+    place: &Place,
+    script: &str,
+    limit: ExecLimit,
+) -> Result<ExecOutput, Fault> {
+    let user = connection.target().user.as_str();
+    if user == "root" {
+        return run(connection, &command_line(place, script), limit).await;
+    }
+    let output = run(connection, &sudo_line(place, script), limit).await?;
+    sudo::refusal(place, user, &connection.target().address(), &output).map_or(Ok(output), Err)
+}
+
+/// Runs a script over a connection as the user that logs in.
+pub(super) async fn as_login(
+    connection: &Connection,
+    place: &Place,
+    script: &str,
+    limit: ExecLimit,
+) -> Result<ExecOutput, Fault> {
+    run(connection, &command_line(place, script), limit).await
+}
+
+async fn run(connection: &Connection, line: &str, limit: ExecLimit) -> Result<ExecOutput, Fault> {
+    let limits = ExecLimits { timeout: limit.timeout, max_output: limit.max_output };
+    let output = connection.exec(line, limits).await?;
+    Ok(ExecOutput { exit: output.exit, truncated: !output.is_complete(), stdout: output.stdout, stderr: output.stderr })
 }

@@ -13,7 +13,9 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use super::{SshError, SshTarget};
+use super::accepted::Means;
+use super::private_key::{Undecoded, decode};
+use super::{Auth, SshError, SshTarget};
 
 /// The files that count where none is given, below the home directory, in OpenSSH's order of today.
 const USUAL_FILES: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
@@ -39,13 +41,13 @@ pub(super) enum Offer {
 }
 
 impl Offer {
-    /// Returns how messages name it.
-    pub(super) fn label(&self) -> String {
+    /// Returns what it offers, without the secret; messages name it by that.
+    pub(super) fn means(&self) -> Means {
         match self {
-            Self::Key { path, .. } => path.display().to_string(),
-            Self::Agent { .. } => "ssh-agent".to_owned(),
-            Self::Password(_) => "password".to_owned(),
-            Self::Interactive(_) => "password prompt".to_owned(),
+            Self::Key { path, .. } => Means::Key(path.clone()),
+            Self::Agent { .. } => Means::Agent,
+            Self::Password(_) => Means::Password,
+            Self::Interactive(_) => Means::Prompt,
         }
     }
 
@@ -88,23 +90,31 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    /// Reads the key files and looks for the agent.
+    /// Gathers what the target itself is logged in to with.
     pub(super) async fn gather(target: &SshTarget) -> Self {
-        let auth = &target.auth;
+        Self::of(&target.auth, target.connect_timeout).await
+    }
+
+    /// Gathers what the jump hosts on the way are logged in to with: anything but the password.
+    pub(super) async fn gather_for_jumps(target: &SshTarget) -> Self {
+        let auth = target.jump_auth.as_ref().unwrap_or(&target.auth);
+        let mut found = Self::of(auth, target.connect_timeout).await;
+        found.keep_secrets("it is for the target only");
+        found
+    }
+
+    /// Reads the key files and looks for the agent, which is given `within` to answer.
+    async fn of(auth: &Auth, within: Duration) -> Self {
         let mut found = Self { offers: Vec::new(), notes: Vec::new(), locked: Vec::new() };
-        for path in &auth.identity_files {
-            found.add_file(path, Wanted::Given).await;
+        let (files, wanted) = auth.key_files();
+        if wanted == Wanted::Given {
+            found.add_files(&files, wanted).await;
         }
         if auth.agent && std::env::var_os("SSH_AUTH_SOCK").is_some_and(|socket| !socket.is_empty()) {
-            found.add_agent(target.connect_timeout).await;
+            found.add_agent(within).await;
         }
-        if auth.identity_files.is_empty()
-            && auth.usual_files
-            && let Some(home) = std::env::home_dir()
-        {
-            for file in USUAL_FILES {
-                found.add_file(&home.join(file), Wanted::Usual).await;
-            }
+        if wanted == Wanted::Usual {
+            found.add_files(&files, wanted).await;
         }
         if let Some(password) = &auth.password {
             found.offers.push(Offer::Password(password.clone()));
@@ -113,17 +123,24 @@ impl Offers {
         found
     }
 
+    async fn add_files(&mut self, paths: &[PathBuf], wanted: Wanted) {
+        for path in paths {
+            self.add_file(path, wanted).await;
+        }
+    }
+
     async fn add_file(&mut self, path: &Path, wanted: Wanted) {
         let text = match tokio::fs::read_to_string(path).await {
             Ok(text) => SecretString::from(text),
             Err(error) if wanted == Wanted::Usual && error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.notes.push(format!("{} cannot be read ({error})", path.display())),
         };
-        match russh::keys::decode_secret_key(text.expose_secret(), None) {
-            Ok(key) if key.is_encrypted() => self.add_locked(path),
+        match decode(text.expose_secret()) {
             Ok(key) => self.offers.push(Offer::Key { path: path.to_owned(), text, key: Arc::new(key) }),
-            Err(russh::keys::Error::KeyIsEncrypted) => self.add_locked(path),
-            Err(error) => self.notes.push(format!("{} is no usable private key ({error})", path.display())),
+            Err(Undecoded::Locked) => self.add_locked(path),
+            Err(Undecoded::Unusable(why)) => {
+                self.notes.push(format!("{} is no usable private key ({why})", path.display()));
+            }
         }
     }
 
@@ -144,9 +161,9 @@ impl Offers {
         self.locked.push(path.to_owned());
     }
 
-    /// Puts the offer of that label first: the one that was accepted the last time.
-    pub(super) fn prefer(&mut self, label: &str) {
-        if let Some(at) = self.offers.iter().position(|offer| offer.label() == label) {
+    /// Puts the offer of these means first: those that were accepted the last time.
+    pub(super) fn prefer(&mut self, means: &Means) {
+        if let Some(at) = self.offers.iter().position(|offer| offer.means() == *means) {
             self.offers[..=at].rotate_right(1);
         }
     }
@@ -180,12 +197,33 @@ impl Offers {
 
 /// Whether a file was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
+    /// It was: that it is not there is worth a word.
     Given,
+    /// It was not: it is one of the usual files, and counts if it is there.
     Usual,
 }
 
-/// Logs in on a russh connection with the first offer that is accepted, and returns its label.
+impl Wanted {
+    /// Tells whether it was asked for.
+    pub(super) fn is_given(self) -> bool {
+        self == Self::Given
+    }
+}
+
+impl Auth {
+    /// Returns the files of private keys that count: those that were given, else the usual ones, whether they exist or not.
+    pub(super) fn key_files(&self) -> (Vec<PathBuf>, Wanted) {
+        if !self.identity_files.is_empty() {
+            return (self.identity_files.clone(), Wanted::Given);
+        }
+        let home = std::env::home_dir().filter(|_| self.usual_files);
+        let usual = home.into_iter().flat_map(|home| USUAL_FILES.map(|file| home.join(file)));
+        (usual.collect(), Wanted::Usual)
+    }
+}
+
+/// Logs in on a russh connection, and returns the means of the first offer that is accepted.
 ///
 /// # Errors
 /// [`SshError::Auth`] where none is; [`SshError::Connect`] where the connection broke off.
@@ -194,22 +232,22 @@ pub(super) async fn log_in<H: Handler>(
     user: &str,
     address: &str,
     offers: &Offers,
-) -> Result<String, SshError> {
+) -> Result<Means, SshError> {
     let mut refused = Vec::new();
     for offer in &offers.offers {
         let broken = |error: russh::Error| SshError::Connect { address: address.to_owned(), reason: error.to_string() };
         match attempt(handle, user, offer).await.map_err(broken)? {
-            Attempt::Accepted => return Ok(offer.label()),
+            Attempt::Accepted => return Ok(offer.means()),
             // A server hangs up after too many refusals; before the first one it is the connection that failed.
             Attempt::Refused(_) if handle.is_closed() => match offer.exhausts() {
                 Some(why) => {
-                    refused.push(format!("{}: {why}", offer.label()));
+                    refused.push(format!("{}: {why}", offer.means()));
                     return Err(offers.error(address, &refused));
                 }
                 None if refused.is_empty() => return Err(broken(russh::Error::HUP)),
-                None => refused.push(format!("{}: refused, and the host hung up", offer.label())),
+                None => refused.push(format!("{}: refused, and the host hung up", offer.means())),
             },
-            Attempt::Refused(why) => refused.push(format!("{}: {why}", offer.label())),
+            Attempt::Refused(why) => refused.push(format!("{}: {why}", offer.means())),
         }
     }
     Err(offers.error(address, &refused))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::host_key::fingerprint_command;
 use crate::machine::outcome::{Fault, FaultClass};
 
 /// Says why a connection or a command failed. No variant holds the command's text or a secret.
@@ -167,14 +168,15 @@ impl HostKeyError {
     /// Returns what an operator can do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::Changed { host, file, .. } => format!(
-                "compare the fingerprint on the host's console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); \
-                 if the change is meant: ssh-keygen -R '{host}' -f '{}'",
+            Self::Changed { host, file, offered, .. } => format!(
+                "compare the fingerprint on the host's console ({}); if the change is meant: ssh-keygen -R '{host}' -f '{}'",
+                fingerprint_command(offered),
                 file.display()
             ),
-            Self::Unknown { host, .. } => format!(
-                "compare the fingerprint on the host's console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then add \
-                 the key of '{host}' to known_hosts, or use StrictHostKeyChecking=accept-new"
+            Self::Unknown { host, offered } => format!(
+                "compare the fingerprint on the host's console ({}), then add the key of '{host}' to known_hosts, or use \
+                 StrictHostKeyChecking=accept-new",
+                fingerprint_command(offered)
             ),
             Self::Revoked { file, line, .. } => format!(
                 "give the host new keys (rm /etc/ssh/ssh_host_*, ssh-keygen -A), or remove line {line} of {} if it is wrong",

@@ -70,7 +70,8 @@ impl HostKeyPolicy {
         }
     }
 
-    fn remembers(&self) -> bool {
+    /// Tells whether keys are remembered at all.
+    pub fn remembers(&self) -> bool {
         !matches!(self.user_known_hosts.first().and_then(|path| path.to_str()), Some("/dev/null" | "none"))
     }
 
@@ -303,6 +304,16 @@ pub async fn known_keys(policy: &HostKeyPolicy, host: &str, port: u16) -> Result
 /// Writes a key as its type and fingerprint, as `ssh-keygen -l` does: `ssh-ed25519 SHA256:...`.
 fn describe(key: &PublicKey) -> String {
     format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256))
+}
+
+/// Returns the command by which a machine prints the fingerprint of its own key; `key` is the key's type, or a text that begins
+/// with it.
+pub fn fingerprint_command(key: &str) -> &'static str {
+    match key {
+        key if key.starts_with("ecdsa-") => "ssh-keygen -lf /etc/ssh/ssh_host_ecdsa_key.pub",
+        key if key.starts_with("ssh-rsa") || key.starts_with("rsa-") => "ssh-keygen -lf /etc/ssh/ssh_host_rsa_key.pub",
+        _ => "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+    }
 }
 
 /// Compares the keys themselves: a comment is no part of it.

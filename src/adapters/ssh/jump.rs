@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::accepted::Means;
 use super::auth::{Offers, log_in};
 use super::host_key::{Asked, Decision, HostKeyPolicy, Known, learn};
 use super::session::{config, resolve};
@@ -20,25 +21,85 @@ use super::{JumpHop, SshError, SshTarget};
 /// The connection to a target together with the connections that it runs through.
 pub(super) struct Chain {
     target: Handle<Checked>,
-    /// In order from here; dropped after the target's.
-    hops: Vec<Handle<Checked>>,
+    /// Dropped after the target's.
+    hops: Hops,
 }
+
+/// The connections to jump hosts of a target, in order from here, as far as they have been made.
+pub(super) struct Hops {
+    connected: Vec<Handle<Checked>>,
+    offers: Offers,
+}
+
+impl Hops {
+    /// Begins the way to a target; nothing is connected yet.
+    pub(super) async fn begin(target: &SshTarget) -> Self {
+        let offers = Offers::gather_for_jumps(target).await;
+        Self { connected: Vec::with_capacity(target.jumps.len()), offers }
+    }
+
+    /// Connects to the next jump host, through those before it, and logs in there.
+    pub(super) async fn go_on(&mut self, target: &SshTarget, hop: &JumpHop) -> Result<(), SshError> {
+        let (handle, _) = self.enter(target, hop, None).await?;
+        self.connected.push(handle);
+        Ok(())
+    }
+
+    /// Connects to a machine through all of them and logs in there, with what there is for it or for the hops; returns what was
+    /// accepted.
+    async fn enter(
+        &mut self,
+        target: &SshTarget,
+        hop: &JumpHop,
+        offers: Option<&mut Offers>,
+    ) -> Result<(Handle<Checked>, Means), SshError> {
+        let (mut handle, decision) = self.open(target, hop).await?;
+        let offers = offers.unwrap_or(&mut self.offers);
+        let accepted = timed(target, hop, prove(&mut handle, hop, offers, decision)).await?;
+        Ok((handle, accepted))
+    }
+
+    /// Makes the key exchange with a machine behind all of them.
+    async fn open(&self, target: &SshTarget, hop: &JumpHop) -> Result<(Handle<Checked>, Decision), SshError> {
+        let known = Known::look_up(&target.host_keys, &hop.host, hop.port).await?;
+        let config = Arc::new(config(target, known.algorithms(Asked::All)));
+        let decision = Arc::new(OnceLock::new());
+        let checked = Checked { policy: target.host_keys.clone(), hop: hop.clone(), known, decision: decision.clone() };
+        let stream = self.stream_to(target, hop).await?;
+        let handle = timed(target, hop, exchange(config, stream, checked, hop)).await?;
+        Ok((handle, decision.get().copied().unwrap_or(Decision::Mistrust)))
+    }
+
+    /// Makes the transport to a machine: over TCP from here, or through the last of the hops.
+    pub(super) async fn stream_to(&self, target: &SshTarget, hop: &JumpHop) -> Result<Box<dyn Transport>, SshError> {
+        let Some(bastion) = self.connected.last() else { return Ok(Box::new(tcp(target, hop).await?)) };
+        timed(target, hop, async {
+            // The originator is information for the bastion's log only.
+            let opening = bastion.channel_open_direct_tcpip(&hop.host, u32::from(hop.port), "127.0.0.1", 0);
+            let channel = opening.await.map_err(|error| {
+                let reason = format!("the jump host opens no way there ({error})");
+                SshError::Connect { address: hop.address(), reason }
+            })?;
+            Ok(Box::new(channel.into_stream()) as Box<dyn Transport>)
+        })
+        .await
+    }
+}
+
+/// What an SSH connection runs over: a socket, or a channel of another connection.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
 impl Chain {
     /// Connects through all hops and logs in at the target; returns what was accepted there.
-    pub(super) async fn connect(target: &SshTarget, offers: Offers) -> Result<(Self, String), SshError> {
+    pub(super) async fn connect(target: &SshTarget, offers: Offers) -> Result<(Self, Means), SshError> {
         let mut offers = offers;
-        let mut for_hops = Offers::gather(target).await;
-        for_hops.keep_secrets("it is for the target only");
-        let mut hops: Vec<Handle<Checked>> = Vec::with_capacity(target.jumps.len());
+        let mut hops = Hops::begin(target).await;
         for hop in &target.jumps {
-            let (mut handle, decision) = open(target, hop, hops.last()).await?;
-            timed(target, hop, prove(&mut handle, hop, &mut for_hops, decision)).await?;
-            hops.push(handle);
+            hops.go_on(target, hop).await?;
         }
-        let end = JumpHop { user: target.user.clone(), host: target.host.clone(), port: target.port };
-        let (mut handle, decision) = open(target, &end, hops.last()).await?;
-        let accepted = timed(target, &end, prove(&mut handle, &end, &mut offers, decision)).await?;
+        let (handle, accepted) = hops.enter(target, &target.end(), Some(&mut offers)).await?;
         Ok((Self { target: handle, hops }, accepted))
     }
 
@@ -49,48 +110,17 @@ impl Chain {
 
     /// Returns whether the connection, or one that it runs through, is known to be dead.
     pub(super) fn is_closed(&self) -> bool {
-        self.target.is_closed() || self.hops.iter().any(Handle::is_closed)
+        self.target.is_closed() || self.hops.connected.iter().any(Handle::is_closed)
     }
 
     /// Says good-bye to the target, then to the hops, the last one first.
     pub(super) async fn disconnect(&self) -> Result<(), russh::Error> {
         let mut ended = self.target.disconnect(russh::Disconnect::ByApplication, "", "").await;
-        for hop in self.hops.iter().rev() {
+        for hop in self.hops.connected.iter().rev() {
             ended = ended.and(hop.disconnect(russh::Disconnect::ByApplication, "", "").await);
         }
         ended
     }
-}
-
-/// Makes the transport to a hop: over TCP from here, or through the hop before it.
-async fn open(
-    target: &SshTarget,
-    hop: &JumpHop,
-    through: Option<&Handle<Checked>>,
-) -> Result<(Handle<Checked>, Decision), SshError> {
-    let known = Known::look_up(&target.host_keys, &hop.host, hop.port).await?;
-    let config = Arc::new(config(target, known.algorithms(Asked::All)));
-    let decision = Arc::new(OnceLock::new());
-    let checked = Checked { policy: target.host_keys.clone(), hop: hop.clone(), known, decision: decision.clone() };
-    let handle = match through {
-        None => {
-            let stream = tcp(target, hop).await?;
-            timed(target, hop, exchange(config, stream, checked, hop)).await?
-        }
-        Some(bastion) => {
-            timed(target, hop, async {
-                // The originator is information for the bastion's log only.
-                let opening = bastion.channel_open_direct_tcpip(&hop.host, u32::from(hop.port), "127.0.0.1", 0);
-                let channel = opening.await.map_err(|error| {
-                    let reason = format!("the jump host opens no way there ({error})");
-                    SshError::Connect { address: hop.address(), reason }
-                })?;
-                exchange(config, channel.into_stream(), checked, hop).await
-            })
-            .await?
-        }
-    };
-    Ok((handle, decision.get().copied().unwrap_or(Decision::Mistrust)))
 }
 
 async fn tcp(target: &SshTarget, hop: &JumpHop) -> Result<TcpStream, SshError> {
@@ -131,7 +161,7 @@ async fn prove(
     hop: &JumpHop,
     offers: &mut Offers,
     decision: Decision,
-) -> Result<String, SshError> {
+) -> Result<Means, SshError> {
     if decision == Decision::Mistrust {
         offers.keep_secrets("the host key has changed");
     }

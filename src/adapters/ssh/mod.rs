@@ -4,19 +4,23 @@
 //! [`pool::Connection`] keeps such a connection, makes it anew when it died, and stays within what a stock sshd allows.
 //!
 //! Ordinary sessions run on async-ssh2-tokio. Three things are beyond it and use russh, on which it is built:
-//! - the key of a host that is not known yet is captured by a key exchange that goes no further ([`host_key`] decides about it);
+//! - the key of a host that is not known yet is captured by a key exchange that goes no further ([`look`]; [`host_key`] decides about it);
 //! - sessions through jump hosts, because async-ssh2-tokio takes no stream and resolves the names of later hops on this
 //!   machine, where OpenSSH lets the bastion resolve them (`jump`);
 //! - the channels that commands run on: its `execute` keeps all output in memory and turns it into text, so commands
 //!   use the channels of its client directly (`exec`).
 
+mod accepted;
 mod auth;
 mod error;
 mod exec;
 pub mod host_key;
 mod jump;
 mod known_hosts;
+pub mod look;
 pub mod pool;
+mod private_key;
+pub mod public_key;
 mod session;
 
 use std::path::PathBuf;
@@ -24,9 +28,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use accepted::Accepted;
 pub use error::{HostKeyError, SshError};
 pub use exec::{ExecLimits, ExecOutput};
 pub use host_key::{HostKeyPolicy, Strictness};
+pub use public_key::{KeyPair, PublicKey, PublicKeyError, candidates};
 pub use session::Session;
 
 /// How long a connection may take from the first packet to the end of authentication: a reachable sshd needs well under
@@ -51,6 +57,8 @@ pub struct SshTarget {
     pub user: String,
     /// How that user proves itself.
     pub auth: Auth,
+    /// How that user proves itself to the jump hosts, where that is not by `auth`; a password in it is shown to nobody.
+    pub jump_auth: Option<Auth>,
     /// How the machine, and each jump host, proves itself.
     pub host_keys: HostKeyPolicy,
     /// The hosts to go through, in order (`ssh -J a,b`).
@@ -74,6 +82,7 @@ impl SshTarget {
             port: 22,
             user: user.into(),
             auth: Auth::default(),
+            jump_auth: None,
             host_keys: HostKeyPolicy::new(own_known_hosts),
             jumps: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
@@ -82,9 +91,22 @@ impl SshTarget {
         }
     }
 
+    /// Returns the same target, logged in to by nothing but `auth`. The way there stays open: jump hosts are still shown what they
+    /// were shown before.
+    #[must_use]
+    pub fn proven_by(&self, auth: Auth) -> Self {
+        let jump_auth = self.jump_auth.clone().unwrap_or_else(|| self.auth.clone());
+        Self { auth, jump_auth: Some(jump_auth), ..self.clone() }
+    }
+
     /// Returns `user@host:port`, as error messages name the target.
     pub fn address(&self) -> String {
         format!("{}@{}", self.user, host_and_port(&self.host, self.port))
+    }
+
+    /// Returns the machine at the end of the way, as the jump hosts before it are written.
+    fn end(&self) -> JumpHop {
+        JumpHop { user: self.user.clone(), host: self.host.clone(), port: self.port }
     }
 }
 
@@ -101,6 +123,20 @@ pub struct Auth {
     pub password: Option<SecretString>,
     /// Whether to use the agent that `SSH_AUTH_SOCK` names.
     pub agent: bool,
+}
+
+impl Auth {
+    /// Returns one that offers this private key and nothing else.
+    #[must_use]
+    pub fn only_key(private: PathBuf) -> Self {
+        Self { identity_files: vec![private], usual_files: false, password: None, agent: false }
+    }
+
+    /// Returns one that offers this password and nothing else.
+    #[must_use]
+    pub fn only_password(password: SecretString) -> Self {
+        Self { identity_files: Vec::new(), usual_files: false, password: Some(password), agent: false }
+    }
 }
 
 impl Default for Auth {

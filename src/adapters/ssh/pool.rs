@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::accepted::Means;
 use super::{ExecLimits, ExecOutput, Session, SshError, SshTarget};
 
 /// Commands at once on one connection: a stock sshd allows 10 sessions (MaxSessions), and one that has just been closed
@@ -33,7 +34,7 @@ pub struct Connection {
 struct State {
     session: Option<Session>,
     /// What was accepted the last time, to be offered first the next time.
-    accepted: Option<String>,
+    accepted: Option<Means>,
     /// How the last attempt failed.
     failure: Option<SshError>,
 }
@@ -69,12 +70,12 @@ impl Connection {
         state.session = None;
         let gate = handshakes_with(&self.target);
         let _turn = permit(&gate).await;
-        let connected = Session::connect_preferring(&self.target, state.accepted.as_deref()).await;
+        let connected = Session::connect_preferring(&self.target, state.accepted.as_ref()).await;
         let session = connected.inspect_err(|error| {
             state.failure = Some(error.clone());
             self.failures.fetch_add(1, Ordering::SeqCst);
         })?;
-        state.accepted = Some(session.accepted().to_owned());
+        state.accepted = Some(session.means().clone());
         state.session = Some(session.clone());
         Ok(session)
     }

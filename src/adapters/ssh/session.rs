@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_ssh2_tokio::{Client, Error as ClientError, ServerCheckMethod};
 use russh::client::{Config, Msg};
 use russh::keys::{Algorithm, PublicKey, PublicKeyBase64};
 use russh::{AlgorithmKind, Channel, Preferred};
-use tokio::net::lookup_host;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::accepted::{Accepted, Means};
 use super::auth::Offers;
 use super::host_key::{Asked, Decision, Known, learn};
 use super::jump::Chain;
+use super::look::capture;
 use super::{ExecLimits, ExecOutput, SshError, SshTarget, exec, host_and_port, host_key};
 
 /// How many addresses of a name are tried: two families, each with a second address.
@@ -28,7 +30,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct Session {
     link: Link,
     address: Arc<str>,
-    accepted: Arc<str>,
+    accepted: Arc<Means>,
 }
 
 #[derive(Clone)]
@@ -49,11 +51,11 @@ impl Session {
         Self::connect_preferring(target, None).await
     }
 
-    /// Connects, offering first what the label names.
-    pub(super) async fn connect_preferring(target: &SshTarget, label: Option<&str>) -> Result<Self, SshError> {
+    /// Connects, offering first what is preferred.
+    pub(super) async fn connect_preferring(target: &SshTarget, preferred: Option<&Means>) -> Result<Self, SshError> {
         let mut offers = Offers::gather(target).await;
-        if let Some(label) = label {
-            offers.prefer(label);
+        if let Some(preferred) = preferred {
+            offers.prefer(preferred);
         }
         let (link, accepted) = if target.jumps.is_empty() {
             let (client, accepted) = direct(target, offers).await?;
@@ -101,8 +103,13 @@ impl Session {
         &self.address
     }
 
-    /// Returns what was accepted as proof: a file's path, `ssh-agent` or `password`.
-    pub fn accepted(&self) -> &str {
+    /// Returns what was accepted as proof.
+    pub fn accepted(&self) -> Accepted {
+        Accepted::from(&*self.accepted)
+    }
+
+    /// Returns by which means the login came about, to be preferred the next time.
+    pub(super) fn means(&self) -> &Means {
         &self.accepted
     }
 
@@ -157,7 +164,7 @@ pub(super) async fn resolve(host: &str, port: u16, after: Duration) -> Result<Ve
 }
 
 /// Connects without a jump host, trying the addresses of the name in turn.
-async fn direct(target: &SshTarget, mut offers: Offers) -> Result<(Client, String), SshError> {
+async fn direct(target: &SshTarget, mut offers: Offers) -> Result<(Client, Means), SshError> {
     let known = Known::look_up(&target.host_keys, &target.host, target.port).await?;
     let mut last = None;
     for address in resolve(&target.host, target.port, target.connect_timeout).await? {
@@ -178,13 +185,13 @@ struct Attempt<'a> {
 
 /// How a log-in with an expected host key ended.
 enum Login {
-    Done(Client, String),
+    Done(Client, Means),
     OtherKey,
     Failed(SshError),
 }
 
 impl Attempt<'_> {
-    async fn connect(&self, offers: &mut Offers) -> Result<(Client, String), SshError> {
+    async fn connect(&self, offers: &mut Offers) -> Result<(Client, Means), SshError> {
         // The usual case: one key is known and the host has it, so one connection does.
         if let Some(expected) = self.known.expected() {
             match self.log_in(expected, offers).await {
@@ -223,7 +230,7 @@ impl Attempt<'_> {
             let config = config(self.target, host_key::algorithms_of(expected));
             let connecting = Client::connect_with_config(self.address, user, offer.method(), check, config);
             let error = match timeout(self.target.connect_timeout, connecting).await {
-                Ok(Ok(client)) => return Login::Done(client, offer.label()),
+                Ok(Ok(client)) => return Login::Done(client, offer.means()),
                 Ok(Err(error)) => error,
                 Err(_) => return Login::Failed(self.timed_out()),
             };
@@ -237,15 +244,15 @@ impl Attempt<'_> {
                 ClientError::KeyAuthFailed
                 | ClientError::PasswordWrong
                 | ClientError::KeyboardInteractiveAuthFailed
-                | ClientError::AgentAuthenticationFailed => refused.push(format!("{}: refused", offer.label())),
+                | ClientError::AgentAuthenticationFailed => refused.push(format!("{}: refused", offer.means())),
                 error @ (ClientError::KeyInvalid(_)
                 | ClientError::KeyboardInteractiveNoResponseForPrompt(_)
                 | ClientError::AgentAuthError(_)
                 | ClientError::AgentConnectionFailed
                 | ClientError::AgentRequestIdentitiesFailed
-                | ClientError::AgentNoIdentities) => refused.push(format!("{}: {error}", offer.label())),
+                | ClientError::AgentNoIdentities) => refused.push(format!("{}: {error}", offer.means())),
                 error => match offer.exhausts() {
-                    Some(why) => refused.push(format!("{}: {why}", offer.label())),
+                    Some(why) => refused.push(format!("{}: {why}", offer.means())),
                     None => return Login::Failed(self.broken(error)),
                 },
             }
@@ -255,16 +262,12 @@ impl Attempt<'_> {
 
     /// Makes a key exchange that goes no further, to see which key the host shows: known types are asked for first.
     async fn capture(&self) -> Result<PublicKey, SshError> {
-        let seen = Arc::new(Mutex::new(None));
-        let config = Arc::new(config(self.target, self.known.algorithms(Asked::All)));
-        let connecting = russh::client::connect(config, self.address, Capture(seen.clone()));
-        let ended = timeout(self.target.connect_timeout, connecting).await.map_err(|_| self.timed_out())?;
-        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (seen, ended) {
-            (Some(key), _) => Ok(key),
-            (None, Err(error)) => Err(self.broken(error)),
-            (None, Ok(_)) => Err(self.broken("the host showed no key")),
-        }
+        let capturing = async {
+            let stream = TcpStream::connect(self.address).await.map_err(|error| self.broken(error))?;
+            let config = config(self.target, self.known.algorithms(Asked::All));
+            capture(config, stream).await.map_err(|reason| self.broken(reason))
+        };
+        timeout(self.target.connect_timeout, capturing).await.map_err(|_| self.timed_out())?
     }
 
     fn broken(&self, reason: impl std::fmt::Display) -> SshError {
@@ -273,17 +276,5 @@ impl Attempt<'_> {
 
     fn timed_out(&self) -> SshError {
         SshError::TimedOut { address: self.target.address(), after: self.target.connect_timeout }
-    }
-}
-
-/// Notes the host key and breaks off. russh asks about a key only once the host has signed the key exchange with it.
-struct Capture(Arc<Mutex<Option<PublicKey>>>);
-
-impl russh::client::Handler for Capture {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, key: &PublicKey) -> Result<bool, Self::Error> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        Ok(false)
     }
 }

@@ -1,6 +1,6 @@
 //! `proxmaint doctor`: looks at everything that must be right before a guest is touched, and says how to mend what is not.
 
-mod view;
+pub(super) mod view;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,9 +16,9 @@ use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::policy::{Selection, host_policy};
 use crate::adapters::clock::SystemClock;
-use crate::adapters::pve::certificate::{CertificateLook, inspect_certificate};
+use crate::adapters::pve::certificate::{CertificateLook, FINGERPRINT_COMMAND, inspect_certificate};
 use crate::adapters::ssh::SshTarget;
-use crate::adapters::ssh::host_key::known_keys;
+use crate::adapters::ssh::host_key::{fingerprint_command, known_keys};
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, Examination, examine};
 use crate::engine::port::{Clock, Hosts, NoOutput};
@@ -67,6 +67,11 @@ pub fn doctor(places: &Places, args: &DoctorArgs, redactor: &Redactor) -> Result
     // Whoever closed the pipe has read enough.
     let _written = io::stdout().lock().write_all(redactor.redact(&text).as_bytes());
     Ok(if report.count(Level::Fail) == 0 { Exit::Clean } else { Exit::Failed })
+}
+
+/// Examines one host of a manifest, and connects to nothing else. `known_hosts` is the file into which host keys are learnt.
+pub(super) async fn examine_entry(entry: &HostEntry, known_hosts: &Path, redactor: &Redactor) -> HostReport {
+    Patient::new(entry, known_hosts, redactor).visit().await.report
 }
 
 /// Says what is odd about the manifest: one that is wrong is not come to here.
@@ -217,30 +222,32 @@ fn of_host_key(found: &Examination, before: Result<Vec<String>, Fault>, after: R
         return HostKey::Said;
     }
     let refused = found.findings.iter().any(|finding| finding.check == Check::Root && finding.level == Level::Fail);
-    let on_the_node = "on the node, ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
     match (before, after) {
         (Err(fault), _) | (_, Err(fault)) => HostKey::Found(of_fault(Check::HostKey, &fault)),
         (Ok(before), Ok(after)) => match (before.is_empty(), after.is_empty()) {
             (true, true) | (false, _) if refused => HostKey::NotSeen,
             (false, _) => HostKey::Found(Finding::ok(Check::HostKey, format!("known: {}", before.join(", ")))),
             (true, false) => {
-                let what = format!("learnt just now: {}; compare it: {on_the_node}", after.join(", "));
+                let keys = after.join(", ");
+                let command = fingerprint_command(&keys);
+                let what = format!("learnt just now: {keys}; compare it: on the node, {command}");
                 HostKey::Found(Finding::ok(Check::HostKey, what))
             }
-            (true, true) => HostKey::Found(
-                Finding::warn(Check::HostKey, "any is accepted, and none is remembered (UserKnownHostsFile)")
-                    .remedy("leave UserKnownHostsFile out of ssh_extra_args"),
-            ),
+            (true, true) => HostKey::Found(not_remembered()),
         },
     }
 }
 
-fn of_certificate(look: &CertificateLook, trust: &ApiTrust<'_>) -> Finding {
+/// Says that host keys are not looked at.
+pub(super) fn not_remembered() -> Finding {
+    Finding::warn(Check::HostKey, "any is accepted, and none is remembered (UserKnownHostsFile)")
+        .remedy("leave UserKnownHostsFile out of ssh_extra_args")
+}
+
+/// Says what a certificate is worth by the trust that it was judged by.
+pub(super) fn of_certificate(look: &CertificateLook, trust: &ApiTrust<'_>) -> Finding {
     let shown = &look.fingerprint;
-    let pin = format!(
-        "compare it on the node: openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pveproxy-ssl.pem (pve-ssl.pem where \
-         there is none)\nthen pin it: api.fingerprint = \"{shown}\""
-    );
+    let pin = format!("compare it on the node: {FINGERPRINT_COMMAND}\nthen pin it: api.fingerprint = \"{shown}\"");
     match (&look.verdict, trust) {
         (Err(why), _) => Finding::fail(Check::Tls, format!("certificate {shown} is not trusted: {why}")).remedy(pin),
         (Ok(()), ApiTrust::Unverified) => {

@@ -39,7 +39,7 @@ pub(super) struct Report {
 
 /// What was found of a host.
 #[derive(Serialize)]
-pub(super) struct HostReport {
+pub(in crate::cli) struct HostReport {
     pub(super) host: HostId,
     pub(super) node: Option<NodeName>,
     pub(super) findings: Vec<Finding>,
@@ -50,8 +50,15 @@ pub(super) struct HostReport {
 }
 
 impl HostReport {
-    fn level(&self) -> Level {
+    /// Returns the worst level of its findings.
+    pub(in crate::cli) fn level(&self) -> Level {
         self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+    }
+
+    /// Sums it up: `edge1: 1 fail, 12 ok`.
+    pub(in crate::cli) fn sentence(&self) -> String {
+        let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
+        format!("{}: {}", self.host, levels(count))
     }
 
     /// Whether how a token is made is of use here: there is none, it is refused, or it lacks something.
@@ -73,13 +80,13 @@ impl Report {
     }
 
     fn sentence(&self) -> String {
-        let levels = [
-            some(self.count(Level::Fail), "fail"),
-            some(self.count(Level::Warn), "warn"),
-            some(self.count(Level::Ok), "ok"),
-        ];
-        format!("{}: {}", count(self.hosts.len(), "host"), list(levels))
+        format!("{}: {}", count(self.hosts.len(), "host"), levels(|level| self.count(level)))
     }
+}
+
+/// Writes how many findings of each level there are, the worst first.
+fn levels(count: impl Fn(Level) -> usize) -> String {
+    list([some(count(Level::Fail), "fail"), some(count(Level::Warn), "warn"), some(count(Level::Ok), "ok")])
 }
 
 /// Writes it for people: a line a check, what to do about it below.
@@ -87,23 +94,30 @@ pub(super) fn text(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     findings(&mut out, &report.findings, paint);
     for host in &report.hosts {
-        let name = paint.strong(&clean(host.host.as_str()));
-        let node = host.node.as_ref().filter(|node| node.as_str() != host.host.as_str());
-        let node = node.map_or_else(String::new, |node| format!(" (node {})", clean(node.as_str())));
         line(&mut out, 0, "");
-        line(&mut out, 0, &format!("{name}{node}"));
-        findings(&mut out, &host.findings, paint);
-        if !host.not_checked.is_empty() {
-            let checks = list(host.not_checked.iter().map(ToString::to_string));
-            line(&mut out, 2, &paint.faint(&format!("not checked, for want of what failed: {checks}")));
-        }
-        if host.wants_token() {
-            line(&mut out, 2, "a token with the least privileges for what the manifest asks for, as root on a node:");
-            host.token_setup.iter().for_each(|command| line(&mut out, 6, &clean(command)));
-        }
+        out.push_str(&host_text(host, paint));
     }
     line(&mut out, 0, "");
     line(&mut out, 0, &report.sentence());
+    out
+}
+
+/// Writes what was found of one host for people.
+pub(in crate::cli) fn host_text(host: &HostReport, paint: Paint) -> String {
+    let mut out = String::new();
+    let name = paint.strong(&clean(host.host.as_str()));
+    let node = host.node.as_ref().filter(|node| node.as_str() != host.host.as_str());
+    let node = node.map_or_else(String::new, |node| format!(" (node {})", clean(node.as_str())));
+    line(&mut out, 0, &format!("{name}{node}"));
+    findings(&mut out, &host.findings, paint);
+    if !host.not_checked.is_empty() {
+        let checks = list(host.not_checked.iter().map(ToString::to_string));
+        line(&mut out, 2, &paint.faint(&format!("not checked, for want of what failed: {checks}")));
+    }
+    if host.wants_token() {
+        line(&mut out, 2, "a token with the least privileges for what the manifest asks for, as root on a node:");
+        host.token_setup.iter().for_each(|command| line(&mut out, 6, &clean(command)));
+    }
     out
 }
 

@@ -44,7 +44,11 @@ pub fn edit(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match work(path, edit, env, out, err) {
+    ended(work(path, edit, env, out, err))
+}
+
+fn ended(work: Result<Exit, Stop>) -> Result<Exit, Failure> {
+    match work {
         Ok(exit) => Ok(exit),
         Err(Stop::Failed(failure)) => Err(failure),
         // Whoever closed the pipe has read enough.
@@ -95,28 +99,33 @@ fn work(path: &Path, edit: Edit<'_>, env: &Env<'_>, out: &mut dyn Write, err: &m
         Edit::AddHost(args) => (add_host(&mut document, args)?, args.dry_run),
         Edit::RemoveHost(args) => (remove_host(&mut document, args)?, args.dry_run),
     };
-    if file.is_same(&document) {
-        writeln!(err, "{} needs no change", path.display())?;
-        write_notes(&notes, err)?;
+    conclude(&mut file, &document, &notes, dry_run, env, out, err)
+}
+
+/// Saves a document, or shows what saving would change; says so when that is nothing.
+fn conclude(
+    file: &mut ManifestFile,
+    document: &Document,
+    notes: &[String],
+    dry_run: bool,
+    env: &Env<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Exit, Stop> {
+    if file.is_same(document) {
+        writeln!(err, "{} needs no change", file.shown().display())?;
+        write_notes(notes, err)?;
         return Ok(Exit::Clean);
     }
-    let diff = file.diff(&document);
-    let manifest = if dry_run {
-        document.manifest(file.path(), env).map_err(SaveError::from)
-    } else {
-        let was_valid = file.manifest_before(env).is_ok() || !file.existed();
-        let saved = file.save(&document, env);
-        if let Err(SaveError::Invalid(error)) = &saved {
-            return invalid(error, was_valid, err);
-        }
-        saved
+    let diff = file.diff(document);
+    let was_valid = file.manifest_before(env).is_ok() || !file.existed();
+    let manifest = match dry_run {
+        true => document.manifest(file.path(), env).map_err(SaveError::from),
+        false => file.save(document, env),
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(SaveError::Invalid(error)) => {
-            let was_valid = file.manifest_before(env).is_ok() || !file.existed();
-            return invalid(&error, was_valid, err);
-        }
+        Err(SaveError::Invalid(error)) => return invalid(&error, was_valid, err),
         Err(error) => return not_saved(error, err),
     };
     write_problems(&manifest.warnings, err)?;
@@ -126,10 +135,23 @@ fn work(path: &Path, edit: Edit<'_>, env: &Env<'_>, out: &mut dyn Write, err: &m
         err.write_all(painted(&diff, Paint::for_stream(&io::stderr())).as_bytes())?;
         let backup = file.backup();
         let kept = if backup.exists() { format!("; the previous one is {}", backup.display()) } else { String::new() };
-        writeln!(err, "saved {}{kept}", path.display())?;
+        writeln!(err, "saved {}{kept}", file.shown().display())?;
     }
-    write_notes(&notes, err)?;
+    write_notes(notes, err)?;
     Ok(Exit::Clean)
+}
+
+/// As `manifest set` ends: saves the edits of another command and shows the difference, or only shows it.
+///
+/// # Errors
+/// The file can't be saved. That the edits make no valid manifest is printed, and is the exit code returned.
+pub(in crate::cli) fn save_or_show(
+    file: &mut ManifestFile,
+    document: &Document,
+    dry_run: bool,
+    env: &Env<'_>,
+) -> Result<Exit, Failure> {
+    ended(conclude(file, document, &[], dry_run, env, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
 fn write_notes(notes: &[String], err: &mut dyn Write) -> io::Result<()> {
@@ -269,10 +291,18 @@ fn spot(document: &Document, args: &SpotArgs) -> Result<Option<Spot>, Stop> {
     Ok(args.guest.map_or(Some(Spot::Host(host)), rule))
 }
 
-fn host(document: &Document, name: &str) -> Result<usize, Failure> {
+/// Returns which host has that name.
+///
+/// # Errors
+/// None has: wrong usage, with the names that there are.
+pub(in crate::cli) fn host(document: &Document, name: &str) -> Result<usize, Failure> {
     let hosts = document.hosts();
     hosts.iter().position(|host| host == name).ok_or_else(|| {
-        usage(format!("the manifest has no host `{name}`")).hint(format!("its hosts are {}", hosts.join(", ")))
+        let known = match hosts.is_empty() {
+            true => "it has none yet".to_owned(),
+            false => format!("its hosts are {}", hosts.join(", ")),
+        };
+        usage(format!("the manifest has no host `{name}`")).hint(known)
     })
 }
 
@@ -297,16 +327,26 @@ fn value(setting: &Setting, text: &str) -> Result<Value, Failure> {
     setting.parse(text).map_err(usage)
 }
 
-/// Says which later rules could say something else of the same guest.
-fn overruled(document: &Document, spot: Spot, setting: &Setting) -> Vec<String> {
+/// Says which later rules could say something else of the same guests: each of them, but for those of other single guests.
+pub(in crate::cli) fn overruled(document: &Document, spot: Spot, setting: &Setting) -> Vec<String> {
     let Spot::Rule(host, rule) = spot else { return Vec::new() };
-    let Ok(by_match) = Scope::Rule.setting("match") else { return Vec::new() };
+    let Some(own) = who(document, spot) else { return Vec::new() };
     let later =
         document.rules(host).into_iter().skip(rule + 1).filter(|later| document.given(*later, setting).is_some());
-    let selectors = later.filter_map(|later| document.given(later, &by_match));
-    let texts = selectors.filter_map(|(_, value)| match value {
-        Value::Text(text) => text.parse::<Selector>().ok(),
-        _ => None,
-    });
-    texts.map(|who| format!("a later rule says `{}` of {who} too, and goes before this one", setting.name())).collect()
+    let about_others =
+        |other: &Selector| matches!((&own, other), (Selector::Id(one), Selector::Id(other)) if one != other);
+    let selectors = later.filter_map(|later| who(document, later)).filter(|other| !about_others(other));
+    selectors
+        .map(|who| format!("a later rule says `{}` of {who} too, and goes before this one", setting.name()))
+        .collect()
+}
+
+/// Returns which guests a rule is about, where that can be told.
+fn who(document: &Document, rule: Spot) -> Option<Selector> {
+    let given = |key| Some(document.given(rule, &Scope::Rule.setting(key).ok()?)?.1);
+    match given("id").or_else(|| given("match"))? {
+        Value::Number(id) => u32::try_from(id).ok().map(|id| Selector::Id(GuestId(id))),
+        Value::Text(text) => text.parse().ok(),
+        Value::Boolean(_) | Value::List(_) => None,
+    }
 }

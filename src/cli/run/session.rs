@@ -1,6 +1,6 @@
 //! Carries a run out: what earlier runs left to be settled, the work itself, and the report at the end.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 
 use super::aim::Selected;
@@ -17,6 +17,7 @@ use crate::engine::observer::RunEnd;
 use crate::engine::port::Clock;
 use crate::ids::{HostId, RunId};
 use crate::machine::run::RunState;
+use crate::observe::grid;
 use crate::observe::log::{Log, Redactor};
 use crate::observe::report;
 use crate::observe::style::Paint;
@@ -88,7 +89,7 @@ impl Work<'_> {
             Some(json) => json.finish(&view, end, exit.code()),
             None => {
                 let paint = Paint::for_stream(&io::stdout());
-                let width = terminal_width();
+                let width = grid::width_of(&io::stdout());
                 let text = report::text(&view, width, paint);
                 // A closed stdout is no reason to lose the exit code.
                 let _written = io::Write::write_all(&mut io::stdout().lock(), text.as_bytes());
@@ -104,10 +105,4 @@ impl Work<'_> {
         }
         exit
     }
-}
-
-/// Returns the width of the terminal that the report goes to.
-fn terminal_width() -> Option<u16> {
-    let out = io::stdout();
-    out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok().map(|size| size.ws_col)).flatten()
 }

@@ -2,17 +2,29 @@
 //!
 //! Every question is answered, or left by Esc (one step back) or Ctrl-C (out of it all, asked again where something would be
 //! lost). Everything goes to stderr: stdout is for data.
+//!
+//! [`keyboard`] has the terminal itself and tells the keys apart; what a prompt looks like is in [`look`].
+
+mod feed;
+mod keyboard;
+mod keys;
+mod list;
+mod look;
+mod text;
+mod work;
 
 use std::cell::Cell;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal};
 
 use secrecy::SecretString;
 
-use crate::observe::sanitize::clean;
-
-/// How many choices are shown at a time; the rest is scrolled to, or found by typing.
-const ROWS: usize = 14;
+use self::keyboard::Keyboard;
+use self::keys::Cancel;
+use self::look::{clean_lines, question_lines};
+pub use self::text::Text;
+pub use self::work::Progress;
+use crate::observe::style::dumb_terminal;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +71,47 @@ pub enum Remark {
     Bad,
 }
 
-/// A terminal with somebody at it.
-#[derive(Debug)]
+/// A terminal with somebody at it, held until this is dropped. It is to be the last thing that a program does: signals that would
+/// end the program have no effect after it (while it is there they end the dialogue, with [`Left::Gone`]).
 pub struct Terminal {
+    keyboard: Keyboard,
     /// Whether Ctrl-C would lose something.
     unsaved: Cell<bool>,
 }
 
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminal").field("unsaved", &self.unsaved).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A prompt that panics leaves it hidden. A terminal that is gone needs it no more.
+        let _shown = console::Term::stderr().show_cursor();
+    }
+}
+
+/// How a question was left, where it has no answer.
+enum Prompted<T> {
+    Answer(T),
+    Cancelled(Cancel),
+}
+
 impl Terminal {
-    /// Takes the terminal; `None` where stdin or stderr is none.
+    /// Takes the terminal; `None` where stdin or stderr is none, or it can't do what prompts need.
     pub fn open() -> Option<Self> {
-        (io::stdin().is_terminal() && io::stderr().is_terminal()).then(|| Self { unsaved: Cell::new(false) })
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() || dumb_terminal() {
+            return None;
+        }
+        look::set();
+        match Keyboard::take() {
+            Ok(keyboard) => Some(Self { keyboard, unsaved: Cell::new(false) }),
+            Err(error) => {
+                tracing::warn!(%error, "the terminal can't be taken");
+                None
+            }
+        }
     }
 
     /// Says whether leaving now would lose something: then Ctrl-C asks first.
@@ -78,19 +120,28 @@ impl Terminal {
     }
 
     /// Opens the dialogue.
+    ///
+    /// # Errors
+    /// There is nobody any more.
     pub fn intro(&self, title: &str) -> Answered<()> {
-        said(cliclack::intro(clean(title)))
+        self.say(|| cliclack::intro(clean_lines(title)))
     }
 
     /// Ends the dialogue.
+    ///
+    /// # Errors
+    /// There is nobody any more.
     pub fn outro(&self, text: &str) -> Answered<()> {
-        said(cliclack::outro(clean(text)))
+        self.say(|| cliclack::outro(clean_lines(text)))
     }
 
-    /// Says something in passing.
+    /// Says something in passing, in one line or several.
+    ///
+    /// # Errors
+    /// There is nobody any more.
     pub fn remark(&self, kind: Remark, text: &str) -> Answered<()> {
-        let text = clean(text);
-        said(match kind {
+        let text = clean_lines(text);
+        self.say(|| match kind {
             Remark::Info => cliclack::log::info(text),
             Remark::Good => cliclack::log::success(text),
             Remark::Warn => cliclack::log::warning(text),
@@ -99,146 +150,82 @@ impl Terminal {
     }
 
     /// Shows a text of several lines, which may be coloured and must be clean of anything else.
+    ///
+    /// # Errors
+    /// There is nobody any more.
     pub fn note(&self, title: &str, text: &str) -> Answered<()> {
-        said(cliclack::note(clean(title), text))
-    }
-
-    /// Asks for one of several. `first` is the one that Enter takes.
-    pub fn choose<T: Clone + Eq>(&self, question: &str, choices: &[Choice<T>], first: Option<&T>) -> Answered<T> {
-        self.asked(|| {
-            let mut select = cliclack::select(clean(question)).max_rows(ROWS);
-            if choices.len() > ROWS {
-                select = select.filter_mode();
-            }
-            for choice in choices {
-                select = select.item(choice.value.clone(), clean(&choice.label), clean(&choice.hint));
-            }
-            if let Some(first) = first {
-                select = select.initial_value(first.clone());
-            }
-            select.interact()
-        })
-    }
-
-    /// Asks which of several; `ticked` are ticked already. None is an answer as well.
-    pub fn choose_many<T: Clone + Eq>(&self, question: &str, choices: &[Choice<T>], ticked: &[T]) -> Answered<Vec<T>> {
-        self.asked(|| {
-            let mut select = cliclack::multiselect(clean(question)).max_rows(ROWS).required(false);
-            for choice in choices {
-                select = select.item(choice.value.clone(), clean(&choice.label), clean(&choice.hint));
-            }
-            select.initial_values(ticked.to_vec()).interact()
-        })
+        self.say(|| cliclack::note(clean_lines(title), text))
     }
 
     /// Asks yes or no.
+    ///
+    /// # Errors
+    /// The question was left.
     pub fn confirm(&self, question: &str, initial: bool) -> Answered<bool> {
-        self.asked(|| cliclack::confirm(clean(question)).initial_value(initial).interact())
-    }
-
-    /// Asks for a text; see [`Text`].
-    pub fn text(&self, question: impl Into<String>) -> Text<'_> {
-        Text {
-            terminal: self,
-            question: question.into(),
-            placeholder: None,
-            default: None,
-            optional: false,
-            check: None,
-        }
+        self.asked(|| cliclack::confirm(question_lines(question)).initial_value(initial).interact())
     }
 
     /// Asks for a secret, which is not shown.
+    ///
+    /// # Errors
+    /// The question was left.
     pub fn secret(&self, question: &str) -> Answered<SecretString> {
-        self.asked(|| cliclack::password(clean(question)).interact()).map(SecretString::from)
-    }
-
-    /// Waits for some work, and says so. Esc and Ctrl-C end it: it is dropped, and that is a step back.
-    pub fn work<T>(&self, runtime: &tokio::runtime::Runtime, what: &str, work: impl Future<Output = T>) -> Answered<T> {
-        let spinner = cliclack::spinner();
-        spinner.start(clean(what));
-        let done = runtime.block_on(work);
-        spinner.clear();
-        Ok(done)
+        self.asked(|| cliclack::password(question_lines(question)).interact()).map(SecretString::from)
     }
 
     /// Asks until there is an answer or the question is left for good.
     fn asked<T>(&self, ask: impl Fn() -> io::Result<T>) -> Answered<T> {
-        match ask() {
-            Ok(answer) => Ok(answer),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Left::Back),
-            Err(error) => Err(Left::Gone(error.to_string())),
+        loop {
+            match self.prompted(&ask)? {
+                Prompted::Answer(answer) => return Ok(answer),
+                Prompted::Cancelled(Cancel::Esc) => return Err(Left::Back),
+                Prompted::Cancelled(Cancel::CtrlC) if self.gives_up()? => return Err(Left::Quit),
+                Prompted::Cancelled(Cancel::CtrlC) => {}
+            }
         }
     }
-}
 
-/// A check of a text that says what is wrong with it, at each key.
-type TextCheck = std::rc::Rc<dyn Fn(&str) -> Result<(), String>>;
-
-/// A question for a text, made step by step and asked by [`Text::ask`].
-pub struct Text<'a> {
-    terminal: &'a Terminal,
-    question: String,
-    placeholder: Option<String>,
-    default: Option<String>,
-    optional: bool,
-    check: Option<TextCheck>,
-}
-
-impl Text<'_> {
-    /// What is shown where nothing is typed yet.
-    #[must_use]
-    pub fn placeholder(mut self, text: impl Into<String>) -> Self {
-        self.placeholder = Some(text.into());
-        self
-    }
-
-    /// What Enter alone stands for.
-    #[must_use]
-    pub fn default(mut self, text: impl Into<String>) -> Self {
-        self.default = Some(text.into());
-        self
-    }
-
-    /// Nothing is an answer as well.
-    #[must_use]
-    pub fn optional(mut self) -> Self {
-        self.optional = true;
-        self
-    }
-
-    /// Checks what is typed while it is typed; nothing at all is not checked where it is an answer.
-    #[must_use]
-    pub fn check(mut self, check: impl Fn(&str) -> Result<(), String> + 'static) -> Self {
-        self.check = Some(std::rc::Rc::new(check));
-        self
-    }
-
-    /// Asks.
-    ///
-    /// # Errors
-    /// The question was left.
-    pub fn ask(self) -> Answered<String> {
-        self.terminal.asked(|| {
-            let mut input = cliclack::input(clean(&self.question)).required(!self.optional);
-            if let Some(text) = &self.placeholder {
-                input = input.placeholder(&clean(text));
-            }
-            if let Some(text) = &self.default {
-                input = input.default_input(text);
-            }
-            if let Some(check) = self.check.clone() {
-                let may_be_empty = self.optional || self.default.is_some();
-                input = input.validate_interactively(move |text: &String| match text.is_empty() && may_be_empty {
-                    true => Ok(()),
-                    false => check(text),
-                });
-            }
-            input.interact()
+    /// Tells whether the operator leaves, whatever is lost by it.
+    fn gives_up(&self) -> Answered<bool> {
+        if !self.unsaved.get() {
+            return Ok(true);
+        }
+        let question = "Leave without saving? What you changed is lost. (Ctrl-C again leaves)";
+        let ask = || cliclack::confirm(question_lines(question)).initial_value(false).interact();
+        Ok(match self.prompted(&ask)? {
+            Prompted::Answer(leave) => leave,
+            Prompted::Cancelled(cancel) => cancel == Cancel::CtrlC,
         })
     }
-}
 
-fn said(result: io::Result<()>) -> Answered<()> {
-    result.map_err(|error| Left::Gone(error.to_string()))
+    /// Asks until the operator answers or leaves the question.
+    fn prompted<T>(&self, ask: &impl Fn() -> io::Result<T>) -> Answered<Prompted<T>> {
+        loop {
+            self.is_there()?;
+            match ask() {
+                Ok(answer) => return Ok(Prompted::Answer(answer)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if let Some(cancel) = self.keyboard.take_cancel() {
+                        return Ok(Prompted::Cancelled(cancel));
+                    }
+                    // No key: a signal came, which means that nobody is there any more, or nothing.
+                }
+                Err(error) => return Err(self.gone(&error)),
+            }
+        }
+    }
+
+    fn say(&self, say: impl FnOnce() -> io::Result<()>) -> Answered<()> {
+        self.is_there()?;
+        say().map_err(|error| self.gone(&error))
+    }
+
+    fn is_there(&self) -> Answered<()> {
+        self.keyboard.gone().map_or(Ok(()), |why| Err(Left::Gone(why)))
+    }
+
+    /// What an error of the terminal means; why it is gone is known better where the keyboard has noticed as well.
+    fn gone(&self, error: &io::Error) -> Left {
+        Left::Gone(self.keyboard.gone().unwrap_or_else(|| error.to_string()))
+    }
 }

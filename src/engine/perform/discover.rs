@@ -48,7 +48,7 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let stop = |stage| move |fault| Stopped { stage, fault, node: None };
     let pve_version = retried(|| pve.version()).await.map_err(stop(Stage::Api))?;
     let status = retried(|| pve.cluster_status()).await.map_err(stop(Stage::Api))?;
-    let node = local_node(policy, &status).map_err(stop(Stage::Identity))?;
+    let node = local_node(policy.node.as_ref(), &status).map_err(stop(Stage::Identity))?;
     let known = node.clone();
     let stop = |stage| {
         let node = Some(known.clone());
@@ -170,10 +170,11 @@ async fn node_state(cx: &Context, node: &NodeName, os: &OsFacts) -> NodeState {
     state
 }
 
-/// Returns which node answers: the one marked `local`. One that the manifest names differently is refused by the planner.
-fn local_node(policy: &HostPolicy, status: &ClusterStatus) -> Result<NodeName, Fault> {
+/// Returns which node answers: the one marked `local`, or where none is the one that the manifest names. One that the manifest
+/// names differently is refused by the planner.
+pub(super) fn local_node(named: Option<&NodeName>, status: &ClusterStatus) -> Result<NodeName, Fault> {
     let local: Vec<&NodeName> = status.nodes.iter().filter(|node| node.local).map(|node| &node.name).collect();
-    match (local.as_slice(), &policy.node) {
+    match (local.as_slice(), named) {
         ([one], _) => Ok((*one).clone()),
         (_, Some(named)) if status.nodes.iter().any(|node| node.name == *named) => Ok(named.clone()),
         _ => Err(Fault::identity("the API does not say which node answers (cluster/status marks none as local)")

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, guest_ref, proven};
+use super::{Context, addresses, guest_ref, proven};
 use crate::choices::{Stopped, Traits, ViaChoice};
 use crate::engine::port::{AgentState, GuestConfig, GuestListing, GuestRef, Identity, Place, Resource};
 use crate::engine::wait::{Backoff, retried};
@@ -280,8 +280,10 @@ impl Entrance<'_> {
     async fn addresses(&self, cx: &Context) -> Result<Vec<String>, Fault> {
         let mut all = cx.ports.addresses.get(&self.at.id).cloned().unwrap_or_default();
         let told = match self.at.kind {
-            GuestKind::Ct => fixed_addresses(self.config),
-            GuestKind::Vm if agent_enabled(self.config) => retried(|| cx.ports.pve.vm_addresses(self.at)).await?,
+            GuestKind::Ct => addresses::fixed(self.config),
+            GuestKind::Vm if agent_enabled(self.config) => {
+                addresses::likeliest(&retried(|| cx.ports.pve.interfaces(self.at)).await?, self.config)
+            }
             GuestKind::Vm => Vec::new(),
         };
         for address in told {
@@ -295,22 +297,13 @@ impl Entrance<'_> {
 }
 
 /// Reads the tags of a guest (`tags`: `a;b`).
-fn tags(config: &GuestConfig) -> Vec<String> {
+pub(super) fn tags(config: &GuestConfig) -> Vec<String> {
     let text = config.0.get("tags").map_or("", String::as_str);
     text.split([';', ',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-/// Reads the fixed addresses of a container (`net0`: `..,ip=192.0.2.5/24,ip6=..`); `dhcp`, `auto` and `manual` say nothing.
-fn fixed_addresses(config: &GuestConfig) -> Vec<String> {
-    let nets = config.0.iter().filter(|(key, _)| key.starts_with("net"));
-    let parts = nets.flat_map(|(_, value)| value.split(','));
-    let addresses = parts.filter_map(|part| part.trim().strip_prefix("ip=").or(part.trim().strip_prefix("ip6=")));
-    let bare = addresses.map(|address| address.split('/').next().unwrap_or(address));
-    bare.filter(|address| address.parse::<std::net::IpAddr>().is_ok()).map(str::to_owned).collect()
-}
-
 /// Reads whether the guest agent is enabled: `agent` is a property string (`1`, `enabled=1,fstrim_cloned_disks=1`).
-fn agent_enabled(config: &GuestConfig) -> bool {
+pub(super) fn agent_enabled(config: &GuestConfig) -> bool {
     let Some(agent) = config.0.get("agent") else { return false };
     agent.split(',').any(|part| matches!(part.trim(), "1" | "enabled=1"))
 }
@@ -413,13 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_are_taken_for_addresses() {
-        let nets = config(&[
-            ("net0", "name=eth0,bridge=vmbr0,ip=192.0.2.5/24,ip6=auto"),
-            ("net1", "name=eth1,ip=dhcp,ip6=2001:db8::5/64"),
-            ("network", "ip=nonsense"),
-        ]);
-        assert_eq!(fixed_addresses(&nets), ["192.0.2.5", "2001:db8::5"]);
+    fn tags_are_a_list() {
         assert_eq!(tags(&config(&[("tags", "prod;web-1")])), ["prod", "web-1"]);
         assert!(tags(&config(&[])).is_empty());
     }

@@ -4,6 +4,7 @@
 //! is refused. A cut connection is no outcome; where it can't be told whether a change happened, the outcome is
 //! [`Outcome::Unknown`], and the machine asks for a probe.
 
+mod addresses;
 mod discover;
 mod examine;
 mod inside;

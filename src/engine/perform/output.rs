@@ -118,7 +118,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::engine::port::{Identity, Job, JobStart, JobState, NoOutput, NodeLook};
+    use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NoOutput, NodeLook};
     use crate::ids::{HostId, RunId, Step, Target};
     use crate::inventory::{OsFacts, PackageManager};
 
@@ -167,6 +167,9 @@ mod tests {
             let log = self.log.lock().unwrap();
             let from = usize::try_from(from).unwrap().min(log.len());
             Ok(log[from..].iter().take(PIECE as usize).copied().collect())
+        }
+        async fn interfaces(&self, _: &Place) -> Result<Vec<Interface>, Fault> {
+            Err(Fault::permanent("not asked"))
         }
         async fn look_at_node(&self) -> Result<NodeLook, Fault> {
             Err(Fault::permanent("not asked"))

@@ -27,8 +27,9 @@ impl Document {
         self.must_exist(spot)?;
         if let Some(spelling) = self.place_of(spot, setting) {
             let path = below(&spot.path(), spelling);
-            let is_so = self.tree.at(&path) == Some(&Node::of_new(value));
-            let mut next = if is_so { self.clone() } else { self.changed(&path, value)? };
+            let node = Node::of_new_like(value, self.tree.at(&path).filter(|_| setting.takes_date()));
+            let is_so = self.tree.at(&path) == Some(&node);
+            let mut next = if is_so { self.clone() } else { self.changed(&path, value, node)? };
             // Another spelling, which had no effect so far, would speak up where this one falls silent.
             for other in setting.spellings().iter().filter(|other| value.is_empty() && **other != spelling) {
                 next.remove(&below(&spot.path(), other))?;
@@ -221,7 +222,7 @@ impl Document {
             Some(braces) => vec![splice::insert_item(&self.text, braces, index, &item)],
             None if index > 0 => vec![by_header()],
             None => {
-                let in_braces = place::of_list(&self.text, &self.layout, &list, &format!("[{item}]"));
+                let in_braces = place::of_list(&self.text, &self.layout, &list, &self.first_of(&list, &item));
                 if self.prefers_braces(&list) {
                     in_braces.into_iter().chain([by_header()]).collect()
                 } else {
@@ -236,6 +237,19 @@ impl Document {
         }
         *self = next;
         Ok(spot)
+    }
+
+    /// Writes a list of tables with its first item. Entries of an inventory are long, and there are many: each has a line of its own.
+    fn first_of(&self, list: &[Step], item: &str) -> String {
+        if list.last() != Some(&Step::key("entries")) {
+            return format!("[{item}]");
+        }
+        let host = &list[..2];
+        let block = self.layout.blocks.iter().find(|block| block.path == host).map(|block| block.header.start);
+        let braces = || self.layout.braces_at(host).map(|braces| braces.span.start);
+        let at = block.or_else(braces).unwrap_or_default();
+        let (newline, indent) = (splice::newline(&self.text, at), splice::indent(&self.text, at));
+        format!("[{newline}{indent}    {item},{newline}{indent}]")
     }
 
     /// Tells whether other hosts write such a list in braces, or the host itself is written so.
@@ -277,14 +291,18 @@ impl Document {
     }
 
     /// Returns the document with another value at a path that has one.
-    fn changed(&self, path: &[Step], value: &Value) -> Result<Self, EditError> {
+    fn changed(&self, path: &[Step], value: &Value, node: Node) -> Result<Self, EditError> {
         let what = || format!("the new value of `{}`", place::header(path, false));
         let Some(pair) = self.layout.pair(path) else { return Err(EditError::NoPlace { what: what() }) };
         let mut intended = self.tree.clone();
-        if !intended.put(path, Node::of_new(value)) {
+        let written = match &node {
+            Node::Date(date) => date.clone(),
+            _ => value.to_toml_like(&self.text[pair.value.clone()]),
+        };
+        if !intended.put(path, node) {
             return Err(EditError::NoPlace { what: what() });
         }
-        let whole = Splices::new().replace(pair.value.clone(), value.to_toml_like(&self.text[pair.value.clone()]));
+        let whole = Splices::new().replace(pair.value.clone(), written);
         let mut next = self.clone();
         if let (Value::List(new), Some(Node::List(old))) = (value, self.tree.at(path)) {
             match self.changed_items(path, old, new) {

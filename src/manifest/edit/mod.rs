@@ -7,6 +7,8 @@
 
 mod diff;
 mod edits;
+mod form;
+mod identity;
 mod layout;
 mod place;
 mod save;
@@ -26,6 +28,8 @@ use layout::{Layout, Path, Step};
 use tree::Node;
 
 pub use diff::unified;
+pub use form::Form;
+pub use identity::{Identity, suggested_variable, suggested_variables};
 pub use save::{ManifestFile, SaveError};
 pub use setting::{Kind, Scope, Setting, Spot, UnknownKey, WrongValue};
 pub use value::Value;
@@ -231,17 +235,4 @@ fn below(table: &[Step], spelling: &str) -> Path {
 fn meaning(text: &str) -> Result<Node, String> {
     let toml = Toml::parse(text).map_err(|error| error.message().to_owned())?;
     Ok(Node::of_table(toml.as_table()))
-}
-
-/// Suggests names of the variables that hold a host's token and its secret: `PVE1_TOKEN` and `PVE1_SECRET` for `pve1`.
-pub fn suggested_variables(name: &str) -> (String, String) {
-    let short = if name.parse::<std::net::IpAddr>().is_ok() { name } else { name.split('.').next().unwrap_or(name) };
-    let plain: String =
-        short.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    // A shell takes no name that begins with a digit.
-    let stem = match plain.chars().next() {
-        Some(c) if c.is_ascii_alphabetic() => plain,
-        _ => format!("PVE_{plain}"),
-    };
-    (format!("{stem}_TOKEN"), format!("{stem}_SECRET"))
 }

@@ -109,7 +109,9 @@ pub(super) fn of_setting(text: &str, layout: &Layout, spot: Spot, setting: &Sett
             found.into_iter().filter(|place| !crowds || votes.count(&table, setting.group(), place.form)[0] > 0),
         );
     }
+    let in_braces = matches!(spot, Spot::Inventory(_)) && inventories_are_in_braces(layout);
     let rank = |place: &Place<'_>| {
+        let against_custom = in_braces && !matches!(place.into, Into::NewBraces(_));
         let made = !matches!(place.into, Into::Home(_));
         // A section that is there, if with nothing in it, is a vote too.
         let into_section = !made && matches!(place.form, Form::Section | Form::Braces);
@@ -120,19 +122,27 @@ pub(super) fn of_setting(text: &str, layout: &Layout, spot: Spot, setting: &Sett
             Form::Braces => 3,
         };
         let votes = votes.count(&table, setting.group(), place.form);
-        (std::cmp::Reverse(votes), !into_section, made, form, place.spelling)
+        (against_custom, std::cmp::Reverse(votes), !into_section, made, form, place.spelling)
     };
     places.sort_by_cached_key(rank);
     places.iter().map(|place| place.write(text, layout, &table, setting.group(), value)).collect()
 }
 
+/// Tells whether the hosts that have an inventory write it as `guest_inventory = { .. }`, most of them.
+fn inventories_are_in_braces(layout: &Layout) -> bool {
+    let is_inventory =
+        |path: &[Step]| matches!(path, [_, Step::Index(_), Step::Key(name)] if name == "guest_inventory");
+    let in_braces = layout.braces.iter().filter(|braces| braces.is_table && is_inventory(&braces.path)).count();
+    in_braces > layout.blocks.iter().filter(|block| is_inventory(&block.path)).count()
+}
+
 /// Returns the edits that would put a list of tables there, as the value that is given.
 pub(super) fn of_list(text: &str, layout: &Layout, list: &[Step], value: &str) -> Vec<Splices> {
-    let Some(host) = list.get(..2) else { return Vec::new() };
+    let (Some(host), Some((Step::Key(name), table))) = (list.get(..2), list.split_last()) else { return Vec::new() };
     let path = list.to_vec();
     let places = places_of(layout, host, &path, 0);
     let places = places.iter().filter(|place| !matches!(place.into, Into::NewHeader(_)) && place.form != Form::Dotted);
-    places.map(|place| place.write(text, layout, host, "", value)).collect()
+    places.map(|place| place.write(text, layout, table, name, value)).collect()
 }
 
 fn below(table: &[Step], spelling: &str) -> Path {

@@ -116,6 +116,11 @@ impl ManifestFile {
         }
     }
 
+    /// Returns how the file was named.
+    pub fn shown(&self) -> &Path {
+        &self.shown
+    }
+
     /// Returns where the file really lies.
     pub fn path(&self) -> &Path {
         &self.path

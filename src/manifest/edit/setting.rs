@@ -188,7 +188,7 @@ impl PartialEq for Setting {
 impl Eq for Setting {}
 
 impl Setting {
-    fn of_key(scope: Scope, key: &'static Key) -> Self {
+    pub(super) fn of_key(scope: Scope, key: &'static Key) -> Self {
         Self { spellings: key.spellings, scope, default: key.default, meaning: key.meaning }
     }
 
@@ -232,6 +232,11 @@ impl Setting {
             "guests" | "guest_inventory" => Kind::Tables,
             _ => Kind::Text,
         }
+    }
+
+    /// Tells whether it may be a date of TOML as well as a text.
+    pub(super) fn takes_date(&self) -> bool {
+        matches!(self.name(), "updated_at" | "last_checked")
     }
 
     /// Tells whether it holds a secret itself: such a value is read where it stands, and never written.

@@ -66,6 +66,17 @@ impl Node {
         }
     }
 
+    /// As [`Node::of_new`], in place of another one: a date stays a date, where the text is one.
+    pub(super) fn of_new_like(value: &Value, before: Option<&Self>) -> Self {
+        match (value, before) {
+            (Value::Text(text), Some(Self::Date(_))) => match text.parse::<toml_edit::Datetime>() {
+                Ok(date) => Self::Date(date.to_string()),
+                Err(_) => Self::of_new(value),
+            },
+            _ => Self::of_new(value),
+        }
+    }
+
     /// Returns it as a value; `None` for tables, lists of tables and floats.
     pub(super) fn value(&self) -> Option<Value> {
         match self {

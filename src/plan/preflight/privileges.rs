@@ -217,6 +217,14 @@ fn holds(permissions: &Permissions, path: &str, privilege: &str) -> bool {
     }
 }
 
+/// Tells whether a token sees every guest: what it may not see is left out of lists without a word.
+pub fn sees_every_guest(permissions: &Permissions) -> bool {
+    // Any vmid stands for those of which nothing of their own is said.
+    let of_any = std::iter::once("/vms/any");
+    let said = permissions.keys().map(String::as_str).filter(|path| path.starts_with("/vms/"));
+    of_any.chain(said).all(|path| VM_AUDIT.iter().any(|privilege| holds(permissions, path, privilege)))
+}
+
 /// Returns the needs that a token's permissions don't meet. One that a stricter unmet one covers is left out: who may write
 /// to a storage sees it.
 pub fn missing<'a>(needs: &'a [Need], permissions: &Permissions) -> Vec<&'a Need> {

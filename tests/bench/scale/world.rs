@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Job, JobStart, JobState, NodeLook, Place, Pve, Remote, Resource, ServiceListing, SnapshotListing,
-    TaskListing, TaskState,
+    Hosts, Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Pve, Remote, Resource, ServiceListing,
+    SnapshotListing, TaskListing, TaskState,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
 use proxmaint::inventory::{
@@ -174,7 +174,7 @@ impl Pve for Node {
     async fn start_backup(&self, _: &GuestRef, _: &BackupSpec) -> Result<Upid, Fault> {
         Err(Fault::permanent("nothing is backed up here"))
     }
-    async fn vm_addresses(&self, _: &GuestRef) -> Result<Vec<String>, Fault> {
+    async fn interfaces(&self, _: &GuestRef) -> Result<Vec<Interface>, Fault> {
         Ok(Vec::new())
     }
     async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {
@@ -270,6 +270,9 @@ impl Remote for Node {
         Ok(JobState::Finished { exit: 0, log_tail: Vec::new() })
     }
     async fn job_output(&self, _: &Place, _: &str, _: u64) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+    async fn interfaces(&self, _: &Place) -> Result<Vec<Interface>, Fault> {
         Ok(Vec::new())
     }
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {

@@ -1,6 +1,11 @@
 //! A lab with its manifest and a home of its own, and the program run against it.
 
+#![allow(dead_code, reason = "the dialogues' tests come one by one")]
+
+mod picture;
 mod process;
+mod pty;
+pub mod screen;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub use process::{Done, Working};
+pub use screen::Screen;
 
 /// How long anything may take before a test gives up: far beyond what it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -199,6 +205,20 @@ impl Site {
         let status = self.run(&all);
         assert_eq!(status.code, 0, "{status}");
         status.json()
+    }
+}
+
+impl Screen {
+    /// Starts the program at a terminal of the usual size.
+    pub fn start(site: &Site, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_sized(site, args, env, screen::SIZE)
+    }
+
+    /// Starts the program at a terminal of so many columns and rows.
+    pub fn start_sized(site: &Site, args: &[&str], env: &[(&str, &str)], size: (u16, u16)) -> Self {
+        let mut command = site.command(args);
+        command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").envs(env.iter().copied());
+        Self::run(&command, size)
     }
 }
 

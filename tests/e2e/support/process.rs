@@ -155,7 +155,7 @@ pub struct Working {
 }
 
 impl Working {
-    pub(super) fn start(mut command: Command, args: &[&str]) -> Self {
+    pub fn start(mut command: Command, args: &[&str]) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (stdout, stderr) = (Stream::default(), Stream::default());

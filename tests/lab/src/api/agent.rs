@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::call::{Call, Failure};
-use super::guest::{link_local, mac};
+use super::guest::{Link, links};
 use crate::ledger::{Act, Outcome};
 use crate::world::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, MachineId, World};
 
@@ -63,27 +63,24 @@ pub(crate) fn osinfo(call: &mut Call<'_>) -> Result<Value, Failure> {
     Ok(json!({ "result": info }))
 }
 
-/// `GET .../agent/network-get-interfaces`: the loopback and a container bridge come along, as they do.
+/// `GET .../agent/network-get-interfaces`: the loopback and, with docker, its bridges come along, as they do.
 pub(crate) fn interfaces(call: &mut Call<'_>) -> Result<Value, Failure> {
-    let guest = answering(call)?;
-    let address = |ip: &str, prefix: u8| {
-        let kind = if ip.contains(':') { "ipv6" } else { "ipv4" };
-        json!({ "ip-address": ip, "ip-address-type": kind, "prefix": prefix })
-    };
-    let interface = |name: &str, mac: &str, addresses: Vec<Value>| {
+    let interface = |link: Link| {
+        let address = |(ip, prefix): &(String, u8)| {
+            let kind = if ip.contains(':') { "ipv6" } else { "ipv4" };
+            json!({ "ip-address": ip, "ip-address-type": kind, "prefix": prefix })
+        };
         json!({
-            "name": name, "hardware-address": mac, "ip-addresses": addresses,
+            "name": link.name, "hardware-address": link.mac,
+            "ip-addresses": link.addresses.iter().map(address).collect::<Vec<_>>(),
             "statistics": {
                 "rx-bytes": 0, "rx-packets": 0, "rx-errs": 0, "rx-dropped": 0,
                 "tx-bytes": 0, "tx-packets": 0, "tx-errs": 0, "tx-dropped": 0,
             },
         })
     };
-    let mac = mac(guest);
-    let mut own: Vec<Value> = guest.addresses.iter().map(|ip| address(ip, 24)).collect();
-    own.push(address(&link_local(&mac), 64));
-    let lo = vec![address("127.0.0.1", 8), address("::1", 128)];
-    Ok(json!({ "result": [interface("lo", "00:00:00:00:00:00", lo), interface("ens18", &mac, own)] }))
+    let found: Vec<Value> = links(answering(call)?).into_iter().map(interface).collect();
+    Ok(json!({ "result": found }))
 }
 
 /// `POST .../agent/exec`

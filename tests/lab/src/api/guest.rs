@@ -188,27 +188,53 @@ pub(crate) fn interfaces(call: &mut Call<'_>) -> Result<Value, Failure> {
     if !guest.running() {
         return Ok(json!([]));
     }
-    let address =
-        |ip: &str, kind: &str, prefix: &str| json!({ "ip-address": ip, "ip-address-type": kind, "prefix": prefix });
+    let interface = |link: Link| {
+        let family = |ip: &str| if ip.contains(':') { "inet6" } else { "inet" };
+        let mut entry = json!({ "name": link.name, "hwaddr": link.mac, "hardware-address": link.mac });
+        // Beside the list there is one address of each family, as in versions without the list.
+        for (ip, prefix) in link.addresses.iter().rev() {
+            entry[family(ip)] = format!("{ip}/{prefix}").into();
+        }
+        let listed = link.addresses.iter().map(
+            |(ip, prefix)| json!({ "ip-address": ip, "ip-address-type": family(ip), "prefix": prefix.to_string() }),
+        );
+        entry["ip-addresses"] = listed.collect();
+        entry
+    };
+    Ok(links(guest).into_iter().map(interface).collect())
+}
+
+/// A network interface of a guest.
+pub(crate) struct Link {
+    pub(crate) name: String,
+    pub(crate) mac: String,
+    /// Its addresses with the lengths of their prefixes.
+    pub(crate) addresses: Vec<(String, u8)>,
+}
+
+/// Returns the network interfaces of a guest: the loopback, its own, and those that docker makes where it has docker.
+pub(crate) fn links(guest: &Guest) -> Vec<Link> {
+    let link = |name: &str, mac: &str, addresses: &[(&str, u8)]| Link {
+        name: name.to_owned(),
+        mac: mac.to_owned(),
+        addresses: addresses.iter().map(|(ip, prefix)| ((*ip).to_owned(), *prefix)).collect(),
+    };
     let mac = mac(guest);
     let local = link_local(&mac);
-    let inet = guest.addresses.first().map(|ip| format!("{ip}/24"));
-    let mut eth0: Vec<Value> = guest.addresses.iter().map(|ip| address(ip, "inet", "24")).collect();
-    eth0.push(address(&local, "inet6", "64"));
-    let mut second = json!({
-        "name": "eth0", "hwaddr": mac, "hardware-address": mac, "inet6": format!("{local}/64"), "ip-addresses": eth0,
-    });
-    if let Some(inet) = inet {
-        second["inet"] = inet.into();
+    let mut own: Vec<(&str, u8)> = guest.addresses.iter().map(|ip| (ip.as_str(), 24)).collect();
+    own.push((&local, 64));
+    let name = if guest.kind == Kind::Ct { "eth0" } else { "ens18" };
+    let mut links = vec![link("lo", "00:00:00:00:00:00", &[("127.0.0.1", 8), ("::1", 128)])];
+    if guest.docker {
+        // After a restart of the network they come before the guest's own.
+        links.push(link("docker0", "02:42:ac:11:00:01", &[("172.17.0.1", 16), ("fe80::42:acff:fe11:1", 64)]));
+        links.push(link("br-5f0a1b2c3d4e", "02:42:ac:12:00:01", &[("172.18.0.1", 16)]));
     }
-    Ok(json!([
-        {
-            "name": "lo", "hwaddr": "00:00:00:00:00:00", "hardware-address": "00:00:00:00:00:00",
-            "inet": "127.0.0.1/8", "inet6": "::1/128",
-            "ip-addresses": [address("127.0.0.1", "inet", "8"), address("::1", "inet6", "128")],
-        },
-        second,
-    ]))
+    links.push(link(name, &mac, &own));
+    if guest.docker {
+        links.push(link("veth0a1b2c3", "fe:00:00:00:00:01", &[("fe80::fc00:ff:fe00:1", 64)]));
+    }
+    links
 }
 
 /// Returns the hardware address of a guest's first interface, in lower case.

@@ -7,7 +7,7 @@ mod access;
 mod agent;
 mod call;
 mod cluster;
-mod guest;
+pub(crate) mod guest;
 mod guest_acts;
 mod ha;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +39,7 @@ pub(super) fn create(root: &Path, lab: &Path, tools: Toolset, machine: &Machine)
     for dir in DIRS {
         fs::create_dir_all(root.join(dir))?;
     }
+    fs::set_permissions(root.join("root"), fs::Permissions::from_mode(0o700))?;
     symlink(tools.dir(lab), root.join("usr/bin"))?;
     symlink("bin", root.join("usr/sbin"))?;
     symlink("usr/bin", root.join("bin"))?;

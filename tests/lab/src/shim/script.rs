@@ -87,7 +87,7 @@ const REAL: &[&str] = &[
 ];
 
 /// Shims that every machine has.
-const EVERYWHERE: &[&str] = &["hostname", "id", "reboot", "uname", "whoami"];
+const EVERYWHERE: &[&str] = &["hostname", "id", "ip", "reboot", "uname", "whoami"];
 /// Shims of Debian and what descends from it.
 const DEBIAN: &[&str] =
     &["apt", "apt-cache", "apt-get", "apt-mark", "dpkg", "dpkg-query", "sudo", "systemctl", "systemd-run"];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -202,7 +203,7 @@ impl Stage {
     pub fn login(&self, id: &MachineId, user: &str, connection: &str, command: &str) -> io::Result<Child> {
         let root = self.root(id)?;
         let home = home_of(&root, user);
-        fs::create_dir_all(&home)?;
+        make_home(&home)?;
         // A session of its own, as sshd gives it; setsid becomes the shell.
         let mut shell = Command::new(real("setsid")?);
         shell
@@ -293,8 +294,17 @@ fn tools_of(id: &MachineId, machine: &Machine) -> Toolset {
     }
 }
 
+/// Makes a home directory where there is none, with the permissions that it has whatever the lab's umask is.
+fn make_home(home: &Path) -> io::Result<()> {
+    if !home.exists() {
+        fs::create_dir_all(home)?;
+        fs::set_permissions(home, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
 /// Returns a user's home directory within a machine's root.
-pub(super) fn home_of(root: &Path, user: &str) -> PathBuf {
+pub(crate) fn home_of(root: &Path, user: &str) -> PathBuf {
     match user {
         "root" => root.join("root"),
         other => root.join("home").join(other),

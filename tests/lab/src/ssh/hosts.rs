@@ -15,9 +15,10 @@ use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
 use super::keys::{self, KeyKind};
-use super::{Account, Commands, Gate, Login, Names, SshServer, SshSetup, Trouble};
+use super::{Account, Commands, Gate, Login, Names, SshServer, SshSetup, Trouble, authorized_keys};
 use crate::faults::CommandFault;
 use crate::shim::Stage;
+use crate::shim::stage::home_of;
 use crate::world::{Kind, MachineId, Reach, World};
 
 /// How many ports are tried for the guests: one that is free on the first address may be taken on another.
@@ -129,9 +130,10 @@ impl SshHosts {
         }
     }
 
-    /// Returns who may log in: with the client's key, and with the password where there is one.
+    /// Returns who may log in: with the client's key where the machine knows it, and with the password where there is one.
     fn accounts(&self, reach: &Reach) -> BTreeMap<String, Account> {
-        let account = Account { keys: vec![self.client_public.clone()], password: reach.password.clone() };
+        let keys = if reach.keyless { Vec::new() } else { vec![self.client_public.clone()] };
+        let account = Account { keys, password: reach.password.clone() };
         reach.ssh_users.iter().map(|user| (user.clone(), account.clone())).collect()
     }
 
@@ -255,6 +257,11 @@ impl Commands for Shell {
         let (client, server) = (login.client, login.server);
         let connection = format!("{} {} {} {}", client.ip(), client.port(), server.ip(), server.port());
         self.stage.login(&self.id, &login.user, &connection, command)
+    }
+
+    fn authorizes(&self, user: &str, key: &PublicKey) -> bool {
+        // A machine whose files can't be had lets nobody in by them; its commands say why.
+        self.stage.root(&self.id).is_ok_and(|root| authorized_keys::holds(&home_of(&root, user), key))
     }
 
     fn trouble(&self, command: &str) -> Option<Trouble> {

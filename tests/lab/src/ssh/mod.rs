@@ -1,10 +1,11 @@
 //! SSH servers of the lab: one a node and one a guest with logins, on loopback, speaking the real protocol.
 //!
-//! A server authenticates by public key or password, runs each `exec` request as a process of its own (see
+//! A server authenticates by public key (the lab's own, and those in a user's `authorized_keys`) or password, runs each `exec` request as a process of its own (see
 //! [`Commands`]) with streaming input and output, forwards `direct-tcpip` for jump hosts with names that only it
 //! resolves, and keeps the limits of a stock sshd: 10 sessions a connection (`MaxSessions`) and `MaxStartups 10:30:100`.
 //! It can be made silent, frozen, cut or given a new host key, and it counts what clients do.
 
+mod authorized_keys;
 mod exec;
 mod forward;
 pub mod gate;
@@ -70,14 +71,17 @@ pub trait Commands: Send + Sync + 'static {
     /// Where the process cannot be started.
     fn spawn(&self, login: &Login, command: &str) -> io::Result<tokio::process::Child>;
 
+    /// Tells whether a user of the machine has this key in `~/.ssh/authorized_keys`, in a file that sshd trusts.
+    fn authorizes(&self, user: &str, key: &PublicKey) -> bool;
+
     /// What is to go wrong with this command, if anything. Asked once a command.
     fn trouble(&self, command: &str) -> Option<Trouble>;
 }
 
-/// Who may log in.
+/// Who may log in; the keys of `authorized_keys` let a user with an account in as well.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
-    /// Public keys that are accepted.
+    /// Public keys that are accepted without being in any file.
     pub keys: Vec<PublicKey>,
     /// The password, where one is accepted.
     pub password: Option<String>,

@@ -99,8 +99,10 @@ pub struct AgentTraits {
 pub struct Reach {
     /// Users that may log in over SSH; nobody can where it is empty.
     pub ssh_users: Vec<String>,
-    /// The VM's password, where it takes one.
+    /// The password, where it takes one.
     pub password: Option<String>,
+    /// Whether it does not know the lab's key: then only the password lets in, and what users have in their `authorized_keys`.
+    pub keyless: bool,
 }
 
 /// A command that was given to a VM's agent (`agent/exec`).
@@ -164,6 +166,9 @@ pub struct Guest {
     pub parent: Option<String>,
     /// Its addresses, as its agent or its node tells them (loopback left out).
     pub addresses: Vec<String>,
+    /// Whether docker runs in it, with bridges of its own.
+    #[serde(default)]
+    pub docker: bool,
     /// Its agent; containers have none.
     pub agent: Agent,
     /// What is peculiar about its agent.

@@ -141,6 +141,7 @@ pub struct GuestSpec {
     memory_mib: u64,
     extra: BTreeMap<String, Value>,
     addresses: Vec<String>,
+    docker: bool,
     agent: bool,
     agent_traits: AgentTraits,
     pool: Option<String>,
@@ -164,13 +165,14 @@ impl GuestSpec {
             memory_mib: 512,
             extra: BTreeMap::new(),
             addresses: vec![format!("10.88.{}.{}", vmid / 250 % 250, vmid % 250 + 1)],
+            docker: false,
             agent: kind == Kind::Vm,
             agent_traits: AgentTraits::default(),
             pool: None,
             // A container runs an SSH server only where a test lets somebody log in.
             reach: Reach {
                 ssh_users: if kind == Kind::Vm { vec!["root".to_owned()] } else { Vec::new() },
-                password: None,
+                ..Reach::default()
             },
             obeys: true,
             packages: PackageSpec::of(BOOKWORM),
@@ -273,6 +275,13 @@ impl GuestSpec {
         self
     }
 
+    /// Lets docker run in it: its bridges have addresses as well.
+    #[must_use]
+    pub fn docker(mut self) -> Self {
+        self.docker = true;
+        self
+    }
+
     /// Lets a VM have no agent.
     #[must_use]
     pub fn no_agent(mut self) -> Self {
@@ -333,6 +342,16 @@ impl GuestSpec {
     pub fn password(mut self, password: &str) -> Self {
         self.reach.password = Some(password.to_owned());
         self
+    }
+
+    /// Lets its SSH server take only this password at first, not the lab's key: root's where nobody else is said to log in.
+    #[must_use]
+    pub fn password_only(mut self, password: &str) -> Self {
+        if self.reach.ssh_users.is_empty() {
+            self.reach.ssh_users.push("root".to_owned());
+        }
+        self.reach.keyless = true;
+        self.password(password)
     }
 
     /// Leaves no way in: no agent, no login.
@@ -450,6 +469,7 @@ impl GuestSpec {
             snapshots: Vec::new(),
             parent: None,
             addresses: self.addresses.clone(),
+            docker: self.docker,
             agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },
             agent_traits: self.agent_traits.clone(),
             reach: self.reach.clone(),
@@ -500,7 +520,7 @@ impl NodeSpec {
             services: super::node::usual_services(),
             repositories: None,
             subscription: "notfound".to_owned(),
-            reach: Reach { ssh_users: vec!["root".to_owned()], password: None },
+            reach: Reach { ssh_users: vec!["root".to_owned()], ..Reach::default() },
             packages: PackageSpec::of(NODE),
         }
     }

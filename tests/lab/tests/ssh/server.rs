@@ -33,6 +33,25 @@ async fn logins_are_checked() {
 }
 
 #[tokio::test]
+async fn a_guest_that_takes_a_password_only_lets_a_key_in_once_it_is_in_the_users_file() {
+    let site = Site::start(small().ct("edge1", 105, |ct| ct.name("new").password_only("secret")).build()).await;
+    let new = MachineId::guest("edge1", 105);
+    assert!(Client::login(site.addr(&new), "root", site.ssh.client_key()).await.is_err());
+    let mut handle = client::connect(config(), site.addr(&new), Accept(Arc::default())).await.unwrap();
+    assert!(handle.authenticate_password("root", "secret").await.unwrap().success());
+    let by_password = Client { handle };
+    let line = site.ssh.client_public().to_openssh().unwrap();
+    let put = format!("umask 077; mkdir ~/.ssh && echo '{line}' >\"$HOME/.ssh/authorized_keys\" && pwd");
+    let home = site.root_of(&new).join("root");
+    assert_eq!(by_password.run(&put).await.out, format!("{}\n", home.display()));
+    let by_key = site.login(&new).await;
+    assert_eq!(by_key.run("hostname").await.out, "new\n");
+    assert!(Client::login(site.addr(&new), "ops", site.ssh.client_key()).await.is_err(), "there is no such user");
+    by_key.run("chmod g+w ~/.ssh").await;
+    assert!(Client::login(site.addr(&new), "root", site.ssh.client_key()).await.is_err(), "StrictModes");
+}
+
+#[tokio::test]
 async fn vms_share_a_port_on_addresses_of_their_own() {
     let site = Site::start(small().build()).await;
     let (db, mail) = (site.addr(&db()), site.addr(&MachineId::guest("edge1", 202)));

@@ -38,6 +38,7 @@ pub(super) async fn run(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         "id" => user::id(call, streams).await,
         "whoami" => streams.done(&format!("{}\n", call.user())).await,
         "uname" => node::uname(stage, call, streams).await,
+        "ip" => node::ip(stage, call, streams).await,
         "hostname" => node::hostname(stage, call, streams).await,
         "pveversion" => node::pveversion(stage, call, streams).await,
         "proxmox-boot-tool" => node::boot_tool(stage, call, streams).await,

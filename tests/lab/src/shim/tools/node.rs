@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{no_machine, not_simulated};
+use crate::api::guest::{Link, links};
 use crate::shim::call::{Answer, Call, Streams};
 use crate::shim::stage::Stage;
 use crate::world::{Machine, MachineId, Node, Realm};
@@ -54,6 +55,32 @@ pub(super) async fn hostname(stage: &Arc<Stage>, call: &Call, streams: &mut Stre
         }
         _ => not_simulated(call, streams).await,
     }
+}
+
+/// `ip -o addr show`: a line for each address, as iproute2 prints it.
+pub(super) async fn ip(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    if call.words() != ["-o", "addr", "show"] {
+        return not_simulated(call, streams).await;
+    }
+    let links = stage.with(|world, _| match &call.machine {
+        MachineId::Node(name) => {
+            let node = world.nodes.get(name)?;
+            Some(vec![Link { name: "vmbr0".to_owned(), mac: String::new(), addresses: vec![(node.ip.clone(), 24)] }])
+        }
+        id @ MachineId::Guest { .. } => world.guest(id).map(links),
+    });
+    let Some(links) = links else { return no_machine(call, streams).await };
+    let mut text = String::new();
+    for (n, link) in links.iter().enumerate() {
+        for (ip, prefix) in &link.addresses {
+            let family = if ip.contains(':') { "inet6" } else { "inet" };
+            let (number, name) = (n + 1, &link.name);
+            text.push_str(&format!(
+                "{number}: {name}    {family} {ip}/{prefix} scope global {name}\\       valid_lft forever\n"
+            ));
+        }
+    }
+    streams.done(&text).await
 }
 
 pub(super) async fn pveversion(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
