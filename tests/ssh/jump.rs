@@ -112,7 +112,7 @@ async fn a_target_is_proven_to_by_one_key_alone_and_its_jump_hosts_as_before() {
     let SshError::Auth { address, .. } = &error else { panic!("{error}") };
     assert_eq!(address, "root@node.behind.example", "the jump hosts let it through");
     let fingerprint = new.public_key().fingerprint(HashAlg::Sha256).to_string();
-    assert_eq!(way.node.offered(), [fingerprint.clone()]);
+    assert_eq!(way.node.offered(), std::slice::from_ref(&fingerprint));
     assert!(!way.first.offered().contains(&fingerprint) && !way.second.offered().contains(&fingerprint));
     // Said twice it is the same: what opened the way first still does.
     let old = way.target.auth.identity_files[0].clone();

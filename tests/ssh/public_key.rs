@@ -110,7 +110,8 @@ fn ssh_keygen(args: &[&str], path: &Path) -> Option<String> {
             Some(String::from_utf8(out.stdout).unwrap())
         }
         Err(error) => {
-            writeln!(std::io::stderr(), "not run: keys that the real ssh-keygen makes ({error})").unwrap();
+            writeln!(std::io::stderr(), "not run: keys that the real ssh-keygen makes ({error})")
+                .expect("stderr is open");
             None
         }
     }
