@@ -88,7 +88,7 @@ const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 35] = [
+    const FIXTURES: [&str; 36] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
@@ -111,6 +111,7 @@ pub async fn every_call() -> Vec<ApiCall> {
         "pools",
         "permissions",
         "resources",
+        "ha_resources",
         "active_tasks",
         "tasks_of_type",
         "repositories",
@@ -166,6 +167,7 @@ pub async fn every_call() -> Vec<ApiCall> {
     client.pools(&node()).await.unwrap();
     client.permissions().await.unwrap();
     client.resources().await.unwrap();
+    client.ha_resources().await.unwrap();
     client.active_tasks(&node()).await.unwrap();
     client.tasks_of_type(&node(), "startall", Timestamp::from_secs(1_790_000_000)).await.unwrap();
     client.repositories(&node()).await.unwrap();
@@ -187,7 +189,7 @@ pub async fn every_call() -> Vec<ApiCall> {
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 46);
+    assert_eq!(every_call().await.len(), 47);
 }
 
 #[tokio::test]

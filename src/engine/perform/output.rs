@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::engine::port::{Identity, Job, JobStart, JobState, NoOutput, NodeLook};
     use crate::ids::{HostId, RunId, Step, Target};
-    use crate::inventory::{OsFacts, PackageManager};
+    use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 
     /// A job whose log is `log`, and that fails to be read as often as `cuts` says.
     #[derive(Default)]
@@ -169,6 +169,9 @@ mod tests {
             Ok(log[from..].iter().take(PIECE as usize).copied().collect())
         }
         async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn quorum(&self) -> Result<QuorumFacts, Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
