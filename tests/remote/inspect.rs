@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use proxmaint::engine::port::{Place, Remote};
 use proxmaint::ids::GuestId;
-use proxmaint::inventory::{PackageChange, PackageManager, RootAccess, SpaceFacts};
+use proxmaint::inventory::{DeviceFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::FaultClass;
 use proxmaint::time::Timestamp;
 
@@ -82,6 +82,54 @@ esac"#,
         world.shim("id", "echo 1000");
         let fault = world.adapter().look_at_node().await.expect_err("no root");
         assert_eq!(fault.class, FaultClass::Auth);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corosync_is_asked_for_votes_whatever_its_tool_exits_with() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        for exit in [0, 1, 2] {
+            world.shim(
+                "corosync-quorumtool",
+                &format!(
+                    r#"[ "$*" = -siH ] || exit 9
+cat <<END
+Quorum information
+------------------
+Date:             $(date)
+Quorum provider:  corosync_votequorum
+Nodes:            2
+Node ID:          0x00000002
+Ring ID:          1.2a
+Quorate:          Yes
+
+Votequorum information
+----------------------
+Expected votes:   4
+Highest expected: 4
+Total votes:      4
+Quorum:           3$(printf '  ')
+Flags:            Quorate Qdevice
+
+Membership information
+----------------------
+    Nodeid      Votes    Qdevice Name
+0x00000001          2    A,V,NMW 192.0.2.1
+0x00000002          1    A,V,NMW 192.0.2.2 (local)
+0x00000000          1            Qdevice
+END
+exit {exit}"#
+                ),
+            );
+            let facts = world.adapter().quorum().await.expect("an answer");
+            let device = Some(DeviceFacts { votes: 1, for_others: true });
+            assert_eq!(facts, QuorumFacts { quorate: true, expected: 4, needed: 3, own: 1, others: vec![2], device });
+        }
+        world.shim("corosync-quorumtool", "echo 'Cannot initialize QUORUM service' >&2; exit 1");
+        let fault = world.adapter().quorum().await.expect_err("corosync is down");
+        assert_eq!(fault.class, FaultClass::Transient);
+        assert!(fault.what.contains("on the node: corosync does not answer: Cannot initialize QUORUM"), "{fault}");
     }
 }
 

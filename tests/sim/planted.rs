@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
-use proxmaint::inventory::{OsFacts, PackageManager};
+use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use serde_json::json;
 
@@ -139,6 +139,10 @@ impl Remote for Forgetful {
         self.0.look_at_node().await
     }
 
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        self.0.quorum().await
+    }
+
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
         self.0.collect_job(place, name).await
     }
@@ -161,6 +165,62 @@ impl Rig for ForgetfulJobs {
 fn a_job_that_is_denied_is_caught() {
     let what = caught(&scenario::long_upgrade(), &ForgetfulJobs);
     assert!(what.contains("with the crash") || what.contains("upgraded again"), "{what}");
+}
+
+/// One vote is said to be enough.
+struct GenerousCount;
+
+struct Generous(Arc<dyn Remote>);
+
+#[async_trait]
+impl Remote for Generous {
+    async fn identity(&self, place: &Place) -> Result<Identity, Fault> {
+        self.0.identity(place).await
+    }
+
+    async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
+        self.0.inspect(place, refresh).await
+    }
+
+    async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
+        self.0.start_job(place, job).await
+    }
+
+    async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault> {
+        self.0.job(place, name).await
+    }
+
+    async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault> {
+        self.0.job_output(place, name, from).await
+    }
+
+    async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+        self.0.look_at_node().await
+    }
+
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        Ok(QuorumFacts { needed: 1, ..self.0.quorum().await? })
+    }
+
+    async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
+        self.0.collect_job(place, name).await
+    }
+
+    async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault> {
+        self.0.packages_consistent(place, manager).await
+    }
+}
+
+impl Rig for GenerousCount {
+    fn remote(&self, _: usize, honest: Arc<dyn Remote>) -> Arc<dyn Remote> {
+        Arc::new(Generous(honest))
+    }
+}
+
+#[test]
+fn votes_that_are_not_there_are_caught() {
+    let what = caught(&scenario::two_nodes(), &GenerousCount);
+    assert!(what.contains("loses its quorum by a reboot: 1 votes of 2"), "{what}");
 }
 
 /// Snapshots are said to be there, and nobody makes them.
