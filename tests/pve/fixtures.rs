@@ -90,7 +90,7 @@ const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 36] = [
+    const FIXTURES: [&str; 37] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
