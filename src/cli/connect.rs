@@ -77,7 +77,8 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
     .map_err(|error| Fault::permanent(format!("the API of {} can't be asked: {error}", entry.id)))?;
     let node = node_target(entry, Some(credentials), known_hosts);
     let (guests, secrets, file) = (entry.clone(), credentials.clone(), known_hosts.to_owned());
-    let guest_targets = Box::new(move |id: GuestId, address: &str| guest_target(&guests, &secrets, id, address, &file));
+    let guest_targets =
+        Box::new(move |id: GuestId, address: &str| guest_target(&guests, Some(&secrets), id, address, &file));
     let known = entry.clone();
     let api = Arc::new(Client::new(transport));
     Ok(Arc::new(HostPorts {
@@ -105,7 +106,7 @@ fn token(credentials: &HostCredentials) -> SecretString {
 }
 
 /// Lists the addresses that the manifest has for guests: those of their rules before those of the inventory.
-fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
+pub(super) fn addresses(entry: &HostEntry) -> BTreeMap<GuestId, Vec<String>> {
     let ruled = entry.guests.iter().rev().filter_map(|rule| Some((rule.id()?, rule.address.clone()?)));
     let listed = entry.inventory.iter().flat_map(|inventory| &inventory.entries).filter_map(|guest| {
         // An address may be written with its prefix length, as the inventory's tools did.
@@ -143,10 +144,11 @@ pub(super) fn node_target(entry: &HostEntry, credentials: Option<&HostCredential
     target(&entry.host, &entry.ssh, entry.ssh.login(), password, known_hosts)
 }
 
-/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests.
-fn guest_target(
+/// Makes the SSH target of a guest: what its rules say, else its entry of the inventory, else the settings for all guests;
+/// without credentials one that only tells where it is.
+pub(super) fn guest_target(
     entry: &HostEntry,
-    credentials: &HostCredentials,
+    credentials: Option<&HostCredentials>,
     id: GuestId,
     address: &str,
     known_hosts: &Path,
@@ -154,7 +156,8 @@ fn guest_target(
     let listed = entry.listed(id);
     let ruled = entry.rules_of(id).find_map(|rule| rule.user.as_deref());
     let user = ruled.or_else(|| listed?.user.as_deref()).unwrap_or_else(|| entry.guest_ssh.login());
-    let mut made = target(address, &entry.guest_ssh, user, credentials.guest(id).cloned(), known_hosts);
+    let password = credentials.and_then(|credentials| credentials.guest(id).cloned());
+    let mut made = target(address, &entry.guest_ssh, user, password, known_hosts);
     let ruled = entry.rules_of(id).find_map(|rule| rule.identity_file.clone());
     if let Some(key) = ruled.or_else(|| listed?.ssh_key_path.clone()) {
         made.auth.identity_files.insert(0, key);
@@ -254,7 +257,7 @@ guests = [
     fn a_guest_is_logged_in_to_as_its_rule_says_then_the_inventory_then_the_host() {
         let (entry, credentials) = fleet("guest_user = \"debian\"\nguest.password_env = \"ALL\"");
         let guest = |id| {
-            let target = guest_target(&entry, &credentials, GuestId(id), "192.0.2.9", Path::new("/known"));
+            let target = guest_target(&entry, Some(&credentials), GuestId(id), "192.0.2.9", Path::new("/known"));
             let key = target.auth.identity_files.first().map(|file| file.display().to_string()).unwrap_or_default();
             let password = target.auth.password.map(|password| password.expose_secret().to_owned()).unwrap_or_default();
             (target.user, key, password)
@@ -267,7 +270,7 @@ guests = [
             HostEntry { guests: Vec::new(), ..entry.clone() },
             HostCredentials { rule_passwords: BTreeMap::new(), ..credentials.clone() },
         );
-        let target = guest_target(&unruled, &credentials, GuestId(201), "192.0.2.9", Path::new("/known"));
+        let target = guest_target(&unruled, Some(&credentials), GuestId(201), "192.0.2.9", Path::new("/known"));
         assert_eq!((target.user.as_str(), target.auth.identity_files), ("ops", vec![PathBuf::from("/keys/201")]));
         assert_eq!(target.auth.password.unwrap().expose_secret(), "LISTED");
     }

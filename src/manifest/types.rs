@@ -266,6 +266,14 @@ pub struct InventoryEntry {
 }
 
 impl InventoryEntry {
+    /// `status` of a guest that was not found any more.
+    pub const GONE: &str = "gone";
+
+    /// Tells whether the guest was not found any more.
+    pub fn is_gone(&self) -> bool {
+        self.status.as_deref() == Some(Self::GONE)
+    }
+
     /// Tells whether the guest is to be left alone.
     pub fn is_excluded(&self) -> bool {
         self.managed == Some(false)

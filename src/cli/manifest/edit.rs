@@ -305,16 +305,26 @@ fn value(setting: &Setting, text: &str) -> Result<Value, Failure> {
     setting.parse(text).map_err(usage)
 }
 
-/// Says which later rules could say something else of the same guest.
-fn overruled(document: &Document, spot: Spot, setting: &Setting) -> Vec<String> {
+/// Says which later rules could say something else of the same guests: each of them, but for those of other single guests.
+pub(in crate::cli) fn overruled(document: &Document, spot: Spot, setting: &Setting) -> Vec<String> {
     let Spot::Rule(host, rule) = spot else { return Vec::new() };
-    let Ok(by_match) = Scope::Rule.setting("match") else { return Vec::new() };
+    let Some(own) = who(document, spot) else { return Vec::new() };
     let later =
         document.rules(host).into_iter().skip(rule + 1).filter(|later| document.given(*later, setting).is_some());
-    let selectors = later.filter_map(|later| document.given(later, &by_match));
-    let texts = selectors.filter_map(|(_, value)| match value {
-        Value::Text(text) => text.parse::<Selector>().ok(),
-        _ => None,
-    });
-    texts.map(|who| format!("a later rule says `{}` of {who} too, and goes before this one", setting.name())).collect()
+    let about_others =
+        |other: &Selector| matches!((&own, other), (Selector::Id(one), Selector::Id(other)) if one != other);
+    let selectors = later.filter_map(|later| who(document, later)).filter(|other| !about_others(other));
+    selectors
+        .map(|who| format!("a later rule says `{}` of {who} too, and goes before this one", setting.name()))
+        .collect()
+}
+
+/// Returns which guests a rule is about, where that can be told.
+fn who(document: &Document, rule: Spot) -> Option<Selector> {
+    let given = |key| Some(document.given(rule, &Scope::Rule.setting(key).ok()?)?.1);
+    match given("id").or_else(|| given("match"))? {
+        Value::Number(id) => u32::try_from(id).ok().map(|id| Selector::Id(GuestId(id))),
+        Value::Text(text) => text.parse().ok(),
+        Value::Boolean(_) | Value::List(_) => None,
+    }
 }

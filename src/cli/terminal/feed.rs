@@ -62,9 +62,10 @@ impl<W: Write> Feed<W> {
         self.work = Some(false);
     }
 
-    /// Work has ended.
+    /// Work has ended. The beginning of a key is dropped with the rest of it.
     pub(super) fn end_work(&mut self) {
         self.work = None;
+        self.waiting.clear();
     }
 
     /// Tells whether a key has ended the work.
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(feed.prompts, b"\x1b[A");
         feed.settle();
         assert!(!feed.is_unsettled());
-        assert_eq!((feed.prompts.as_slice(), feed.take_cancel()), (&b"\x1b[A\x1b"[..], Some(Cancel::Esc)));
+        assert_eq!((feed.take_cancel(), feed.prompts), (Some(Cancel::Esc), b"\x1b[A\x1b".to_vec()));
     }
 
     #[test]
@@ -146,10 +147,11 @@ mod tests {
             feed.begin_work();
             feed.typed(keys.as_bytes());
             assert_eq!(feed.work_is_ended(), ends, "{keys:?}");
-            feed.settle();
+            feed.typed(b"\x1b");
             feed.end_work();
+            feed.settle();
             feed.typed(b"x");
-            assert_eq!((feed.prompts.as_slice(), feed.take_cancel()), (&b"x"[..], None), "{keys:?}");
+            assert_eq!((feed.take_cancel(), feed.prompts), (None, b"x".to_vec()), "{keys:?}");
         }
     }
 
@@ -167,7 +169,7 @@ mod tests {
         let mut feed = feed();
         feed.leave("SIGTERM");
         feed.leave("hung up");
-        assert_eq!((feed.gone(), feed.take_cancel()), (Some("SIGTERM"), None));
+        assert_eq!((feed.take_cancel(), feed.gone()), (None, Some("SIGTERM")));
         assert_eq!(feed.prompts, b"\x03\x03");
     }
 

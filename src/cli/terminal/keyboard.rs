@@ -34,12 +34,14 @@ const ESCAPE_REST: Duration = Duration::from_millis(50);
 /// How much is read at a time, in bytes: what Linux keeps of a line.
 const CHUNK: usize = 4096;
 
+/// Why nobody is there where the terminal was taken away.
+const HUNG_UP: &str = "the terminal hung up";
+
 /// The real terminal, held until this is dropped; then everything is as it was before.
 ///
 /// While it is held, signals that would end the program (SIGHUP, SIGINT, SIGTERM) end the dialogue instead. After it they stay
 /// without effect, so a program that drops it has nothing left to do that could take long.
 pub(super) struct Keyboard {
-    real: OwnedFd,
     before: Termios,
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -47,6 +49,8 @@ pub(super) struct Keyboard {
 }
 
 struct Shared {
+    real: OwnedFd,
+    /// Who reads the real terminal has this, so that nobody waits for what another has read.
     feed: Mutex<Feed<File>>,
     /// Something happened that may end work.
     news: Notify,
@@ -62,6 +66,31 @@ impl Shared {
         self.feed().leave(why);
         self.news.notify_one();
     }
+
+    fn set_modes(&self, modes: &Termios) -> io::Result<()> {
+        Ok(tcsetattr(&self.real, OptionalActions::Now, modes)?)
+    }
+
+    /// Takes what was typed by now, a chunk at most.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing was; `UnexpectedEof` where the terminal is gone.
+    fn take_typed(&self, feed: &mut Feed<File>) -> io::Result<()> {
+        // The terminal stays a blocking one, since others share it (a shell among them): what is there is asked for first.
+        if poll(&mut [PollFd::new(&self.real, PollFlags::IN)], Some(&Timespec::default()))? == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut bytes = [0; CHUNK];
+        match rustix::io::read(&self.real, &mut bytes) {
+            // The second is how Linux says that a terminal has hung up.
+            Ok(0) | Err(Errno::IO) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                feed.typed(&bytes[..length]);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Keyboard {
@@ -73,12 +102,13 @@ impl Keyboard {
         let real = io::stdin().as_fd().try_clone_to_owned()?;
         let before = tcgetattr(&real)?;
         let (prompts, inner) = inner_terminal()?;
-        let shared = Arc::new(Shared { feed: Mutex::new(Feed::new(prompts)), news: Notify::new() });
+        let shared = Arc::new(Shared { real, feed: Mutex::new(Feed::new(prompts)), news: Notify::new() });
         let stop = CancellationToken::new();
-        let reader = Reader::new(real.try_clone()?, raw(&before), Arc::clone(&shared), stop.clone())?;
-        let mut this = Self { real, before, shared, stop, reader: None };
+        let raw = raw(&before);
+        let reader = Reader::new(raw.clone(), Arc::clone(&shared), stop.clone())?;
+        let mut this = Self { before, shared, stop, reader: None };
         // From here on dropping it puts everything back.
-        reader.set_raw()?;
+        this.shared.set_modes(&raw)?;
         dup2_stdin(&inner)?;
         this.reader = Some(std::thread::Builder::new().name("keyboard".to_owned()).spawn(move || reader.run())?);
         Ok(this)
@@ -101,7 +131,10 @@ impl Keyboard {
 
     /// From here on, until the result is dropped, Esc and Ctrl-C end work, and other keys are for nobody.
     pub(super) fn watch_work(&self) -> WorkWatch<'_> {
-        self.shared.feed().begin_work();
+        let mut feed = self.shared.feed();
+        // What was typed before is for the next question. A terminal that is gone the reader finds out about.
+        let _nothing_left = self.shared.take_typed(&mut feed);
+        feed.begin_work();
         WorkWatch(&self.shared)
     }
 }
@@ -114,8 +147,8 @@ impl Drop for Keyboard {
             let _ended = reader.join();
         }
         // A terminal that is gone needs nothing put back.
-        let _restored = tcsetattr(&self.real, OptionalActions::Now, &self.before);
-        let _put_back = dup2_stdin(&self.real);
+        let _restored = self.shared.set_modes(&self.before);
+        let _put_back = dup2_stdin(&self.shared.real);
     }
 }
 
@@ -142,7 +175,10 @@ impl WorkWatch<'_> {
 
 impl Drop for WorkWatch<'_> {
     fn drop(&mut self) {
-        self.0.feed().end_work();
+        let mut feed = self.0.feed();
+        // All that was typed until now was typed during the work. A terminal that is gone the reader finds out about.
+        let _nothing_left = self.0.take_typed(&mut feed);
+        feed.end_work();
     }
 }
 
@@ -173,6 +209,7 @@ fn raw(before: &Termios) -> Termios {
 /// Reads the real terminal, in a thread of its own, and hears signals.
 struct Reader {
     runtime: tokio::runtime::Runtime,
+    /// Tells when there is something to read.
     real: AsyncFd<OwnedFd>,
     raw: Termios,
     signals: [(Signals, &'static str); 3],
@@ -183,22 +220,18 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(real: OwnedFd, raw: Termios, shared: Arc<Shared>, stop: CancellationToken) -> io::Result<Self> {
+    fn new(raw: Termios, shared: Arc<Shared>, stop: CancellationToken) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let inside = runtime.enter();
-        let real = AsyncFd::new(real)?;
+        let real = watched(shared.real.try_clone()?)?;
         let signals = [
-            (signal(SignalKind::hangup())?, "the terminal hung up"),
+            (signal(SignalKind::hangup())?, HUNG_UP),
             (signal(SignalKind::interrupt())?, "ended by SIGINT"),
             (signal(SignalKind::terminate())?, "ended by SIGTERM"),
         ];
         let woken = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
         drop(inside);
         Ok(Self { runtime, real, raw, signals, woken, shared, stop })
-    }
-
-    fn set_raw(&self) -> io::Result<()> {
-        Ok(tcsetattr(self.real.get_ref(), OptionalActions::Now, &self.raw)?)
     }
 
     fn run(self) {
@@ -214,20 +247,13 @@ impl Reader {
                     Some(()) = terminate.0.recv() => shared.leave(terminate.1),
                     Some(()) = woken.recv() => {
                         // Where this fails the terminal is gone, which reading it tells.
-                        let _set = tcsetattr(real.get_ref(), OptionalActions::Now, &raw);
+                        let _set = shared.set_modes(&raw);
                     }
-                    read = read(&real) => match read {
-                        Ok(bytes) if !bytes.is_empty() => {
-                            shared.feed().typed(&bytes);
-                            shared.news.notify_one();
-                        }
-                        Ok(_) => {
-                            shared.leave("the terminal hung up");
-                            // It would be ready to be read, with nothing in it, for ever.
-                            return stop.cancelled().await;
-                        }
+                    read = read(&real, &shared) => match read {
+                        Ok(()) => shared.news.notify_one(),
                         Err(error) => {
-                            shared.leave(&format!("the terminal can't be read: {error}"));
+                            shared.leave(&why_gone(&error));
+                            // It would be ready to be read, with nothing in it, for ever.
                             return stop.cancelled().await;
                         }
                     },
@@ -241,29 +267,30 @@ impl Reader {
     }
 }
 
-/// Reads what was typed; nothing where the terminal is gone.
-async fn read(real: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
+/// Has the runtime watch a descriptor, for as long as the result lives.
+#[expect(
+    deprecated,
+    reason = "unsound for what may change its descriptor, as `OwnedFd` never does; what replaces it is unsafe"
+)]
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
+}
+
+/// Waits until something is typed, and takes it.
+async fn read(real: &AsyncFd<OwnedFd>, shared: &Shared) -> io::Result<()> {
     loop {
         let mut ready = real.readable().await?;
-        // It stays a blocking one, since others share it (a shell among them): what is there is asked for first.
-        let read = ready.try_io(|real| {
-            let mut asked = [PollFd::new(real, PollFlags::IN)];
-            if poll(&mut asked, Some(&Timespec::default()))? == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            let mut bytes = vec![0; CHUNK];
-            let length = match rustix::io::read(real, &mut bytes) {
-                // How Linux says that a terminal has hung up.
-                Err(Errno::IO) => 0,
-                read => read?,
-            };
-            bytes.truncate(length);
-            Ok(bytes)
-        });
-        match read {
+        match ready.try_io(|_| shared.take_typed(&mut shared.feed())) {
             Err(_would_block) => {}
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(read) => return read,
         }
+    }
+}
+
+fn why_gone(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => HUNG_UP.to_owned(),
+        _ => format!("the terminal can't be read: {error}"),
     }
 }

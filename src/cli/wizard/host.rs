@@ -1,7 +1,7 @@
 //! A host's menu: its keys, and what is done with it as a whole.
 
 use super::group::Group;
-use super::{Desk, identity, last_run, menu, test_host, unless_back};
+use super::{Desk, guests, identity, last_run, menu, test_host, unless_back};
 use crate::cli::manifest::count;
 use crate::cli::terminal::{Answered, Choice, Remark};
 use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
@@ -11,6 +11,7 @@ use crate::manifest::edit::{Document, EditError, Scope, Setting, Spot, Value};
 enum Item {
     Test,
     Keys(Group),
+    Guests,
     Inventory,
     Duplicate,
     Delete,
@@ -34,6 +35,7 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
         );
         let mut choices = vec![test];
         choices.extend(menu::groups(desk, spot, Item::Keys));
+        choices.push(Choice::new(Item::Guests, "Guests", "rules for them, and what is known of them"));
         choices.push(Choice::new(
             Item::Inventory,
             "guest_inventory",
@@ -49,6 +51,7 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
                 let title = format!("{name}: {}", group.title());
                 menu::settings(desk, &title, spot, &group.settings(Scope::Host)).map(|()| false)
             }
+            Item::Guests => guests::edit(desk, host).map(|()| false),
             Item::Inventory => {
                 let title = format!("{name}: guest_inventory");
                 menu::settings(desk, &title, Spot::Inventory(host), &Scope::Inventory.settings()).map(|()| false)

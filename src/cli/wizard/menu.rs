@@ -18,19 +18,29 @@ const SHOWN: usize = 44;
 pub(super) fn settings(desk: &mut Desk<'_>, title: &str, spot: Spot, settings: &[Setting]) -> Answered<()> {
     let mut at = None;
     loop {
-        let standings: Vec<Standing> =
-            settings.iter().map(|setting| Standing::of(&desk.draft.document, spot, setting)).collect();
-        let width = standings.iter().map(|standing| standing.spelling().len()).max().unwrap_or_default();
-        let line = |(setting, standing): (&Setting, &Standing)| {
-            let label = format!("{:width$}  {}", standing.spelling(), shorten(&standing.to_string(), SHOWN));
-            Choice::new(Some(*setting), label, setting.meaning().replace('`', ""))
-        };
-        let mut choices: Vec<Choice<Option<Setting>>> = settings.iter().zip(&standings).map(line).collect();
+        let mut choices = lines(desk, spot, settings, Some);
         choices.push(Choice::new(None, "Back", ""));
         let Some(chosen) = desk.terminal.choose(title, &choices, at.as_ref())? else { return Ok(()) };
         unless_back(setting::ask(desk, spot, &chosen))?;
         at = Some(Some(chosen));
     }
+}
+
+/// Returns keys of a table as choices, each with what holds now and where that comes from.
+pub(super) fn lines<T>(
+    desk: &Desk<'_>,
+    spot: Spot,
+    settings: &[Setting],
+    value: impl Fn(Setting) -> T,
+) -> Vec<Choice<T>> {
+    let standings: Vec<Standing> =
+        settings.iter().map(|setting| Standing::of(&desk.draft.document, spot, setting)).collect();
+    let width = standings.iter().map(|standing| standing.spelling().len()).max().unwrap_or_default();
+    let line = |(setting, standing): (&Setting, &Standing)| {
+        let label = format!("{:width$}  {}", standing.spelling(), shorten(&standing.to_string(), SHOWN));
+        Choice::new(value(*setting), label, setting.meaning().replace('`', ""))
+    };
+    settings.iter().zip(&standings).map(line).collect()
 }
 
 /// Returns the groups of a table as choices, each with how many of its keys are set there.

@@ -5,6 +5,7 @@
 
 mod check;
 mod group;
+mod guests;
 mod host;
 mod identity;
 mod last_run;

@@ -20,6 +20,8 @@ pub struct Prompt {
     pub items: Vec<Item>,
     /// What is said below it: what is wrong with the answer, mostly.
     pub message: String,
+    /// Whether there are choices below those in sight.
+    pub more_below: bool,
 }
 
 /// A choice.
@@ -33,6 +35,11 @@ pub struct Item {
 }
 
 impl Prompt {
+    /// Tells whether this is asked, a part of it at least; lines were broken to fit.
+    pub fn asks(&self, question: &str) -> bool {
+        self.question.replace('\n', " ").contains(question)
+    }
+
     /// Tells whether this is what is typed by now.
     pub fn has_typed(&self, text: &str) -> bool {
         self.question.lines().count() > 1 && self.question.lines().last() == Some(text)
@@ -48,7 +55,7 @@ impl Prompt {
         if let Some(item) = self.items.iter().find(exact) {
             return Some(item);
         }
-        let mut found = self.items.iter().filter(|item| item.text.starts_with(label));
+        let mut found = self.items.iter().filter(|item| item.text.starts_with(&format!("{label} ")));
         found.next().filter(|_| found.next().is_none())
     }
 }
@@ -101,14 +108,17 @@ impl Picture {
     }
 
     /// The prompt that waits for keys. It is the last thing on the screen, from its symbol over lines with a bar to its
-    /// last line, and has the cursor hidden. While it is drawn anew some of that is not so.
+    /// last line, with the cursor hidden below it. While it is drawn anew some of that is not so.
     pub fn prompt(&self) -> Option<Prompt> {
         let lines = self.lines();
         let end = lines.iter().rposition(|line| !line.text.is_empty())?;
-        let message = lines[end].text.strip_prefix('└')?;
         let head = lines[..end].iter().rposition(|line| !line.text.starts_with('│'))?;
         let question = lines[head].text.strip_prefix(['◆', '▲'])?;
-        self.hides_cursor().then(|| self.read(&lines[head..end], question, message))
+        let message = lines[end].text.strip_prefix('└')?;
+        let mut prompt = self.read(&lines[head..end], question, message);
+        prompt.more_below = message.trim().starts_with("↑/↓") && self.is_lit(&lines[end], '↓');
+        let drawn = self.0.screen().cursor_position() > (lines[end].row, u16::MAX);
+        (drawn && self.hides_cursor()).then_some(prompt)
     }
 
     fn read(&self, lines: &[Line], question: &str, message: &str) -> Prompt {
@@ -117,11 +127,12 @@ impl Picture {
             question: question.trim().to_owned(),
             items: Vec::new(),
             message: message.trim().to_owned(),
+            more_below: false,
         };
         for line in &lines[1..] {
             let text = line.text.trim_start_matches('│').trim();
-            match text.chars().next().filter(|mark| MARKS.contains(mark)) {
-                Some(mark) => prompt.items.push(self.item(line, mark, text)),
+            match Self::item(text, line.row) {
+                Some(item) => prompt.items.push(item),
                 None if prompt.items.is_empty() => prompt.question = format!("{}\n{text}", prompt.question),
                 None => {}
             }
@@ -129,17 +140,20 @@ impl Picture {
         prompt
     }
 
-    fn item(&self, line: &Line, mark: char, text: &str) -> Item {
-        let label = text.trim_start_matches(mark).trim();
-        // A box does not say where the cursor is: only the label's style does.
-        let column = line.text.chars().position(|c| c == mark).expect("the mark is there") + 2;
-        let cell = self.0.screen().cell(line.row, u16::try_from(column).expect("a column"));
-        let active = match mark {
-            '●' => true,
-            '○' => false,
-            _ => cell.is_some_and(|cell| !cell.dim()),
-        };
-        Item { row: usize::from(line.row), text: label.to_owned(), active, ticked: mark == '◼' }
+    fn item(text: &str, row: u16) -> Option<Item> {
+        let pointed = text.strip_prefix('❯').map(str::trim_start);
+        let text = pointed.unwrap_or(text);
+        let mark = text.chars().next().filter(|mark| MARKS.contains(mark))?;
+        let label = text.trim_start_matches(mark).trim().to_owned();
+        Some(Item {
+            row: usize::from(row), text: label, active: mark == '●' || pointed.is_some(), ticked: mark == '◼'
+        })
+    }
+
+    /// Tells whether a character of a line on the screen is not dimmed.
+    fn is_lit(&self, line: &Line, wanted: char) -> bool {
+        let column = line.text.chars().position(|c| c == wanted).and_then(|column| u16::try_from(column).ok());
+        column.and_then(|column| self.0.screen().cell(line.row, column)).is_some_and(|cell| !cell.dim())
     }
 
     /// The lines of the screen, wrapped ones joined, without blanks at their ends.

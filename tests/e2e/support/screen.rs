@@ -99,12 +99,26 @@ impl Screen {
         assert!(!shown.picture.visible().contains(text), "{text:?} is on the screen:\n{}", shown.picture.framed());
     }
 
+    /// Waits until this is on the screen or was scrolled away from it.
+    #[track_caller]
+    pub fn awaits_text(&self, text: &str) {
+        self.until(&format!("{text:?} is shown"), |picture| picture.whole().contains(text));
+    }
+
     /// Waits until this is asked (a part of the question will do), with the prompt waiting for keys.
     #[track_caller]
     pub fn asks(&self, question: &str) -> Prompt {
         self.awaits(&format!("{question:?} is asked"), |picture| {
-            picture.prompt().filter(|prompt| prompt.question.contains(question))
+            picture.prompt().filter(|prompt| prompt.asks(question))
         })
+    }
+
+    /// Waits until this is asked and exactly this is typed.
+    #[track_caller]
+    pub fn until_typed(&self, question: &str, text: &str) {
+        self.until(&format!("{text:?} is typed below {question:?}"), |picture| {
+            picture.prompt().is_some_and(|prompt| prompt.asks(question) && prompt.has_typed(text))
+        });
     }
 
     /// Waits until this is shown below the active prompt, as what is wrong with the answer.
@@ -181,27 +195,35 @@ impl Screen {
         }
     }
 
-    /// Moves to the choice with this label, waiting for each step to be drawn. Where it is not in sight, its first word is
-    /// typed: lists that are longer than the screen filter.
+    /// Moves to the choice with this label, waiting for each step to be drawn. Where it is not in sight it is looked for further
+    /// down, then further up.
     #[track_caller]
     pub fn go_to(&self, label: &str) -> Item {
         let mut prompt = self.awaits("there are choices", |picture| picture.prompt().filter(|p| !p.items.is_empty()));
-        if prompt.item(label).is_none() {
-            let word = label.split(' ').next().expect("a first word");
-            self.press(word);
-            prompt = self.awaits(&format!("{label:?} is among the choices"), |picture| {
-                picture.prompt().filter(|prompt| prompt.has_typed(word) && prompt.item(label).is_some())
-            });
-        }
+        let mut lost = if prompt.more_below { DOWN } else { UP };
         loop {
-            let item = prompt.item(label).expect("it was there before");
             let active = prompt.active().expect("one of the choices is the active one");
-            if item.row == active.row {
-                return item.clone();
-            }
-            self.press(if item.row > active.row { DOWN } else { UP });
+            let key = match prompt.item(label) {
+                Some(item) if item.row == active.row => return item.clone(),
+                Some(item) => {
+                    if item.row > active.row {
+                        DOWN
+                    } else {
+                        UP
+                    }
+                }
+                None => {
+                    // The edge of what is in sight can be the list's own.
+                    let at_end = prompt.items.last().is_some_and(|last| last.row == active.row) && !prompt.more_below;
+                    if at_end {
+                        lost = UP;
+                    }
+                    lost
+                }
+            };
             let from = active.text.clone();
-            prompt = self.awaits(&format!("the cursor has left {from:?}"), |picture| {
+            self.press(key);
+            prompt = self.awaits(&format!("the cursor has left {from:?} for {label:?}"), |picture| {
                 picture.prompt().filter(|now| now.active().is_some_and(|active| active.text != from))
             });
         }
@@ -209,6 +231,12 @@ impl Screen {
 
     pub fn signal(&self, signal: Signal) {
         self.pty.signal(signal);
+    }
+
+    /// Stops the program and lets it go on, with a shell in between; see [`Pty::suspend`].
+    #[track_caller]
+    pub fn suspend(&self) {
+        self.pty.suspend();
     }
 
     /// Waits for the program's end, and asserts that it left the terminal as it found it.

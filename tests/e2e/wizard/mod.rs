@@ -3,6 +3,7 @@
 //! Nothing of it needs a lab: a manifest in a directory of its own is the whole world.
 
 mod create;
+mod guests;
 mod hosts;
 mod leaving;
 mod prompts;
