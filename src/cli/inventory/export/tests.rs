@@ -279,7 +279,7 @@ fn written() -> impl Strategy<Value = Written> {
     let ip = prop_oneof![
         "192\\.0\\.2\\.[1-9]",
         "[g-z][a-z0-9.%:\\-]{0,4}",
-        "[ü *-]\\PC{0,3}",
+        "[ü*-]\\PC{0,3}",
         Just(String::new()),
         Just("2001:db8::7/64".to_owned()),
     ];
