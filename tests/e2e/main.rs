@@ -4,6 +4,7 @@
 //! printed, and what the world's ledger says was really asked for.
 #![expect(clippy::disallowed_methods, reason = "these tests run the program and look again until something is so")]
 
+mod acquaint;
 mod cluster;
 mod doctor;
 mod errors;
@@ -13,6 +14,7 @@ mod held;
 mod identity;
 mod interrupt;
 mod kills;
+mod last_run;
 mod logs;
 mod output;
 mod own;

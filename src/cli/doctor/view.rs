@@ -50,8 +50,15 @@ pub(in crate::cli) struct HostReport {
 }
 
 impl HostReport {
-    fn level(&self) -> Level {
+    /// Returns the worst level of its findings.
+    pub(in crate::cli) fn level(&self) -> Level {
         self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+    }
+
+    /// Sums it up: `edge1: 1 fail, 12 ok`.
+    pub(in crate::cli) fn sentence(&self) -> String {
+        let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
+        format!("{}: {}", self.host, levels(count))
     }
 
     /// Whether how a token is made is of use here: there is none, it is refused, or it lacks something.
@@ -73,13 +80,13 @@ impl Report {
     }
 
     fn sentence(&self) -> String {
-        let levels = [
-            some(self.count(Level::Fail), "fail"),
-            some(self.count(Level::Warn), "warn"),
-            some(self.count(Level::Ok), "ok"),
-        ];
-        format!("{}: {}", count(self.hosts.len(), "host"), list(levels))
+        format!("{}: {}", count(self.hosts.len(), "host"), levels(|level| self.count(level)))
     }
+}
+
+/// Writes how many findings of each level there are, the worst first.
+fn levels(count: impl Fn(Level) -> usize) -> String {
+    list([some(count(Level::Fail), "fail"), some(count(Level::Warn), "warn"), some(count(Level::Ok), "ok")])
 }
 
 /// Writes it for people: a line a check, what to do about it below.

@@ -10,6 +10,7 @@ use crate::cli::terminal::{Answered, Remark};
 use crate::manifest::edit::{Document, EditError, Scope, Spot, Value};
 use crate::manifest::{HostEntry, HostKeyPolicy, ManifestError};
 use crate::observe::style::Paint;
+use crate::plan::Level;
 
 /// Tests a host as it stands in the draft, saved or not. What the operator takes over of it is learnt, or set in the draft.
 ///
@@ -42,7 +43,13 @@ pub(super) fn test(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
     let what = format!("examining {}", entry.id);
     let report = desk.terminal.work(&desk.runtime, &what, examine_entry(&entry, &known_hosts, desk.redactor))?;
     let text = view::host_text(&report, Paint::for_stream(&io::stderr()));
-    desk.terminal.note("What the test found", desk.redactor.redact(text.trim_end()).as_ref())
+    desk.terminal.note("What the test found", desk.redactor.redact(text.trim_end()).as_ref())?;
+    let remark = match report.level() {
+        Level::Ok => Remark::Good,
+        Level::Warn => Remark::Warn,
+        Level::Fail => Remark::Bad,
+    };
+    desk.terminal.remark(remark, &report.sentence())
 }
 
 /// Returns a host as the draft describes it; where something is wrong with others, it is taken by itself. `None` where there

@@ -6,6 +6,9 @@ use crate::support::screen::{BACKSPACE, ENTER, ESC, Screen};
 /// The last line of the first host, behind which its new keys are written.
 const LAST: &str = "guests_include = [\"100-199\"]\n";
 
+/// The last line of the first host's API, behind which more of it is written.
+const LAST_OF_API: &str = "api.secret_env = \"PVE1_SECRET\"\n";
+
 /// Types a value of a key that nothing can be chosen for.
 #[track_caller]
 fn type_value(screen: &Screen, key: &str, text: &str) {
@@ -13,7 +16,7 @@ fn type_value(screen: &Screen, key: &str, text: &str) {
     screen.answer(key, text);
 }
 
-/// Edits one key of the first host in a dialogue, saves, and compares what was added behind its last line.
+/// Edits one key of the first host in a dialogue, saves, and compares what was added behind the last line of its like.
 #[track_caller]
 fn adds(group: &str, key: &str, dialogue: impl Fn(&Screen), line: &str) {
     let place = Place::with(FLEET);
@@ -24,7 +27,8 @@ fn adds(group: &str, key: &str, dialogue: impl Fn(&Screen), line: &str) {
     screen.sees(", set here");
     back_to_main(&screen);
     save(screen);
-    place.assert_saved(&FLEET.replace(LAST, &format!("{LAST}{line}\n")), Some(FLEET));
+    let behind = if group == "API" { LAST_OF_API } else { LAST };
+    place.assert_saved(&FLEET.replace(behind, &format!("{behind}{line}\n")), Some(FLEET));
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn an_order_of_protections_is_chosen() {
         "Protection",
         "protect ",
         |screen| screen.choose("protect", "backup, then snapshot"),
-        "protect = [\"backup\", \"snapshot\"]",
+        "protect.with = [\"backup\", \"snapshot\"]",
     );
 }
 
@@ -130,7 +134,7 @@ fn a_path_is_typed() {
             screen.sees("a relative one begins at the manifest's directory");
             type_value(screen, "identity_file", "~/.ssh/id_pve");
         },
-        "identity_file = \"~/.ssh/id_pve\"",
+        "ssh.identity_file = \"~/.ssh/id_pve\"",
     );
 }
 
@@ -249,4 +253,31 @@ fn what_an_edit_makes_odd_is_said() {
     screen.confirm("Leave without saving?", true);
     screen.finish().expect(0);
     place.assert_untouched(&before);
+}
+
+#[test]
+fn what_was_wrong_before_is_no_hindrance_but_to_its_own_key() {
+    // On one line, so that every edit of it changes the line of the other problem as well.
+    let host = "{ host = \"pve1\", api_port = 99999, api_token_env = \"T\", api_secret_env = \"S\" }";
+    let before = format!("hosts = [{host}]\n");
+    let place = Place::with(&before);
+    let screen = place.wizard(&["--host", "pve1"]);
+    screen.choose("pve1", "Connection");
+    screen.choose("pve1: Connection", "host");
+    screen.asks("host");
+    screen.press("pve 2");
+    screen.objects("`host` is no host name or address");
+    screen.leave(&format!("{}2{ENTER}", BACKSPACE.repeat(2)));
+    screen.asks("pve2: Connection");
+    screen.leave(ESC);
+    screen.choose("pve2", "API");
+    screen.choose("pve2: API", "api_port");
+    screen.choose("api_port", "type a value");
+    screen.asks("api_port");
+    screen.press("99998");
+    screen.objects("must be from 1 to 65535, not 99998");
+    screen.leave(&format!("{}8006{ENTER}", BACKSPACE.repeat(5)));
+    back_to_main(&screen);
+    save(screen);
+    place.assert_saved(&before.replace("\"pve1\"", "\"pve2\"").replace("99999", "8006"), Some(&before));
 }
