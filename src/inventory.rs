@@ -85,6 +85,10 @@ pub enum Question {
     Subscription,
     /// Whether the package manager is in order.
     Dpkg,
+    /// How the cluster's votes are counted.
+    Quorum,
+    /// What HA manages in the cluster.
+    HaResources,
 }
 
 /// How the login on a node has root's rights.
@@ -134,6 +138,39 @@ pub struct ClusterFacts {
     pub quorate: bool,
     /// Its nodes, and whether each is online.
     pub nodes: BTreeMap<NodeName, bool>,
+    /// How its votes are counted, where that was asked and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<QuorumFacts>,
+    /// What HA manages in it (`ct:101`), where that was asked and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ha_resources: Option<Vec<String>>,
+}
+
+/// How corosync on a node counts the votes of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumFacts {
+    /// Whether the node is in a quorate part of the cluster.
+    pub quorate: bool,
+    /// Votes that there would be if everybody were there, a quorum device among them.
+    pub expected: u32,
+    /// Votes that it takes. A cluster of two with `two_node` takes one.
+    pub needed: u32,
+    /// Votes of the node that was asked.
+    pub own: u32,
+    /// Votes of the other nodes that are there, one entry a node.
+    pub others: Vec<u32>,
+    /// The quorum device (QDevice), where one is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceFacts>,
+}
+
+/// A quorum device, as the members of the cluster have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// Votes that it casts where it does.
+    pub votes: u32,
+    /// Whether it casts them for each of the other nodes: it is registered there, alive, and votes.
+    pub for_others: bool,
 }
 
 /// A storage that takes backups (`GET /nodes/{node}/storage?content=backup`).

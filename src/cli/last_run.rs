@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 /// How many runs are looked at, the newest first: a fortnight of daily ones, and some by hand.
 const MOST_RUNS: usize = 20;
 
-/// How many bytes of events are read, in all runs together: a fleet of a thousand hosts in one run, or a second's work.
+/// How many bytes of events are read, in all runs together: it bounds how long a dialogue waits, and what it keeps in memory.
 const MOST_BYTES: usize = 64 << 20;
 
 /// What is known of the last runs of some hosts.

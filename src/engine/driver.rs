@@ -22,7 +22,7 @@ use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, Hosts, JobOutput};
 use crate::ids::{BootId, HostId, Step};
-use crate::inventory::HostFacts;
+use crate::inventory::{HostFacts, Question};
 use crate::journal::JournalError;
 use crate::journal::record::{
     RunMeta, RunRecord, Tally, encode_checkpoint, encode_event, encode_intent, encode_meta, encode_run,
@@ -429,6 +429,7 @@ impl Driver<'_> {
             since: record.and_then(|record| record.began).unwrap_or(at),
             task: record.and_then(|record| record.task.clone()),
             lock_wait: state.map_or(Duration::ZERO, |state| state.policy.lock_wait()),
+            allow_quorum_loss: state.is_some_and(|state| state.policy.allow_quorum_loss),
             output: Arc::clone(&self.engine.output),
             own_boot: self.engine.own_boot.clone(),
         };
@@ -469,6 +470,8 @@ impl Driver<'_> {
         {
             cluster.quorate = true;
             cluster.nodes.values_mut().for_each(|online| *online = true);
+            cluster.quorum = None;
+            facts.state.unknown.remove(&Question::Quorum);
         }
     }
 

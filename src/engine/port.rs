@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use crate::choices::{BackupMode, Compression};
 use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, StepKey, Upid};
 use crate::inventory::{
-    OsFacts, PackageManager, PoolFacts, Power, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+    OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
 };
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
@@ -271,6 +271,8 @@ pub trait Pve: Send + Sync {
     async fn permissions(&self) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault>;
     /// `GET /cluster/resources?type=vm`: every guest of the cluster that the token may see.
     async fn resources(&self) -> Result<Vec<Resource>, Fault>;
+    /// `GET /cluster/ha/resources`: everything that HA manages in the cluster (`ct:101`), in order of name.
+    async fn ha_resources(&self) -> Result<Vec<String>, Fault>;
     /// `GET /nodes/{node}/tasks?source=active`: what is at work on the node.
     async fn active_tasks(&self, node: &NodeName) -> Result<Vec<TaskListing>, Fault>;
     /// `GET /nodes/{node}/tasks?source=all&typefilter=..` from `since` on: tasks of one type, whatever they work on.
@@ -402,6 +404,9 @@ pub trait Remote: Send + Sync {
     async fn interfaces(&self, place: &Place) -> Result<Vec<Interface>, Fault>;
     /// Looks at what only a node is asked.
     async fn look_at_node(&self) -> Result<NodeLook, Fault>;
+    /// Asks corosync on the node how it counts the votes of the node's cluster. A count that can't be read, or does not add up, is
+    /// a fault: it is never guessed.
+    async fn quorum(&self) -> Result<QuorumFacts, Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.

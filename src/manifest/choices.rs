@@ -26,6 +26,7 @@ pub(super) struct Choices {
     protect: Option<Vec<ProtectChoice>>,
     guest_reboot: Option<GuestReboot>,
     host_reboot: Option<HostReboot>,
+    allow_quorum_loss: Option<bool>,
     lock_wait: Option<Duration>,
     backup_storage: Option<String>,
     backup_mode: Option<BackupMode>,
@@ -47,6 +48,7 @@ impl Choices {
             protect: value(reader.pick(table, &keys::PROTECT, protect)),
             guest_reboot: value(reader.pick(table, &keys::GUEST_REBOOT, word)),
             host_reboot: value(reader.pick(table, &keys::HOST_REBOOT, word)),
+            allow_quorum_loss: value(reader.pick(table, &keys::ALLOW_QUORUM_LOSS, Reader::boolean)),
             lock_wait: value(reader.pick(table, &keys::LOCK_WAIT, Reader::duration)),
             backup_storage: value(reader.pick(table, &keys::BACKUP_STORAGE, storage)),
             backup_mode: value(reader.pick(table, &keys::BACKUP_MODE, word)),
@@ -72,6 +74,7 @@ impl Choices {
             protect: self.protect.or(above.protect).unwrap_or(built_in.protect),
             guest_reboot: self.guest_reboot.or(above.guest_reboot).unwrap_or(built_in.guest_reboot),
             host_reboot: self.host_reboot.or(above.host_reboot).unwrap_or(built_in.host_reboot),
+            allow_quorum_loss: self.allow_quorum_loss.or(above.allow_quorum_loss).unwrap_or(built_in.allow_quorum_loss),
             lock_wait: self.lock_wait.or(above.lock_wait).unwrap_or(built_in.lock_wait),
             backup: Backup {
                 storage: self.backup_storage.or(above.backup_storage).or(backup.storage),

@@ -91,6 +91,8 @@ keys! { Both:
         "`\"if-needed\"` reboots VMs whose upgrade brought another kernel";
     HOST_REBOOT = ["host_reboot", "host.reboot"], "`\"never\"`",
         "`\"if-needed\"` reboots the node after its upgrade where it needs it, `\"always\"` in any case; in `[[hosts]]`, where `host` is the address, `host_reboot` only";
+    ALLOW_QUORUM_LOSS = ["allow_quorum_loss"], "`false`",
+        "in a cluster of two nodes, where HA manages nothing, lets a node be rebooted though the other one loses its quorum meanwhile";
 }
 
 keys! { Defaults:
@@ -115,7 +117,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 39] = [
+pub(super) const ALL: [&Key; 40] = [
     &HOST,
     &NAME,
     &USER,
@@ -150,6 +152,7 @@ pub(super) const ALL: [&Key; 39] = [
     &LOCK_WAIT,
     &GUEST_REBOOT,
     &HOST_REBOOT,
+    &ALLOW_QUORUM_LOSS,
     &MAX_PARALLEL,
     &DRY_RUN,
     &RESUME_WITHIN,

@@ -24,6 +24,8 @@ pub struct Wanted {
     pub guest_reboot: GuestReboot,
     /// `host.reboot`: whether the node is rebooted after its upgrade.
     pub host_reboot: HostReboot,
+    /// `allow_quorum_loss`: whether a reboot may cost the other node of a cluster of two its quorum.
+    pub allow_quorum_loss: bool,
     /// `lock_wait`: how long a guest's lock is waited for.
     pub lock_wait: Duration,
     /// `backup.*`.
@@ -68,6 +70,7 @@ impl Default for Wanted {
             protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup],
             guest_reboot: GuestReboot::Never,
             host_reboot: HostReboot::Never,
+            allow_quorum_loss: false,
             lock_wait: Duration::from_secs(600),
             backup: Backup {
                 storage: None,

@@ -10,7 +10,7 @@
 //! | `refused` | why nothing at all may be done there |
 //! | `findings[]` | what the checks of `doctor` found, where it is not as it should be: `check`, `level` (`warn`, `fail`), `what`, `remedy`; left out where there is none |
 //! | `facts_at` | when it was looked at |
-//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted`, `left_out` (why the node is left alone), `reboot` (whether it is rebooted then: `never`, `if-needed`, `always`), `shut_down[]` (`id`, `kind`: the guests that run and would be shut down for that; empty where it is never rebooted) |
+//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted`, `left_out` (why the node is left alone), `reboot` (whether it is rebooted then: `never`, `if-needed`, `always`), `shut_down[]` (`id`, `kind`: the guests that run and would be shut down for that; empty where it is never rebooted), `votes` (what of its cluster's votes would be left meanwhile, where they suffice) |
 //! | `own` | that proxmaint runs on the node or in one of its guests: it comes last and is not rebooted |
 //! | `prune`, `prune_backups` | snapshots and backups of earlier runs that would be removed: `guest`, `name`; `guest`, `volid`, `note`; left out where there are none |
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
@@ -304,6 +304,10 @@ impl Writer<'_> {
                 false => format!("shut down for it and started again: {}", guests.join(", ")),
             };
             self.line(4, &format!("{label}; {what}"));
+            if let Some(votes) = &plan.upgrade.votes {
+                let text = self.paint.faint(&format!("its cluster keeps quorum meanwhile: {}", clean(votes)));
+                self.line(4, &text);
+            }
         }
         self.packages(4, &plan.upgrade.pending);
     }
@@ -386,6 +390,8 @@ struct NodeLine<'a> {
     left_out: Option<&'a str>,
     reboot: HostReboot,
     shut_down: Vec<ShutDown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    votes: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -453,6 +459,7 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
                 left_out: plan.upgrade.left_out.as_deref(),
                 reboot: plan.upgrade.reboot,
                 shut_down: shut_down(plan).unwrap_or(&[]).iter().map(|&(id, kind)| ShutDown { id, kind }).collect(),
+                votes: plan.upgrade.votes.as_deref(),
             }),
             guests: plan.guests.iter().map(|guest| guest_line(guest, age)).collect(),
             ..PlanLine::default()

@@ -6,6 +6,7 @@
 mod planner;
 pub mod policy;
 pub mod preflight;
+pub mod quorum;
 
 use std::fmt;
 
@@ -109,6 +110,9 @@ pub struct HostUpgrade {
     /// Whether it is rebooted afterwards.
     #[serde(default = "never_rebooted")]
     pub reboot: HostReboot,
+    /// What its cluster's votes would be meanwhile, where they suffice; where they don't, a finding says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<String>,
 }
 
 const fn never_rebooted() -> HostReboot {

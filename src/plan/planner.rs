@@ -1,7 +1,8 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
 use super::policy::PRUNE_ONLY;
-use super::preflight::{Check, Finding, Level, preflight};
+use super::preflight::{Check, Finding, Level, preflight, quorum};
+use super::quorum::Verdict;
 use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
@@ -34,10 +35,8 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
                 Scope::PruneOnly => Some(PRUNE_ONLY.to_owned()),
                 Scope::All | Scope::HostsOnly => None,
             },
-            reboot: match policy.scope {
-                Scope::GuestsOnly | Scope::PruneOnly => HostReboot::Never,
-                Scope::All | Scope::HostsOnly => policy.reboot,
-            },
+            reboot: if policy.reboots() { policy.reboot } else { HostReboot::Never },
+            votes: votes(policy, facts),
         },
         baseline: Baseline {
             services: facts.services_running.clone(),
@@ -132,6 +131,15 @@ fn findings(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) 
         findings.retain(|finding| finding.check == Check::Identity);
     }
     findings
+}
+
+/// Says what the votes of the node's cluster are while it reboots, where it may and they suffice.
+fn votes(policy: &HostPolicy, facts: &HostFacts) -> Option<String> {
+    let cluster = facts.cluster.as_ref().filter(|_| policy.reboots())?;
+    match quorum(policy, facts, cluster)?.ok()? {
+        Verdict::Kept(rest) => Some(rest.to_string()),
+        Verdict::Allowed(_) | Verdict::Refused(_) => None,
+    }
 }
 
 fn plan_guest(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> GuestPlan {
@@ -486,7 +494,14 @@ mod tests {
     fn a_whole_host_is_refused_for_what_makes_every_change_dangerous() {
         let cluster = |quorate, online| {
             let nodes = BTreeMap::from([(NodeName::new("pve1"), true), (NodeName::new("pve2"), online)]);
-            Some(ClusterFacts { id: ClusterId::new("AA"), name: "lab".to_owned(), quorate, nodes })
+            Some(ClusterFacts {
+                id: ClusterId::new("AA"),
+                name: "lab".to_owned(),
+                quorate,
+                nodes,
+                quorum: None,
+                ha_resources: None,
+            })
         };
         let refusal = |change: &dyn Fn(&mut HostFacts), same: Option<&HostId>, policy: &HostPolicy| {
             let mut facts = facts(guest(GuestKind::Ct));

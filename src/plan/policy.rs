@@ -68,6 +68,9 @@ pub struct HostPolicy {
     /// Whether that was said for this run alone (`--reboot`), whatever the manifest says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot_asked: bool,
+    /// Whether a reboot may cost the other node of a cluster of two its quorum (`allow_quorum_loss`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_quorum_loss: bool,
     /// How long a guest's lock is waited for, in milliseconds (`lock_wait`).
     #[serde(default = "lock_wait")]
     pub lock_wait_ms: u64,
@@ -221,6 +224,7 @@ impl HostPolicy {
             rules: Vec::new(),
             reboot: HostReboot::Never,
             reboot_asked: false,
+            allow_quorum_loss: false,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
         }
@@ -272,6 +276,11 @@ impl HostPolicy {
     /// Tells whether the run upgrades anything at all.
     pub fn upgrades(&self) -> bool {
         self.scope != Scope::PruneOnly
+    }
+
+    /// Tells whether the run may reboot the node.
+    pub fn reboots(&self) -> bool {
+        self.reboot != HostReboot::Never && matches!(self.scope, Scope::All | Scope::HostsOnly)
     }
 
     /// Tells whether what earlier runs made of a guest may be removed: not of one that is to be left alone.
@@ -335,6 +344,7 @@ impl HostPolicy {
         differs("backup.compress", old.compress.to_string(), new.compress.to_string());
         differs("backup.lock_wait", seconds(old.lock_wait_ms), seconds(new.lock_wait_ms));
         differs("host.reboot", self.reboot.to_string(), newer.reboot.to_string());
+        differs("allow_quorum_loss", self.allow_quorum_loss.to_string(), newer.allow_quorum_loss.to_string());
         differs("lock_wait", seconds(self.lock_wait_ms), seconds(newer.lock_wait_ms));
         let (old, new) = (&self.keep, &newer.keep);
         differs("snapshot.keep_for", seconds(old.snapshots_for_ms), seconds(new.snapshots_for_ms));

@@ -22,6 +22,7 @@ mod own;
 mod policy;
 mod power;
 mod protection;
+mod quorum;
 mod reboot;
 mod restore;
 mod run;

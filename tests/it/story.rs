@@ -175,6 +175,7 @@ fn plan() -> HostPlan {
             reboot_wanted: Some("another kernel is installed".to_owned()),
             left_out: None,
             reboot: HostReboot::Always,
+            votes: None,
         },
         baseline: Baseline {
             services: vec!["pveproxy".to_owned()],

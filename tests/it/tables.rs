@@ -348,6 +348,7 @@ fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
             reboot_wanted: None,
             left_out: None,
             reboot: HostReboot::Never,
+            votes: None,
         },
         baseline: Baseline { services: vec![], running: vec![], boot_id: BootId::new("b") },
         prune_backups: Vec::new(),

@@ -565,3 +565,15 @@ fn variables_are_named_for_the_host() {
     assert_eq!(named("192.0.2.7"), "PVE_192_0_2_7_TOKEN");
     assert_eq!(named("ü"), "PVE___TOKEN");
 }
+
+#[test]
+fn the_blanks_of_an_empty_table_stay() {
+    for (before, after) in [
+        ("defaults = {}\n", "defaults = { max_parallel = 4 }\n"),
+        ("defaults = { }\n", "defaults = { max_parallel = 4 }\n"),
+        ("defaults = {\t}\n", "defaults = {\tmax_parallel = 4 }\n"),
+        ("defaults = {   }\n", "defaults = {   max_parallel = 4 }\n"),
+    ] {
+        assert_eq!(set(before, Spot::Defaults, "max_parallel", 4), after);
+    }
+}

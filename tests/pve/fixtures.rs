@@ -90,7 +90,7 @@ const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 36] = [
+    const FIXTURES: [&str; 37] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
@@ -114,6 +114,7 @@ pub async fn every_call() -> Vec<ApiCall> {
         "pools",
         "permissions",
         "resources",
+        "ha_resources",
         "active_tasks",
         "tasks_of_type",
         "repositories",
@@ -170,6 +171,7 @@ pub async fn every_call() -> Vec<ApiCall> {
     client.pools(&node()).await.unwrap();
     client.permissions().await.unwrap();
     client.resources().await.unwrap();
+    client.ha_resources().await.unwrap();
     client.active_tasks(&node()).await.unwrap();
     client.tasks_of_type(&node(), "startall", Timestamp::from_secs(1_790_000_000)).await.unwrap();
     client.repositories(&node()).await.unwrap();

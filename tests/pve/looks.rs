@@ -29,6 +29,14 @@ async fn privileges_by_path() {
 }
 
 #[tokio::test]
+async fn whatever_ha_manages_is_listed() {
+    let (client, _) = Canned::client(routes("ha_resources"));
+    assert_eq!(client.ha_resources().await.unwrap(), ["?", "?", "ct:120", "vm:201"]);
+    let (client, _) = Canned::client(vec![any(Method::Get, 200, "OK", json!({ "data": null }))]);
+    assert!(client.ha_resources().await.is_err(), "nothing is not an empty list");
+}
+
+#[tokio::test]
 async fn the_guests_of_a_cluster() {
     let (client, _) = Canned::client(routes("resources"));
     let guest = |id, kind, node: &str, tags: &[&str], pool: Option<&str>, ha| Resource {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use proxmaint::engine::port::{Place, Remote};
 use proxmaint::ids::GuestId;
-use proxmaint::inventory::{PackageChange, PackageManager, RootAccess, SpaceFacts};
+use proxmaint::inventory::{DeviceFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::FaultClass;
 use proxmaint::time::Timestamp;
 
@@ -52,6 +52,55 @@ async fn odd_interfaces_have_no_mac_address() {
     }
 }
 
+/// What a machine says of its interfaces: name, MAC address, addresses.
+async fn interfaces(world: &World) -> Vec<(String, Option<String>, Vec<String>)> {
+    let told = world.adapter().interfaces(&place()).await.expect("interfaces").into_iter();
+    told.map(|i| (i.name, i.mac, i.addresses.iter().map(ToString::to_string).collect())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_are_told_by_ip_and_without_it_by_the_kernel() {
+    let is = |name: &str, mac: Option<&str>, addresses: &[&str]| {
+        (name.to_owned(), mac.map(str::to_owned), addresses.iter().map(|address| (*address).to_owned()).collect())
+    };
+    for shell in shells() {
+        let world = World::new(&shell);
+        world.file("root/sys/class/net/docker0/address", "02:42:00:00:00:01\n");
+        world.shim(
+            "ip",
+            r#"[ "$*" = "-o addr show" ] || exit 1
+echo '1: lo    inet 127.0.0.1/8 scope host lo\       valid_lft forever preferred_lft forever'
+echo '2: eth0    inet 192.0.2.5/24 brd 192.0.2.255 scope global eth0\       valid_lft forever'
+echo '2: eth0    inet6 2001:db8::5/64 scope global \       valid_lft forever'
+echo '3: docker0    inet 172.17.0.1/16 scope global docker0\       valid_lft forever'"#,
+        );
+        assert_eq!(
+            interfaces(&world).await,
+            [
+                is("eth0", Some("bc:24:11:00:00:01"), &["192.0.2.5", "2001:db8::5"]),
+                is("docker0", Some("02:42:00:00:00:01"), &["172.17.0.1"]),
+            ]
+        );
+
+        world.shim("ip", "exit 127");
+        assert_eq!(interfaces(&world).await, [], "there is nothing that would tell");
+        // Both tables name each address, and networks and broadcasts stand among them.
+        let table = "  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     +-- 192.0.2.0/24 2 0 2\n        \
+                     |-- 192.0.2.0\n           /24 link UNICAST\n        |-- 192.0.2.5\n           /32 host LOCAL\n        \
+                     |-- 192.0.2.255\n           /32 link BROADCAST\n     +-- 127.0.0.0/8 2 0 2\n        |-- 127.0.0.1\n           \
+                     /32 host LOCAL\n";
+        world.file("root/proc/net/fib_trie", &format!("Main:\n{table}Local:\n{table}"));
+        world.file(
+            "root/proc/net/if_inet6",
+            "20010db8000000000000000000000005 02 40 00 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n",
+        );
+        assert_eq!(
+            interfaces(&world).await,
+            [is("", None, &["192.0.2.5"]), is("eth0", Some("bc:24:11:00:00:01"), &["2001:db8::5"])]
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_measured_once_a_file_system() {
     for shell in shells() {
@@ -82,6 +131,54 @@ esac"#,
         world.shim("id", "echo 1000");
         let fault = world.adapter().look_at_node().await.expect_err("no root");
         assert_eq!(fault.class, FaultClass::Auth);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corosync_is_asked_for_votes_whatever_its_tool_exits_with() {
+    for shell in shells() {
+        let world = World::new(&shell);
+        for exit in [0, 1, 2] {
+            world.shim(
+                "corosync-quorumtool",
+                &format!(
+                    r#"[ "$*" = -siH ] || exit 9
+cat <<END
+Quorum information
+------------------
+Date:             $(date)
+Quorum provider:  corosync_votequorum
+Nodes:            2
+Node ID:          0x00000002
+Ring ID:          1.2a
+Quorate:          Yes
+
+Votequorum information
+----------------------
+Expected votes:   4
+Highest expected: 4
+Total votes:      4
+Quorum:           3$(printf '  ')
+Flags:            Quorate Qdevice
+
+Membership information
+----------------------
+    Nodeid      Votes    Qdevice Name
+0x00000001          2    A,V,NMW 192.0.2.1
+0x00000002          1    A,V,NMW 192.0.2.2 (local)
+0x00000000          1            Qdevice
+END
+exit {exit}"#
+                ),
+            );
+            let facts = world.adapter().quorum().await.expect("an answer");
+            let device = Some(DeviceFacts { votes: 1, for_others: true });
+            assert_eq!(facts, QuorumFacts { quorate: true, expected: 4, needed: 3, own: 1, others: vec![2], device });
+        }
+        world.shim("corosync-quorumtool", "echo 'Cannot initialize QUORUM service' >&2; exit 1");
+        let fault = world.adapter().quorum().await.expect_err("corosync is down");
+        assert_eq!(fault.class, FaultClass::Transient);
+        assert!(fault.what.contains("on the node: corosync does not answer: Cannot initialize QUORUM"), "{fault}");
     }
 }
 

@@ -18,7 +18,7 @@ use proxmaint::inventory::PackageManager;
 use proxmaint::machine::outcome::Fault;
 
 /// The paths that the scripts name, moved below the world's root by plain replacement.
-const MOVED: [&str; 26] = [
+const MOVED: [&str; 27] = [
     "/var/lib/proxmaint",
     "/var/lib/apt",
     "/var/lib/dpkg",
@@ -45,6 +45,7 @@ const MOVED: [&str; 26] = [
     "/lib/modules/",
     "/lib/apk/db/",
     "/sys/class/net/",
+    "/proc/net/",
 ];
 
 /// The name of the job that the tests run.

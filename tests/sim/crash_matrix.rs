@@ -264,6 +264,18 @@ fn a_cluster_of_two_is_not_rebooted() {
 }
 
 #[test]
+fn a_cluster_of_two_is_rebooted_where_a_device_has_the_third_vote() {
+    let verdicts = [("pve1", "verified in kernel"), ("pve2", "verified in kernel")];
+    crash_everywhere(&scenario::two_nodes_with_device(), &verdicts, once);
+}
+
+#[test]
+fn a_cluster_of_two_is_rebooted_where_its_quorum_may_be_lost() {
+    let verdicts = [("pve1", "verified in kernel"), ("pve2", "verified in kernel")];
+    crash_everywhere(&scenario::two_nodes_without_quorum(), &verdicts, once);
+}
+
+#[test]
 fn a_guest_that_does_not_obey_keeps_its_node_up() {
     let scenario = scenario::stubborn_guest();
     let calm = calm(&scenario, &[("pve1", "held while awaiting-reboot"), ("pve1/101", "upgraded")]);

@@ -9,6 +9,7 @@
 //! | no upgrade of a guest without a fresh protection that exists | each entry of the ledger |
 //! | no act of a kind that nobody asked for; none of a step that is not at work | each entry of the ledger |
 //! | no node goes down while another one is, or while a guest runs there that HA does not see to | each entry of the ledger |
+//! | no cluster loses its quorum by a reboot, unless that was allowed | each entry of the ledger |
 //! | no guest is stopped hard; none is stopped that this run did not start, but for a reboot | each entry of the ledger |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
@@ -272,6 +273,24 @@ impl Judge {
         Ok(())
     }
 
+    /// A node of a cluster goes down only where the others keep their quorum, or where the operator lets the other one of two lose
+    /// it and HA manages nothing.
+    fn keeps_quorum(&self, world: &World, entry: &Entry) -> Result<(), String> {
+        let Some(realm) = world.realms.get(&entry.realm).filter(|realm| realm.clustered) else { return Ok(()) };
+        let Some(tally) = world.tally(&realm.name) else { return Ok(()) };
+        let others = world.nodes.values().filter(|node| node.realm == realm.name && node.name != entry.node);
+        let left = others.filter(|node| node.online).map(|node| node.votes).sum::<u32>() + realm.voting.cast();
+        let policy = self.policy.hosts.iter().find(|policy| policy.host.as_str() == entry.node);
+        let allowed =
+            policy.is_some_and(|policy| policy.allow_quorum_loss) && realm.nodes.len() == 2 && realm.ha.is_empty();
+        match left >= tally.needed || allowed {
+            true => Ok(()),
+            false => {
+                Err(format!("a cluster loses its quorum by a reboot: {left} votes of {} are left", tally.expected))
+            }
+        }
+    }
+
     /// An act that carries no key of this run: it belongs to the step that is at work on the machine, and is made once for it.
     fn act_without_key(&mut self, world: &World, entry: &Entry) -> Result<(), String> {
         let key = self.at_work(entry).ok_or("no step is at work that asks for this, or its intent is not durable")?;
@@ -285,6 +304,7 @@ impl Judge {
             if !left.is_empty() {
                 return Err(format!("a node goes down while guests run there: {left:?}"));
             }
+            self.keeps_quorum(world, entry)?;
         }
         if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key.to_string())) {
             return Err(format!("an unsafe act was made twice under one key: {key}"));

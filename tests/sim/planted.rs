@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
-use proxmaint::inventory::{OsFacts, PackageManager};
+use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use serde_json::json;
 
@@ -101,58 +101,81 @@ fn a_probe_that_sees_nothing_is_caught() {
     assert!(what.contains("with the crash only: snapshot"), "{what}");
 }
 
-/// After a crash a job that is at work, or has ended, is said not to be there.
-struct ForgetfulJobs;
+/// What a liar lies about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    /// Jobs of the first round that are at work, or have ended, are said not to be there, and packages to be in order.
+    NoJobs,
+    /// One vote is said to be enough.
+    OneVote,
+}
 
-struct Forgetful(Arc<dyn Remote>);
+/// Lies about one thing, and is honest about all others.
+struct Liar(Lie, Arc<dyn Remote>);
 
 #[async_trait]
-impl Remote for Forgetful {
+impl Remote for Liar {
     async fn identity(&self, place: &Place) -> Result<Identity, Fault> {
-        self.0.identity(place).await
+        self.1.identity(place).await
     }
 
     async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
-        self.0.inspect(place, refresh).await
+        self.1.inspect(place, refresh).await
     }
 
     async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
-        self.0.start_job(place, job).await
+        self.1.start_job(place, job).await
     }
 
     async fn job(&self, place: &Place, name: &str) -> Result<JobState, Fault> {
-        match self.0.job(place, name).await? {
-            JobState::Running { .. } | JobState::Finished { .. } if name.ends_with("-r1") => Ok(JobState::Absent),
+        match self.1.job(place, name).await? {
+            JobState::Running { .. } | JobState::Finished { .. } if self.0 == Lie::NoJobs && name.ends_with("-r1") => {
+                Ok(JobState::Absent)
+            }
             other => Ok(other),
         }
     }
 
     async fn job_output(&self, place: &Place, name: &str, from: u64) -> Result<Vec<u8>, Fault> {
-        self.0.job_output(place, name, from).await
+        self.1.job_output(place, name, from).await
     }
 
     async fn interfaces(&self, place: &Place) -> Result<Vec<Interface>, Fault> {
-        self.0.interfaces(place).await
+        self.1.interfaces(place).await
     }
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {
-        self.0.look_at_node().await
+        self.1.look_at_node().await
+    }
+
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        let honest = self.1.quorum().await?;
+        Ok(match self.0 {
+            Lie::OneVote => QuorumFacts { needed: 1, ..honest },
+            Lie::NoJobs => honest,
+        })
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
-        self.0.collect_job(place, name).await
+        self.1.collect_job(place, name).await
     }
 
-    async fn packages_consistent(&self, _: &Place, _: PackageManager) -> Result<Result<(), String>, Fault> {
-        Ok(Ok(()))
+    async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault> {
+        match self.0 {
+            Lie::NoJobs => Ok(Ok(())),
+            Lie::OneVote => self.1.packages_consistent(place, manager).await,
+        }
     }
 }
+
+/// After a crash a job that is at work, or has ended, is said not to be there.
+struct ForgetfulJobs;
 
 impl Rig for ForgetfulJobs {
     fn remote(&self, incarnation: usize, honest: Arc<dyn Remote>) -> Arc<dyn Remote> {
         match incarnation {
             0 => honest,
-            _ => Arc::new(Forgetful(honest)),
+            _ => Arc::new(Liar(Lie::NoJobs, honest)),
         }
     }
 }
@@ -161,6 +184,21 @@ impl Rig for ForgetfulJobs {
 fn a_job_that_is_denied_is_caught() {
     let what = caught(&scenario::long_upgrade(), &ForgetfulJobs);
     assert!(what.contains("with the crash") || what.contains("upgraded again"), "{what}");
+}
+
+/// One vote is said to be enough.
+struct GenerousCount;
+
+impl Rig for GenerousCount {
+    fn remote(&self, _: usize, honest: Arc<dyn Remote>) -> Arc<dyn Remote> {
+        Arc::new(Liar(Lie::OneVote, honest))
+    }
+}
+
+#[test]
+fn votes_that_are_not_there_are_caught() {
+    let what = caught(&scenario::two_nodes(), &GenerousCount);
+    assert!(what.contains("loses its quorum by a reboot: 1 votes of 2"), "{what}");
 }
 
 /// Snapshots are said to be there, and nobody makes them.

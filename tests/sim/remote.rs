@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
 use proxmaint::ids::BootId;
-use proxmaint::inventory::{OsFacts, PackageChange, PackageManager, RootAccess, SpaceFacts};
+use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use proxmaint::time::Timestamp;
 use proxmaint_lab::faults::CommandFault;
@@ -239,6 +239,11 @@ impl Remote for SimRemote {
         Ok(NodeLook { root: RootAccess::Root, space: vec![space] })
     }
 
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        self.command(&Place::Node, "corosync-quorumtool", Nature::Reads, |stage, _, _| votes(&stage.world, &self.node))
+            .await
+    }
+
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
         self.command(place, &format!("collect {name}"), Nature::Reads, |stage, _, id| {
             stage.jobs.collect(id, name);
@@ -258,6 +263,23 @@ impl Remote for SimRemote {
         })
         .await
     }
+}
+
+/// Counts a cluster's votes as corosync on a node does.
+fn votes(world: &World, node: &str) -> Result<QuorumFacts, Fault> {
+    let unknown = || Fault::permanent(format!("{node}: corosync does not answer"));
+    let realm = world.realm_of(node).filter(|realm| realm.clustered && !realm.voting.not_told).ok_or_else(unknown)?;
+    let tally = world.tally(&realm.name).ok_or_else(unknown)?;
+    let up = realm.nodes.iter().filter_map(|name| world.nodes.get(name)).filter(|node| node.online);
+    let (own, others): (Vec<_>, Vec<_>) = up.partition(|member| member.name == node);
+    Ok(QuorumFacts {
+        quorate: tally.quorate(),
+        expected: tally.expected,
+        needed: tally.needed,
+        own: own.first().ok_or_else(unknown)?.votes,
+        others: others.iter().map(|member| member.votes).collect(),
+        device: realm.voting.device.map(|device| DeviceFacts { votes: device.votes, for_others: device.connected }),
+    })
 }
 
 /// Reads a machine as the real script does.

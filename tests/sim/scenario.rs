@@ -9,7 +9,7 @@ use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
 use proxmaint::plan::{GuestAddr, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
 
 /// A scenario.
 #[derive(Clone)]
@@ -402,6 +402,25 @@ pub fn cluster_rebooted() -> Scenario {
 pub fn two_nodes() -> Scenario {
     let world = World::builder().cluster("lab", ["pve1", "pve2"]).ct("pve1", 101, |ct| ct);
     Scenario::new("two nodes", world).wants(|policy| policy.reboot = HostReboot::Always)
+}
+
+/// A cluster of two nodes with a quorum device, which is rebooted.
+pub fn two_nodes_with_device() -> Scenario {
+    let world = World::builder().cluster("lab", ["pve1", "pve2"]).voting("lab", Voting::default().device(true)).ct(
+        "pve1",
+        101,
+        |ct| ct,
+    );
+    Scenario::new("two nodes with a quorum device", world).wants(|policy| policy.reboot = HostReboot::Always)
+}
+
+/// A cluster of two nodes, each of which loses its quorum while the other one reboots, as is allowed.
+pub fn two_nodes_without_quorum() -> Scenario {
+    let world = World::builder().cluster("lab", ["pve1", "pve2"]).ct("pve1", 101, |ct| ct).ct("pve2", 102, |ct| ct);
+    Scenario::new("two nodes that lose their quorum", world).wants(|policy| {
+        policy.reboot = HostReboot::Always;
+        policy.allow_quorum_loss = true;
+    })
 }
 
 /// A node with a guest that does not obey its shutdown.

@@ -1,6 +1,5 @@
 //! Looking at a machine's key without logging in and without learning it.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 
 use proxmaint::adapters::ssh::look::{HostKeyLook, KeyStanding, look, trust};
@@ -121,7 +120,7 @@ async fn nobody_there_is_said_in_time() {
 #[tokio::test]
 async fn files_that_cannot_be_read_are_an_error_before_anybody_is_connected_to() {
     let mut pair = pair().await;
-    pair.target.host_keys.user_known_hosts = vec![PathBuf::from(pair.desk.path(""))];
+    pair.target.host_keys.user_known_hosts = vec![pair.desk.path("")];
     let error = look(&pair.target).await.unwrap_err();
     assert!(matches!(error, SshError::KnownHosts { .. }), "{error}");
 }

@@ -135,7 +135,8 @@ fn in_order() -> NodeState {
 pub fn clustered(node: &str, guests: Vec<GuestFacts>) -> HostFacts {
     let id = ClusterId::new("ca-lab");
     let nodes = ["pve1", "pve2"].map(|name| (NodeName::new(name), true)).into();
-    let cluster = ClusterFacts { id: id.clone(), name: "lab".to_owned(), quorate: true, nodes };
+    let cluster =
+        ClusterFacts { id: id.clone(), name: "lab".to_owned(), quorate: true, nodes, quorum: None, ha_resources: None };
     HostFacts { ca: id, cluster: Some(cluster), ..facts(node, guests) }
 }
 

@@ -156,6 +156,10 @@ impl<T: Transport> Pve for Client<T> {
         cluster::resources(self).await
     }
 
+    async fn ha_resources(&self) -> Result<Vec<String>, Fault> {
+        cluster::ha_resources(self).await
+    }
+
     async fn active_tasks(&self, node: &NodeName) -> Result<Vec<TaskListing>, Fault> {
         tasks::active_tasks(self, node).await
     }

@@ -74,6 +74,16 @@ pub(super) async fn resources<T: Transport>(api: &Client<T>) -> Result<Vec<Resou
     Ok(guests)
 }
 
+pub(super) async fn ha_resources<T: Transport>(api: &Client<T>) -> Result<Vec<String>, Fault> {
+    let call = get(&["cluster", "ha", "resources"])?;
+    let list = api.list(&call).await?;
+    // What is asked is whether HA manages anything: an entry that can't be read counts as well.
+    let name = |entry| Fields::of(entry).and_then(|entry| entry.non_empty("sid")).unwrap_or_else(|| "?".to_owned());
+    let mut names: Vec<String> = list.iter().map(name).collect();
+    names.sort();
+    Ok(names)
+}
+
 pub(super) async fn permissions<T: Transport>(
     api: &Client<T>,
 ) -> Result<BTreeMap<String, BTreeMap<String, bool>>, Fault> {

@@ -13,6 +13,7 @@ mod interfaces;
 mod node;
 pub mod over_agent;
 pub mod over_ssh;
+mod quorum;
 pub mod quote;
 mod sudo;
 mod text;
@@ -32,7 +33,7 @@ pub use ways::Ways;
 use crate::adapters::packages;
 use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
 use crate::ids::BootId;
-use crate::inventory::{OsFacts, PackageManager};
+use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
 const PRELUDE: &str = include_str!("sh/prelude.sh");
@@ -153,6 +154,12 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "looking at the node";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &node::script(), QUICK).await?;
         node::read(doing, &answer)
+    }
+
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        let doing = "asking for the cluster's votes";
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &quorum::script(), QUICK).await?;
+        quorum::read(doing, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

@@ -187,6 +187,7 @@ impl<'a> Patient<'a> {
             since: SystemClock.now(),
             task: None,
             lock_wait: self.policy.lock_wait(),
+            allow_quorum_loss: self.policy.allow_quorum_loss,
             output: Arc::new(NoOutput),
             own_boot: super::own_boot(),
         };

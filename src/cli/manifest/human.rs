@@ -79,8 +79,19 @@ fn trust(trust: ApiTrust<'_>) -> String {
 }
 
 fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
-    let Wanted { include, exclude, via, stopped, protect, guest_reboot, host_reboot, lock_wait, backup, snapshots } =
-        &host.wanted;
+    let Wanted {
+        include,
+        exclude,
+        via,
+        stopped,
+        protect,
+        guest_reboot,
+        host_reboot,
+        allow_quorum_loss,
+        lock_wait,
+        backup,
+        snapshots,
+    } = &host.wanted;
     if !include.is_empty() {
         line("include", &list(include));
     }
@@ -93,7 +104,9 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     let storage = backup.storage.as_deref().unwrap_or("the storage with the most room");
     let how = format!("mode {}, {}, waits {} for others", backup.mode, backup.compress, time(backup.lock_wait));
     line("backups", &format!("to {storage}, {how}, {}", kept(backup.keep)));
-    line("reboot", &format!("host {host_reboot}, guests {guest_reboot}"));
+    let quorum =
+        if *allow_quorum_loss { " (the other node of two may lose its quorum: allow_quorum_loss)" } else { "" };
+    line("reboot", &format!("host {host_reboot}{quorum}, guests {guest_reboot}"));
 }
 
 fn kept(keep: Keep) -> String {

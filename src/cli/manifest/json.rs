@@ -59,6 +59,7 @@ struct HostView<'a> {
     lock_wait_seconds: u64,
     guest_reboot: GuestReboot,
     host_reboot: HostReboot,
+    allow_quorum_loss: bool,
     guests: Vec<GuestView<'a>>,
     guest_inventory: Option<InventoryView<'a>>,
     unknown_keys: &'a [String],
@@ -66,8 +67,19 @@ struct HostView<'a> {
 
 impl<'a> HostView<'a> {
     fn new(host: &'a HostEntry) -> Self {
-        let Wanted { include, exclude, via, stopped, protect, guest_reboot, host_reboot, lock_wait, backup, snapshots } =
-            &host.wanted;
+        let Wanted {
+            include,
+            exclude,
+            via,
+            stopped,
+            protect,
+            guest_reboot,
+            host_reboot,
+            allow_quorum_loss,
+            lock_wait,
+            backup,
+            snapshots,
+        } = &host.wanted;
         Self {
             name: host.id.as_str(),
             host: &host.host,
@@ -105,6 +117,7 @@ impl<'a> HostView<'a> {
             lock_wait_seconds: lock_wait.as_secs(),
             guest_reboot: *guest_reboot,
             host_reboot: *host_reboot,
+            allow_quorum_loss: *allow_quorum_loss,
             guests: host.guests.iter().map(GuestView::new).collect(),
             guest_inventory: host.inventory.as_ref().map(InventoryView::new),
             unknown_keys: &host.unknown_keys,

@@ -66,6 +66,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fa
         since: SystemClock.now(),
         task: None,
         lock_wait: policy.lock_wait(),
+        allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
     };

@@ -223,7 +223,7 @@ impl Reader {
     fn new(raw: Termios, shared: Arc<Shared>, stop: CancellationToken) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let inside = runtime.enter();
-        let real = AsyncFd::new(shared.real.try_clone()?)?;
+        let real = watched(shared.real.try_clone()?)?;
         let signals = [
             (signal(SignalKind::hangup())?, HUNG_UP),
             (signal(SignalKind::interrupt())?, "ended by SIGINT"),
@@ -265,6 +265,15 @@ impl Reader {
             }
         });
     }
+}
+
+/// Has the runtime watch a descriptor, for as long as the result lives.
+#[expect(
+    deprecated,
+    reason = "unsound for what may change its descriptor, as `OwnedFd` never does; what replaces it is unsafe"
+)]
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }
 
 /// Waits until something is typed, and takes it.

@@ -13,6 +13,10 @@ const BOX_EMPTY: Emoji<'_, '_> = Emoji("◻", "[ ]");
 /// The cursor in a text, where it can't be shown by colour.
 const BAR: Emoji<'_, '_> = Emoji("▏", "|");
 
+/// What a prompt ends with, and what goes on below one that has ended.
+const END: Emoji<'_, '_> = Emoji("└", "—");
+const GOES_ON: Emoji<'_, '_> = Emoji("│", "|");
+
 /// What a line of a choice has beside label and hint: bar, pointer, mark and the blanks between, and one column that stays free,
 /// since some terminals go to the next line with the last one. In columns.
 const EDGE: usize = 9;
@@ -39,6 +43,16 @@ impl Theme for Look {
         let pointer = if active { style(POINTER).cyan().to_string() } else { " ".to_owned() };
         let mark = if selected { style(BOX_TICKED).green() } else { style(BOX_EMPTY).dim() };
         format!("{pointer} {mark}")
+    }
+
+    // A question that was left by Esc is one step back, and nothing that failed: the dialogue simply goes on below it.
+    fn format_footer_with_message(&self, state: &ThemeState, message: &str) -> String {
+        let line = match state {
+            ThemeState::Active => format!("{END}  {message}"),
+            ThemeState::Error(wrong) => format!("{END}  {wrong}"),
+            ThemeState::Submit | ThemeState::Cancel => GOES_ON.to_string(),
+        };
+        format!("{}\n", self.bar_color(state).apply_to(line))
     }
 
     fn cursor_with_style(&self, cursor: &StringCursor, new_style: &Style) -> String {

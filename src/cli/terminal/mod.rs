@@ -3,7 +3,7 @@
 //! Every question is answered, or left by Esc (one step back) or Ctrl-C (out of it all, asked again where something would be
 //! lost). Everything goes to stderr: stdout is for data.
 //!
-//! [`keyboard`] has the terminal itself and tells the keys apart; what a prompt looks like is in [`look`].
+//! `keyboard` has the terminal itself, `keys` and `feed` tell the keys apart; what prompts look like is in `look`.
 
 mod feed;
 mod keyboard;

@@ -48,13 +48,13 @@ pub(super) fn host(desk: &mut Desk<'_>, host: usize) -> Answered<()> {
         let done = match item {
             Item::Test => test_host::test(desk, host).map(|()| false),
             Item::Keys(group) => {
-                let title = format!("{name}: {}", group.title());
-                menu::settings(desk, &title, spot, &group.settings(Scope::Host)).map(|()| false)
+                let title = |desk: &Desk<'_>| format!("{}: {}", desk.name(host), group.title());
+                menu::settings(desk, title, spot, &group.settings(Scope::Host)).map(|()| false)
             }
             Item::Guests => guests::edit(desk, host).map(|()| false),
             Item::Inventory => {
-                let title = format!("{name}: guest_inventory");
-                menu::settings(desk, &title, Spot::Inventory(host), &Scope::Inventory.settings()).map(|()| false)
+                let title = |desk: &Desk<'_>| format!("{}: guest_inventory", desk.name(host));
+                menu::settings(desk, title, Spot::Inventory(host), &Scope::Inventory.settings()).map(|()| false)
             }
             Item::Duplicate => duplicate(desk, host).map(|()| false),
             Item::Delete => delete(desk, host),

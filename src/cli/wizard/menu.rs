@@ -11,16 +11,23 @@ use crate::observe::sanitize::shorten;
 /// How many characters of a value a menu shows: what fits beside the longest key.
 const SHOWN: usize = 44;
 
-/// Lets keys of a table be chosen and edited, until the operator goes back.
+/// Lets keys of a table be chosen and edited, until the operator goes back. The title is made anew each time, since an edit may
+/// change what a host is called.
 ///
 /// # Errors
 /// Esc, or the dialogue was left for good.
-pub(super) fn settings(desk: &mut Desk<'_>, title: &str, spot: Spot, settings: &[Setting]) -> Answered<()> {
+pub(super) fn settings(
+    desk: &mut Desk<'_>,
+    title: impl Fn(&Desk<'_>) -> String,
+    spot: Spot,
+    settings: &[Setting],
+) -> Answered<()> {
     let mut at = None;
     loop {
+        let title = title(desk);
         let mut choices = lines(desk, spot, settings, Some);
         choices.push(Choice::new(None, "Back", ""));
-        let Some(chosen) = desk.terminal.choose(title, &choices, at.as_ref())? else { return Ok(()) };
+        let Some(chosen) = desk.terminal.choose(&title, &choices, at.as_ref())? else { return Ok(()) };
         unless_back(setting::ask(desk, spot, &chosen))?;
         at = Some(Some(chosen));
     }
@@ -69,8 +76,8 @@ pub(super) fn defaults(desk: &mut Desk<'_>) -> Answered<()> {
         let mut choices = groups(desk, Spot::Defaults, Some);
         choices.push(Choice::new(None, "Back", ""));
         let Some(group) = desk.terminal.choose("Defaults for all hosts", &choices, at.as_ref())? else { return Ok(()) };
-        let title = format!("Defaults: {}", group.title());
-        unless_back(settings(desk, &title, Spot::Defaults, &group.settings(Spot::Defaults.scope())))?;
+        let title = |_desk: &Desk<'_>| format!("Defaults: {}", group.title());
+        unless_back(settings(desk, title, Spot::Defaults, &group.settings(Spot::Defaults.scope())))?;
         at = Some(Some(group));
     }
 }

@@ -28,7 +28,10 @@ use crate::engine::port::Clock;
 use crate::ids::HostId;
 use crate::manifest::edit::{Document, EditError, Scope, Spot};
 use crate::observe::log::Redactor;
-use crate::observe::sanitize::clean;
+use crate::observe::sanitize::{clean, shorten};
+
+/// How many characters the main menu shows of a host's last run: what fits beside its name and address.
+const LAST_RUN: usize = 44;
 
 /// What a dialogue works with.
 pub(super) struct Desk<'a> {
@@ -191,15 +194,25 @@ fn greet(desk: &Desk<'_>) -> Answered<()> {
 
 fn items(desk: &Desk<'_>, last: &LastRuns) -> Vec<Choice<Item>> {
     let address = Scope::Host.settings().into_iter().find(|setting| setting.name() == "host");
-    let names: Vec<String> = (0..desk.draft.document.hosts().len()).map(|host| desk.name(host)).collect();
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    let hosts = names.iter().enumerate().map(|(host, name)| {
-        let given = address.and_then(|setting| {
-            let (_, value) = desk.draft.document.given(Spot::Host(host), &setting)?;
-            setting.shown(&value)
-        });
-        let label = format!("{name:width$}  {}", given.unwrap_or_else(|| "no address yet".to_owned()));
-        Choice::new(Item::Host(host), label, last.brief(&HostId::new(name), SystemClock.now()))
+    let now = SystemClock.now();
+    let lines: Vec<[String; 3]> = (0..desk.draft.document.hosts().len())
+        .map(|host| {
+            let given = address.and_then(|setting| {
+                let (_, value) = desk.draft.document.given(Spot::Host(host), &setting)?;
+                setting.shown(&value)
+            });
+            let name = desk.name(host);
+            let last = shorten(&last.brief(&HostId::new(&*name), now), LAST_RUN);
+            [name, given.unwrap_or_else(|| "no address yet".to_owned()), last]
+        })
+        .collect();
+    let width = |column: fn(&[String; 3]) -> &str| {
+        lines.iter().map(|line| column(line).chars().count()).max().unwrap_or_default()
+    };
+    let (names, addresses) = (width(|[name, ..]| name), width(|[_, address, _]| address));
+    let hosts = lines.iter().enumerate().map(|(host, [name, address, last])| {
+        let label = format!("{name:names$}  {address:addresses$}  {last}");
+        Choice::new(Item::Host(host), label.trim_end(), "")
     });
     let others = [
         Choice::new(Item::Add, "Add a host", ""),

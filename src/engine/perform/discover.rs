@@ -7,9 +7,10 @@ use super::inside::{Around, look_at};
 use crate::engine::port::{ClusterStatus, Place};
 use crate::engine::wait::retried;
 use crate::ids::{ClusterId, GuestKind, NodeName};
-use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState, OsFacts, Question};
+use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState, OsFacts, Question, QuorumFacts};
 use crate::machine::outcome::Fault;
 use crate::plan::HostPolicy;
+use crate::plan::quorum::Case;
 
 /// Gathers the facts of a host. With `refresh` package lists are refreshed first; without, nothing at all is changed.
 ///
@@ -81,14 +82,13 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
         .map_err(stop(Stage::Api))?;
     guests.sort_by_key(|guest| guest.id);
     state.pools = pools;
+    let cluster = match &status.name {
+        Some(name) => Some(cluster(cx, policy, name.clone(), &ca, &status, &mut state).await),
+        None => None,
+    };
     Ok(HostFacts {
         pve_version,
-        cluster: status.name.map(|name| ClusterFacts {
-            id: ca.clone(),
-            name,
-            quorate: status.quorate,
-            nodes: status.nodes.into_iter().map(|node| (node.name, node.online)).collect(),
-        }),
+        cluster,
         node,
         ca,
         seen_at: cx.clock.now(),
@@ -98,6 +98,43 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
         backup_storages,
         state,
     })
+}
+
+/// Looks at the node's cluster. That its votes can't be asked keeps it from a reboot, and from nothing else.
+async fn cluster(
+    cx: &Context,
+    policy: &HostPolicy,
+    name: String,
+    ca: &ClusterId,
+    status: &ClusterStatus,
+    state: &mut NodeState,
+) -> ClusterFacts {
+    let quorum = match retried(|| cx.ports.remote.quorum()).await {
+        Ok(quorum) => Some(quorum),
+        Err(fault) => {
+            state.unknown.insert(Question::Quorum, fault.what);
+            None
+        }
+    };
+    let needs_ha = |quorum: &QuorumFacts| Case::needs_ha(quorum, policy.allow_quorum_loss && policy.reboots());
+    let ha_resources = match quorum.as_ref().is_some_and(needs_ha) {
+        false => None,
+        true => match retried(|| cx.ports.pve.ha_resources()).await {
+            Ok(managed) => Some(managed),
+            Err(fault) => {
+                state.unknown.insert(Question::HaResources, fault.what);
+                None
+            }
+        },
+    };
+    ClusterFacts {
+        id: ca.clone(),
+        name,
+        quorate: status.quorate,
+        nodes: status.nodes.iter().map(|node| (node.name.clone(), node.online)).collect(),
+        quorum,
+        ha_resources,
+    }
 }
 
 /// Looks at the node's packages. Lists that can't be refreshed are a finding and no end: what is pending is then told by the

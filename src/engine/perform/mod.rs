@@ -79,6 +79,8 @@ pub struct Context {
     pub task: Option<Upid>,
     /// How long a guest's lock is waited for.
     pub lock_wait: Duration,
+    /// Whether a reboot may cost the other node of a cluster of two its quorum.
+    pub allow_quorum_loss: bool,
     /// Where the output of upgrades goes.
     pub output: Arc<dyn JobOutput>,
     /// The boot of the machine that this program runs on.

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NoOutput, NodeLook};
     use crate::ids::{HostId, RunId, Step, Target};
-    use crate::inventory::{OsFacts, PackageManager};
+    use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 
     /// A job whose log is `log`, and that fails to be read as often as `cuts` says.
     #[derive(Default)]
@@ -172,6 +172,9 @@ mod tests {
             Err(Fault::permanent("not asked"))
         }
         async fn look_at_node(&self) -> Result<NodeLook, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn quorum(&self) -> Result<QuorumFacts, Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {

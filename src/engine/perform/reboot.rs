@@ -10,12 +10,13 @@ use super::discover::same_machine;
 use super::power::bring_up;
 use super::task::{TaskEnd, known_task, since, task_end, tell};
 use super::{Context, Report, change_failed, probed, refused, unclear};
-use crate::engine::port::{ClusterStatus, GuestListing, GuestRef, Place, TaskState};
+use crate::engine::port::{GuestListing, GuestRef, Place, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{BootId, GuestId, NodeName, StepKey};
 use crate::inventory::{PackageManager, Power};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed, RebootFacts, RunningGuest};
+use crate::plan::quorum::{Case, Verdict};
 
 /// Tasks that a reboot may cut off: somebody looks at a screen.
 const HARMLESS: [&str; 6] = ["vncproxy", "vncshell", "termproxy", "spiceproxy", "spiceshell", "startall"];
@@ -49,7 +50,7 @@ async fn look_before(
 ) -> Result<(Vec<String>, Option<RebootFacts>), Fault> {
     let found = retried(|| cx.ports.remote.identity(&Place::Node)).await?;
     same_machine(node, &found.hostname)?;
-    let mut lasting = lost_quorum(&retried(|| cx.ports.pve.cluster_status()).await?, node);
+    let mut lasting = lost_quorum(cx, node).await?;
     if let Err(why) = retried(|| cx.ports.remote.packages_consistent(&Place::Node, manager)).await? {
         lasting.push(format!("the node's packages are not in order: {why}"));
     }
@@ -76,29 +77,38 @@ async fn look_before(
     Ok((passing, Some(ready)))
 }
 
-/// Says why a cluster can't do without the node. `cluster/status` tells no votes, so each node counts for one: a cluster of
-/// two whose third vote is a quorum device is refused as well.
-fn lost_quorum(status: &ClusterStatus, node: &NodeName) -> Vec<String> {
-    let Some(name) = &status.name else { return Vec::new() };
-    let mut reasons = Vec::new();
+/// Says why the node's cluster can't do without it. A question without an answer is an error: what is not known is not risked.
+async fn lost_quorum(cx: &Context, node: &NodeName) -> Result<Vec<String>, Fault> {
+    let status = retried(|| cx.ports.pve.cluster_status()).await?;
+    let Some(name) = &status.name else { return Ok(Vec::new()) };
     if !status.quorate {
-        reasons.push(format!("cluster {name} has no quorum"));
+        return Ok(vec![format!("cluster {name} has no quorum")]);
     }
     let others = status.nodes.iter().filter(|other| other.name != *node);
     let offline: Vec<&str> = others.filter(|other| !other.online).map(|other| other.name.as_str()).collect();
     if !offline.is_empty() {
-        reasons.push(format!("cluster {name} has a node offline already: {}", offline.join(", ")));
+        return Ok(vec![format!("cluster {name} has a node offline already: {}", offline.join(", "))]);
     }
-    let all = status.nodes.len();
-    let left = all.saturating_sub(1 + offline.len());
-    if all == 2 {
-        reasons.push(format!(
-            "cluster {name} has two nodes: without this one the other would have one vote of two and lose its quorum"
-        ));
-    } else if all > 2 && left * 2 <= all {
-        reasons.push(format!("cluster {name} would lose its quorum: {left} of {all} nodes would be left"));
-    }
-    reasons
+    let quorum = retried(|| cx.ports.remote.quorum()).await?;
+    let ha_resources = match Case::needs_ha(&quorum, cx.allow_quorum_loss) {
+        true => retried(|| cx.ports.pve.ha_resources()).await?,
+        false => Vec::new(),
+    };
+    let case = Case {
+        cluster: name,
+        nodes: status.nodes.len(),
+        quorum: &quorum,
+        loss_allowed: cx.allow_quorum_loss,
+        ha: Ok(&ha_resources),
+    };
+    Ok(match case.judge() {
+        Verdict::Kept(_) => Vec::new(),
+        Verdict::Allowed(rest) => {
+            tracing::warn!(%node, cluster = %name, "the quorum is lost while the node reboots, as allowed: {rest}");
+            Vec::new()
+        }
+        Verdict::Refused(why) => vec![why],
+    })
 }
 
 /// Names the tasks at work on the node that a reboot would cut off.
@@ -299,7 +309,7 @@ async fn before_reboot(cx: &Context, node: &NodeName, ready: &RebootFacts) -> Re
         return Err(Fault::permanent(format!("not rebooted: still run: {}", names(&left))));
     }
     // Shutting guests down takes its time, in which a node may be lost, a backup begin, and packages be upgraded.
-    let mut reasons = lost_quorum(&retried(|| cx.ports.pve.cluster_status()).await?, node);
+    let mut reasons = lost_quorum(cx, node).await?;
     reasons.extend(at_work(cx, node).await?);
     if let Err(why) = retried(|| cx.ports.remote.packages_consistent(&Place::Node, PackageManager::Apt)).await? {
         reasons.push(format!("the node's packages are not in order: {why}"));

@@ -102,11 +102,13 @@ fn comma_behind(text: &str, braces: &Braces, index: usize) -> Option<usize> {
 pub(super) fn insert_item(text: &str, braces: &Braces, index: usize, new: &str) -> Splices {
     let inside = braces.span.start + 1..braces.span.end - 1;
     let Some(first) = braces.items.first() else {
-        let (open, close) = if braces.is_table { (" ", " ") } else { ("", "") };
-        if is_blank(&text[inside.clone()]) {
-            return Splices::new().replace(inside, format!("{open}{new}{close}"));
-        }
-        return Splices::new().insert(inside.start, format!("{open}{new}"));
+        let blank = &text[inside.clone()];
+        let open = if braces.is_table { " " } else { "" };
+        return match blank {
+            "" => Splices::new().insert(inside.start, format!("{open}{new}{open}")),
+            _ if !is_blank(blank) => Splices::new().insert(inside.start, format!("{open}{new}")),
+            _ => Splices::new().insert(inside.end, format!("{new} ")),
+        };
     };
     if index == 0 {
         if begins_line(text, braces, first.start) {

@@ -11,9 +11,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::quorum::{Case, Verdict};
 use super::{HostPolicy, OwnPlace};
 use crate::choices::{HostReboot, Scope};
-use crate::inventory::{HostFacts, Question, RootAccess};
+use crate::inventory::{ClusterFacts, HostFacts, Question, RootAccess};
 
 /// What is checked, in the order in which it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -293,15 +294,44 @@ fn cluster(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
         ];
     }
     let count = cluster.nodes.len();
-    // Of two votes both are needed; a QDevice adds a third.
-    if count == 2 && policy.reboot != HostReboot::Never && policy.scope != Scope::GuestsOnly {
-        let what = format!("cluster {} has two nodes: while one reboots, the other has no quorum", cluster.name);
-        return vec![
-            Finding::warn(Check::Cluster, what)
-                .remedy("add a QDevice (pvecm qdevice setup ADDRESS), unless there is one"),
-        ];
-    }
-    vec![Finding::ok(Check::Cluster, format!("cluster {} has quorum, all {count} nodes are online", cluster.name))]
+    let well = format!("cluster {} has quorum, all {count} nodes are online", cluster.name);
+    vec![match quorum(policy, facts, cluster) {
+        None => Finding::ok(Check::Cluster, well),
+        Some(Ok(Verdict::Kept(rest))) => Finding::ok(Check::Cluster, format!("{well}; without this one {rest}")),
+        // The upgrade itself costs no vote: the node is only not rebooted.
+        Some(_) if !policy.reboots() => Finding::ok(Check::Cluster, well),
+        Some(Ok(Verdict::Allowed(rest))) => {
+            let what = "while this node reboots the other one is without quorum, as allow_quorum_loss allows";
+            Finding::warn(Check::Cluster, format!("{what}: {rest}"))
+                .remedy("its guests run on; nothing of it can be changed, started or moved until this node is back")
+        }
+        Some(Ok(Verdict::Refused(why))) => {
+            Finding::warn(Check::Cluster, format!("the node will not be rebooted: {why}"))
+                .remedy(super::quorum::remedy(count, policy.allow_quorum_loss))
+        }
+        Some(Err(why)) => {
+            let what = format!("the node will not be rebooted: its cluster's votes are not known: {why}");
+            Finding::warn(Check::Cluster, what).remedy("on the node: corosync-quorumtool -s")
+        }
+    }]
+}
+
+/// Judges what a reboot of the node would make of its cluster's quorum; an error says why that is not known. `None` where it was
+/// not asked.
+pub(super) fn quorum<'a>(
+    policy: &HostPolicy,
+    facts: &'a HostFacts,
+    cluster: &ClusterFacts,
+) -> Option<Result<Verdict, &'a str>> {
+    let unknown = |question| facts.state.unknown.get(&question).map(String::as_str);
+    let Some(quorum) = &cluster.quorum else { return unknown(Question::Quorum).map(Err) };
+    let ha = match &cluster.ha_resources {
+        Some(managed) => Ok(managed.as_slice()),
+        None => Err(unknown(Question::HaResources).unwrap_or("it was not asked")),
+    };
+    let case =
+        Case { cluster: &cluster.name, nodes: cluster.nodes.len(), quorum, loss_allowed: policy.allow_quorum_loss, ha };
+    Some(Ok(case.judge()))
 }
 
 fn running_backups(facts: &HostFacts) -> Finding {
@@ -318,7 +348,7 @@ fn running_backups(facts: &HostFacts) -> Finding {
 }
 
 fn reboot(policy: &HostPolicy, facts: &HostFacts) -> Finding {
-    let rebooted = policy.scope != Scope::GuestsOnly && policy.reboot != HostReboot::Never;
+    let rebooted = policy.reboots();
     match (&facts.os.reboot_wanted, rebooted) {
         (None, _) => Finding::ok(Check::Reboot, "the node wants no reboot"),
         (Some(why), true) => Finding::ok(Check::Reboot, format!("the node wants a reboot and gets it ({why})")),

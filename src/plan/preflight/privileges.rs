@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::room::concerned;
 use super::{Check, Finding, major};
-use crate::choices::{GuestReboot, HostReboot, ProtectChoice, Scope, Stopped, ViaChoice};
+use crate::choices::{GuestReboot, ProtectChoice, Scope, Stopped, ViaChoice};
 use crate::ids::{GuestKind, NodeName};
 use crate::inventory::{HostFacts, Inside, Power, Question, Via};
 use crate::plan::HostPolicy;
@@ -150,7 +150,7 @@ pub fn needed(policy: &HostPolicy, facts: &HostFacts) -> Vec<Need> {
 
 /// Returns what a reboot of the node needs, where the policy has one.
 fn for_reboot(policy: &HostPolicy, node: Option<&NodeName>) -> Vec<Need> {
-    if policy.reboot == HostReboot::Never || policy.scope == Scope::GuestsOnly {
+    if !policy.reboots() {
         return Vec::new();
     }
     let at = node.map_or_else(|| "/nodes".to_owned(), |node| format!("/nodes/{node}"));

@@ -7,7 +7,7 @@ use super::*;
 use crate::choices::{BackupMode, GuestReboot, ProtectChoice, Stopped, ViaChoice};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{
-    ClusterFacts, GuestFacts, Inside, NodeState, OsFacts, PackageChange, PackageManager, PoolFacts, Power,
+    ClusterFacts, GuestFacts, Inside, NodeState, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts,
     RepositoryFacts, SpaceFacts, StorageFacts, Via,
 };
 use crate::plan::plan_host;
@@ -207,16 +207,58 @@ fn another_node_than_the_named_one_fails() {
 fn a_cluster_needs_quorum_and_all_nodes() {
     let cluster = |quorate, online| {
         let nodes = BTreeMap::from([(NodeName::new("pve1"), true), (NodeName::new("pve2"), online)]);
-        Some(ClusterFacts { id: ClusterId::new("AA"), name: "lab".to_owned(), quorate, nodes })
+        Some(ClusterFacts {
+            id: ClusterId::new("AA"),
+            name: "lab".to_owned(),
+            quorate,
+            nodes,
+            quorum: None,
+            ha_resources: None,
+        })
     };
     assert_eq!(troubles_with(&policy(), |facts| facts.cluster = cluster(true, true)), []);
     let found = trouble(Level::Fail, Check::Cluster, |facts| facts.cluster = cluster(false, true));
     assert!(found.what.contains("no quorum"));
     let found = trouble(Level::Fail, Check::Cluster, |facts| facts.cluster = cluster(true, false));
     assert!(found.what.contains("offline already: pve2"));
-    let policy = HostPolicy { reboot: HostReboot::IfNeeded, ..policy() };
-    let found = trouble_with(&policy, Level::Warn, Check::Cluster, |facts| facts.cluster = cluster(true, true));
-    assert!(remedy(&found).contains("QDevice"));
+}
+
+#[test]
+fn what_a_reboot_would_cost_in_votes_is_told_and_never_guessed() {
+    let two = |needed: u32, ha_resources: Option<Vec<String>>| {
+        let nodes = BTreeMap::from([(NodeName::new("pve1"), true), (NodeName::new("pve2"), true)]);
+        let quorum = QuorumFacts { quorate: true, expected: 2, needed, own: 1, others: vec![1], device: None };
+        let (id, name) = (ClusterId::new("AA"), "lab".to_owned());
+        Some(ClusterFacts { id, name, quorate: true, nodes, quorum: Some(quorum), ha_resources })
+    };
+    let rebooting = HostPolicy { reboot: HostReboot::IfNeeded, ..policy() };
+    let losing = HostPolicy { allow_quorum_loss: true, ..rebooting.clone() };
+    let of = |policy: &HostPolicy, change: &dyn Fn(&mut HostFacts)| {
+        trouble_with(policy, Level::Warn, Check::Cluster, change)
+    };
+
+    let found = of(&rebooting, &|facts| facts.cluster = two(2, None));
+    assert!(found.what.contains("not be rebooted") && found.what.contains("1 of 2 votes would be left, 2 are needed"));
+    assert!(remedy(&found).contains("QDevice") && remedy(&found).contains("allow_quorum_loss = true"), "{found:#?}");
+    assert_eq!(troubles_with(&policy(), |facts| facts.cluster = two(2, None)), [], "nobody reboots it");
+    let guests_only = HostPolicy { scope: Scope::GuestsOnly, ..rebooting.clone() };
+    assert_eq!(troubles_with(&guests_only, |facts| facts.cluster = two(2, None)), []);
+    assert_eq!(troubles_with(&rebooting, |facts| facts.cluster = two(1, None)), [], "two_node: one vote is enough");
+
+    let found = of(&losing, &|facts| facts.cluster = two(2, Some(Vec::new())));
+    assert!(found.what.contains("as allow_quorum_loss allows: 1 of 2 votes"), "{found:#?}");
+    let found = of(&losing, &|facts| facts.cluster = two(2, Some(vec!["ct:101".to_owned()])));
+    assert!(found.what.contains("not be rebooted") && found.what.contains("(ct:101)"), "{found:#?}");
+    let found = of(&losing, &|facts| {
+        facts.cluster = two(2, None);
+        facts.state.unknown.insert(Question::HaResources, "403".to_owned());
+    });
+    assert!(found.what.contains("not be rebooted") && found.what.contains("not known: 403"), "{found:#?}");
+    let found = of(&losing, &|facts| {
+        facts.cluster = two(2, None).map(|cluster| ClusterFacts { quorum: None, ..cluster });
+        facts.state.unknown.insert(Question::Quorum, "no answer".to_owned());
+    });
+    assert!(found.what.contains("not be rebooted") && found.what.contains("not known: no answer"), "{found:#?}");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use proxmaint::engine::port::{
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
 use proxmaint::inventory::{
-    OsFacts, PackageChange, PackageManager, PoolFacts, Power, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+    OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
+    StorageFacts,
 };
 use proxmaint::machine::outcome::Fault;
 use proxmaint::plan::{HostPolicy, RunPolicy};
@@ -184,6 +185,9 @@ impl Pve for Node {
     async fn resources(&self) -> Result<Vec<Resource>, Fault> {
         Ok(Vec::new())
     }
+    async fn ha_resources(&self) -> Result<Vec<String>, Fault> {
+        Ok(Vec::new())
+    }
     async fn active_tasks(&self, _: &NodeName) -> Result<Vec<TaskListing>, Fault> {
         Ok(Vec::new())
     }
@@ -278,6 +282,9 @@ impl Remote for Node {
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {
         let space = SpaceFacts { path: "/".to_owned(), available: 1 << 36, total: 1 << 37 };
         Ok(NodeLook { root: RootAccess::Root, space: vec![space] })
+    }
+    async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+        Err(Fault::permanent("not in a cluster"))
     }
     async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
         Ok(())

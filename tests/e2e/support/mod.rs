@@ -1,7 +1,5 @@
 //! A lab with its manifest and a home of its own, and the program run against it.
 
-#![allow(dead_code, reason = "the dialogues' tests come one by one")]
-
 mod picture;
 mod process;
 mod pty;

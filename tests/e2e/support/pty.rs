@@ -13,9 +13,12 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{
+    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcsetattr,
+    tcsetwinsize,
+};
 
-use super::PATIENCE;
+use super::{PATIENCE, until};
 
 /// What a terminal tells of the program at it.
 pub trait Watch: Send + Sync + 'static {
@@ -67,6 +70,25 @@ impl Pty {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is there");
     }
 
+    /// Stops the program, takes the terminal into its usual modes as a shell does, lets the program go on, and waits until it has
+    /// the terminal in its own modes again.
+    #[track_caller]
+    pub fn suspend(&self) {
+        let master = self.master.as_ref().expect("nobody hung up");
+        let own = modes(&tcgetattr(master).expect("its modes"));
+        assert_ne!(own, modes(&self.before), "the program leaves the terminal as it is");
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let stopped = || std::fs::read_to_string(&stat).expect("it is there").contains(") T ");
+        assert!(until(stopped), "it does not stop");
+        tcsetattr(master, OptionalActions::Now, &self.before).expect("modes");
+        self.signal(Signal::CONT);
+        assert!(
+            until(|| modes(&tcgetattr(master).expect("its modes")) == own),
+            "it does not mind the terminal's modes"
+        );
+    }
+
     /// Takes the terminal away from the program.
     pub fn hang_up(&mut self) {
         self.stop_reading();
@@ -85,7 +107,6 @@ impl Pty {
     #[track_caller]
     pub fn assert_as_before(&self, left: &Termios) {
         assert!(left.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{left:#?}");
-        let modes = |t: &Termios| (t.input_modes, t.output_modes, t.control_modes, t.local_modes);
         assert_eq!(modes(left), modes(&self.before), "the terminal is not as it was");
     }
 
@@ -104,6 +125,10 @@ impl Drop for Pty {
         let _ = self.child.wait();
         self.stop_reading();
     }
+}
+
+fn modes(termios: &Termios) -> (InputModes, OutputModes, ControlModes, LocalModes) {
+    (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes)
 }
 
 /// The same command, which first makes the terminal its own, as a login does. `setsid` becomes the program: one process.

@@ -233,6 +233,12 @@ impl Screen {
         self.pty.signal(signal);
     }
 
+    /// Stops the program and lets it go on, with a shell in between; see [`Pty::suspend`].
+    #[track_caller]
+    pub fn suspend(&self) {
+        self.pty.suspend();
+    }
+
     /// Waits for the program's end, and asserts that it left the terminal as it found it.
     #[track_caller]
     pub fn finish(mut self) -> Done {

@@ -28,10 +28,6 @@ fn a_run_is_begun_by_yes_alone() {
     }
     let screen = Screen::start(&site, &["run"], &[]);
     screen.asks("Begin?");
-    screen.signal(Signal::TERM);
-    screen.finish().says(&["nothing was changed"]);
-    let screen = Screen::start(&site, &["run"], &[]);
-    screen.asks("Begin?");
     screen.hang_up();
     site.assert_untouched();
     let screen = Screen::start(&site, &["run"], &[]);
@@ -130,13 +126,11 @@ fn signals_end_the_dialogue_and_leave_the_terminal_in_order() {
 fn a_program_that_was_stopped_goes_on() {
     let screen = Dialogue::of("name").start();
     screen.asks("What name?");
-    screen.press(CTRL_Z);
-    screen.signal(Signal::STOP);
-    screen.signal(Signal::CONT);
-    screen.asks("What name?");
-    screen.press("edge1");
-    screen.sees("edge1");
-    screen.press(ENTER);
+    screen.press(&format!("ed{CTRL_Z}"));
+    screen.until_typed("What name?", "ed");
+    screen.suspend();
+    screen.until_typed("What name?", "ed");
+    screen.leave(&format!("ge1{ENTER}"));
     screen.finish().expect(0).says(&["said: Ok(\"edge1\")"]);
 }
 
@@ -220,7 +214,7 @@ fn what_is_typed_during_work_is_for_nobody() {
 fn a_choice_is_found_by_moving_and_by_typing() {
     let screen = Dialogue::of("few").start();
     assert_eq!(screen.asks("Which?").active().expect("a cursor").text, "choice 2 (the number 2 of 3)");
-    screen.pick("choice 3");
+    screen.choose("Which?", "choice 3");
     screen.finish().expect(0).says(&["said: Ok(\"3\")"]);
     let screen = Dialogue::of("many").start();
     assert_eq!(screen.asks("Which?").items.len(), 14);

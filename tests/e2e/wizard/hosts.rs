@@ -50,8 +50,7 @@ fn a_name_that_is_taken_is_refused_as_it_is_typed() {
     screen.asks("pve12: Connection");
     back_to_main(&screen);
     save(screen);
-    let named = FLEET.replace("\nhost = \"192.0.2.12\"\n", "\nname = \"pve12\"\nhost = \"192.0.2.12\"\n");
-    place.assert_saved(&named, Some(FLEET));
+    place.assert_saved(&format!("{FLEET}name = \"pve12\"\n"), Some(FLEET));
 }
 
 #[test]

@@ -6,6 +6,9 @@ use crate::support::screen::{BACKSPACE, ENTER, ESC, Screen};
 /// The last line of the first host, behind which its new keys are written.
 const LAST: &str = "guests_include = [\"100-199\"]\n";
 
+/// The last line of the first host's API, behind which more of it is written.
+const LAST_OF_API: &str = "api.secret_env = \"PVE1_SECRET\"\n";
+
 /// Types a value of a key that nothing can be chosen for.
 #[track_caller]
 fn type_value(screen: &Screen, key: &str, text: &str) {
@@ -13,7 +16,7 @@ fn type_value(screen: &Screen, key: &str, text: &str) {
     screen.answer(key, text);
 }
 
-/// Edits one key of the first host in a dialogue, saves, and compares what was added behind its last line.
+/// Edits one key of the first host in a dialogue, saves, and compares what was added behind the last line of its like.
 #[track_caller]
 fn adds(group: &str, key: &str, dialogue: impl Fn(&Screen), line: &str) {
     let place = Place::with(FLEET);
@@ -24,7 +27,8 @@ fn adds(group: &str, key: &str, dialogue: impl Fn(&Screen), line: &str) {
     screen.sees(", set here");
     back_to_main(&screen);
     save(screen);
-    place.assert_saved(&FLEET.replace(LAST, &format!("{LAST}{line}\n")), Some(FLEET));
+    let behind = if group == "API" { LAST_OF_API } else { LAST };
+    place.assert_saved(&FLEET.replace(behind, &format!("{behind}{line}\n")), Some(FLEET));
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn an_order_of_protections_is_chosen() {
         "Protection",
         "protect ",
         |screen| screen.choose("protect", "backup, then snapshot"),
-        "protect = [\"backup\", \"snapshot\"]",
+        "protect.with = [\"backup\", \"snapshot\"]",
     );
 }
 
@@ -130,7 +134,7 @@ fn a_path_is_typed() {
             screen.sees("a relative one begins at the manifest's directory");
             type_value(screen, "identity_file", "~/.ssh/id_pve");
         },
-        "identity_file = \"~/.ssh/id_pve\"",
+        "ssh.identity_file = \"~/.ssh/id_pve\"",
     );
 }
 

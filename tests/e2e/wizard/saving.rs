@@ -171,6 +171,6 @@ fn a_second_value_is_written_beside_the_first() {
     screen.leave(ENTER);
     back_to_main(&screen);
     save(screen);
-    let last = "guests_include = [\"100-199\"]\n";
-    place.assert_saved(&FLEET.replace(last, &format!("{last}api.port = 8443\n")), Some(FLEET));
+    let secret = "api.secret_env = \"PVE1_SECRET\"\n";
+    place.assert_saved(&FLEET.replace(secret, &format!("{secret}api.port = 8443\n")), Some(FLEET));
 }

@@ -405,3 +405,108 @@ fn a_host_that_is_not_there_is_an_error_and_changes_nothing() {
     assert!(matches!(refused, Err(EditError::NoSuchSpot(_))), "{refused:?}");
     assert_eq!(document.text(), BLOCKS);
 }
+
+/// What was found of a guest, made of dice.
+fn found(dice: u32, id: u32) -> Sighting {
+    let kind = if dice & 1 == 0 { GuestKind::Ct } else { GuestKind::Vm };
+    let power = [Power::Running, Power::Stopped, Power::Other][(dice >> 1) as usize % 3];
+    let name = ["", "web", "a \"b\" c", "#no comment"][(dice >> 3) as usize % 4];
+    let addresses = if dice & 32 == 0 { Vec::new() } else { vec!["192.0.2.9".to_owned(), "2001:db8::9".to_owned()] };
+    Sighting { power, template: dice & 0x1c0 == 0, addresses, ..seen(kind, id, name) }
+}
+
+/// What is noted of it, made of dice.
+fn noted(dice: u32, sighting: &Sighting) -> Note<'_> {
+    let roll = |shift: u32, of: u32| (dice >> shift) % of;
+    Note {
+        sighting,
+        managed: [None, Some(true), Some(false)][roll(9, 3) as usize],
+        user: (roll(11, 2) == 0).then(|| "ops".to_owned()),
+        password_env: (roll(12, 3) == 0).then(|| "GUEST_PASSWORD".to_owned()),
+        check: match roll(14, 4) {
+            0 => FAILED,
+            1 => worked("192.0.2.77", None),
+            2 => worked("192.0.2.9", Some("/home/ops/.ssh/maint")),
+            _ => None,
+        },
+    }
+}
+
+fn manifest(text: &str) -> crate::manifest::Manifest {
+    let env = |name: &str| (name == "HOME").then(|| "/home/ops".into());
+    let path = Path::new("/fleet/proxmox-hosts.toml");
+    crate::manifest::Manifest::parse(path, text.as_bytes(), &env).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 48,
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    })]
+
+    #[test]
+    fn whatever_was_found_the_rest_of_the_file_stays(
+        file in 0..5_usize,
+        host in 0..64_usize,
+        crlf in proptest::bool::ANY,
+        dice in proptest::collection::vec((proptest::bits::u32::ANY, 0..7_usize), 0..5),
+    ) {
+        // What a host can't do without is no matter of the other tests.
+        let whole = |text: &str| text.replace("[[hosts]]\n", "[[hosts]]\napi_token_env = \"T\"\napi_secret_env = \"S\"\n");
+        let files = [
+            whole(BLOCKS),
+            whole(LIVED_IN),
+            include_str!("../../../../fixtures/manifests/flat.toml").to_owned(),
+            include_str!("../../../../fixtures/manifests/dotted.toml").to_owned(),
+            include_str!("../../../../fixtures/manifests/commented.toml").to_owned(),
+        ];
+        let before = if crlf { files[file].replace('\n', "\r\n") } else { files[file].clone() };
+        let mut document = Document::parse(&before).unwrap();
+        let host = host % document.hosts().len();
+        let guests: BTreeMap<u32, Sighting> = dice
+            .iter()
+            .map(|(_, id)| [101, 102, 201, 203, 213, 300, 900][*id])
+            .zip(&dice)
+            .map(|(id, (dice, _))| (id, found(*dice, id)))
+            .collect();
+        let guests: Vec<Sighting> = guests.into_values().collect();
+        let notes: Vec<Note<'_>> =
+            guests.iter().zip(&dice).filter(|(_, (dice, _))| dice >> 31 == 0).map(|(g, (dice, _))| noted(*dice, g)).collect();
+        merge(&mut document, host, &survey(&guests), &notes, &header()).unwrap();
+        let after = document.text();
+
+        // Other hosts, to the byte.
+        let parts = |text: &str| format!("\n{text}").split("\n[[hosts]]").map(str::to_owned).collect::<Vec<_>>();
+        let (old, new) = (parts(&before), parts(&after));
+        proptest::prop_assert_eq!(old.len(), new.len());
+        for (n, (old, new)) in old.iter().zip(&new).enumerate().filter(|(n, _)| *n != host + 1) {
+            proptest::prop_assert_eq!(old, new, "part {} of a merge into host {}", n, host);
+        }
+        // Comments, notes and passwords, whosever they are.
+        for mark in ["#", "notes", "password =", "rack = 4", "\r\n"].iter().filter(|mark| **mark != "\r\n" || !crlf) {
+            let count = |text: &str| text.matches(mark).count();
+            let names = guests.iter().filter(|guest| guest.name.contains(mark)).count();
+            proptest::prop_assert!((count(&before)..=count(&before) + names).contains(&count(&after)), "{}:\n{}", mark, after);
+        }
+        proptest::prop_assert_eq!(crlf, !after.replace("\r\n", "").contains('\n') && after.contains("\r\n"));
+        // And what it says is what was found.
+        let (old, new) = (manifest(&before), manifest(&after));
+        let entries = new.hosts[host].inventory.as_ref().map_or(&[][..], |inventory| &inventory.entries);
+        for entry in entries {
+            let seen = guests.iter().find(|guest| (guest.kind, guest.id) == (entry.kind, entry.id));
+            proptest::prop_assert_eq!(entry.status.as_deref() == Some(GONE), seen.is_none());
+        }
+        for note in notes.iter().filter(|note| !note.sighting.template) {
+            let entry = entries.iter().find(|entry| (entry.id, entry.kind) == guest_of(note.sighting)).unwrap();
+            proptest::prop_assert!(note.managed.is_none() || entry.managed == note.managed);
+            let verified = note.check.as_ref().map(|check| check.address.is_some());
+            proptest::prop_assert!(verified.is_none() || entry.ssh_verified == verified);
+        }
+        for old in old.hosts[host].inventory.iter().flat_map(|inventory| &inventory.entries) {
+            let new = entries.iter().find(|new| (new.id, new.kind) == (old.id, old.kind)).unwrap();
+            proptest::prop_assert_eq!(&old.notes, &new.notes);
+            proptest::prop_assert_eq!(old.password.is_some(), new.password.is_some());
+        }
+    }
+}

@@ -149,12 +149,3 @@ fn storage_resource(storage: &Storage, node: &str) -> Option<Value> {
     }
     Some(entry)
 }
-
-impl World {
-    /// Tells whether a realm has quorum: more than half of its nodes are up. A node that stands alone always has.
-    pub fn quorate(&self, realm: &str) -> bool {
-        let Some(realm) = self.realms.get(realm) else { return false };
-        let up = realm.nodes.iter().filter(|name| self.nodes.get(*name).is_some_and(|n| n.online)).count();
-        !realm.clustered || up * 2 > realm.nodes.len()
-    }
-}

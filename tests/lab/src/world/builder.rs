@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::agenda::Agenda;
 use super::{
-    Acl, Backup, CertData, Durations, GuestSpec, Kind, Node, NodeSpec, Realm, Storage, StorageState, Token, User, World,
+    Acl, Backup, CertData, Durations, GuestSpec, Kind, Node, NodeSpec, Realm, Storage, StorageState, Token, User,
+    Voting, World,
 };
 use crate::faults::{Fault, Faults};
 use crate::ledger::Ledger;
@@ -30,6 +31,7 @@ pub struct WorldBuilder {
     epoch_ms: i64,
     durations: Durations,
     realms: Vec<(String, bool, Vec<String>)>,
+    voting: BTreeMap<String, Voting>,
     nodes: BTreeMap<String, NodeSpec>,
     guests: Vec<(String, u32, GuestSpec)>,
     storages: Vec<(String, Storage)>,
@@ -49,6 +51,7 @@ impl WorldBuilder {
             epoch_ms: EPOCH_MS,
             durations: Durations::quick(),
             realms: Vec::new(),
+            voting: BTreeMap::new(),
             nodes: BTreeMap::new(),
             guests: Vec::new(),
             storages: Vec::new(),
@@ -85,6 +88,13 @@ impl WorldBuilder {
     pub fn cluster<'a>(mut self, name: &str, nodes: impl IntoIterator<Item = &'a str>) -> Self {
         let nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
         self.realms.push((name.to_owned(), true, nodes));
+        self
+    }
+
+    /// Says how a cluster counts votes, beside its nodes' own.
+    #[must_use]
+    pub fn voting(mut self, cluster: &str, voting: Voting) -> Self {
+        self.voting.insert(cluster.to_owned(), voting);
         self
     }
 
@@ -178,6 +188,10 @@ impl WorldBuilder {
             let realm = self.realm(&mut world, name, *clustered, nodes, subnet);
             assert!(world.realms.insert(name.clone(), realm).is_none(), "realm {name} is there twice");
         }
+        for name in self.voting.keys() {
+            let known = world.realms.get(name).is_some_and(|realm| realm.clustered);
+            assert!(known, "votes are counted in {name}, which is no cluster");
+        }
         for name in self.nodes.keys() {
             assert!(world.nodes.contains_key(name), "node {name} is described but in no cluster and not standalone");
         }
@@ -221,6 +235,7 @@ impl WorldBuilder {
                 name: node.clone(),
                 realm: name.to_owned(),
                 nodeid: if clustered { u32::try_from(i).unwrap_or_default() + 1 } else { 0 },
+                votes: spec.votes,
                 ip,
                 online: spec.online,
                 version: spec.version.clone(),
@@ -252,6 +267,7 @@ impl WorldBuilder {
         Realm {
             name: name.to_owned(),
             clustered,
+            voting: self.voting.get(name).copied().unwrap_or_default(),
             ca: cert(world, &ca_name, Vec::new(), 10),
             nodes: nodes.to_vec(),
             guests: BTreeMap::new(),

@@ -16,6 +16,7 @@ mod migrate;
 mod node;
 mod packages;
 mod power;
+mod quorum;
 mod snapshot;
 mod spec;
 mod storage;
@@ -37,6 +38,7 @@ pub use guest::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, Power, R
 pub use machine::{Change, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction};
 pub use node::{CertData, HaService, Node, PveVersion, Repository, Service};
 pub use packages::PackageError;
+pub use quorum::{Device, Tally, Voting};
 pub use spec::{GuestSpec, NodeSpec};
 pub use storage::{Backup, Storage, StorageState};
 pub use task::Task;
@@ -55,6 +57,8 @@ pub struct Realm {
     pub name: String,
     /// Whether it is a cluster.
     pub clustered: bool,
+    /// How it counts votes, beside its nodes' own.
+    pub voting: Voting,
     /// The certificate of its own CA (`pve-root-ca.pem`).
     pub ca: CertData,
     /// Its nodes, in order of their numbers.

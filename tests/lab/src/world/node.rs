@@ -112,6 +112,8 @@ pub struct Node {
     pub realm: String,
     /// Its number in the cluster; 0 where it stands alone.
     pub nodeid: u32,
+    /// Its votes in the cluster.
+    pub votes: u32,
     /// Its address within the cluster.
     pub ip: String,
     /// Whether it is up and answers.

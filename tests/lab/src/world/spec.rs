@@ -500,6 +500,7 @@ pub struct NodeSpec {
     pub(crate) version: PveVersion,
     pub(crate) os: Os,
     pub(crate) ip: Option<String>,
+    pub(crate) votes: u32,
     pub(crate) kernel: String,
     pub(crate) services: Vec<Service>,
     /// `None` for those that a node has by default.
@@ -516,6 +517,7 @@ impl NodeSpec {
             version: PveVersion { version: "9.2.11".into(), release: "9.2".into(), repoid: "14a22df3".into() },
             os: Os::Debian13,
             ip: None,
+            votes: 1,
             kernel: "6.17.2-1-pve".to_owned(),
             services: super::node::usual_services(),
             repositories: None,
@@ -550,6 +552,13 @@ impl NodeSpec {
     #[must_use]
     pub fn ip(mut self, ip: &str) -> Self {
         self.ip = Some(ip.to_owned());
+        self
+    }
+
+    /// Sets its votes in the cluster; one by default.
+    #[must_use]
+    pub fn votes(mut self, votes: u32) -> Self {
+        self.votes = votes;
         self
     }
 

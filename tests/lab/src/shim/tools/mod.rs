@@ -5,6 +5,7 @@
 
 mod apk;
 mod apt;
+mod cluster;
 mod dpkg;
 mod guests;
 mod node;
@@ -43,7 +44,8 @@ pub(super) async fn run(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         "pveversion" => node::pveversion(stage, call, streams).await,
         "proxmox-boot-tool" => node::boot_tool(stage, call, streams).await,
         "ha-manager" => node::ha_manager(stage, call, streams).await,
-        "pvecm" => node::pvecm(stage, call, streams).await,
+        "corosync-quorumtool" => cluster::quorumtool(stage, call, streams).await,
+        "pvecm" => cluster::pvecm(stage, call, streams).await,
         _ => not_simulated(call, streams).await,
     }
 }

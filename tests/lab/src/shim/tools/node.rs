@@ -12,7 +12,7 @@ fn machine(stage: &Stage, call: &Call) -> Option<Machine> {
     stage.with(|world, _| world.machine(&call.machine).cloned())
 }
 
-fn node(stage: &Stage, call: &Call) -> Option<(Node, Realm)> {
+pub(super) fn node(stage: &Stage, call: &Call) -> Option<(Node, Realm)> {
     let MachineId::Node(name) = &call.machine else { return None };
     stage.with(|world, _| Some((world.nodes.get(name)?.clone(), world.realm_of(name)?.clone())))
 }
@@ -131,41 +131,6 @@ pub(super) async fn ha_manager(stage: &Arc<Stage>, call: &Call, streams: &mut St
                 let vmid = sid.split(':').nth(1).and_then(|vmid| vmid.parse().ok());
                 let on = vmid.and_then(|vmid: u32| realm.guests.get(&vmid)).map_or("-", |guest| guest.node.as_str());
                 text.push_str(&format!("service {sid} ({on}, {})\n", service.state));
-            }
-            streams.done(&text).await
-        }
-        _ => not_simulated(call, streams).await,
-    }
-}
-
-pub(super) async fn pvecm(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let Some((node, realm)) = node(stage, call) else { return no_machine(call, streams).await };
-    match call.words().as_slice() {
-        ["status"] if !realm.clustered => {
-            let text =
-                "Error: Corosync config '/etc/pve/corosync.conf' does not exist - is this node part of a cluster?";
-            streams.fail(2, text).await
-        }
-        ["status"] => {
-            let members: Vec<Node> =
-                stage.with(|world, _| realm.nodes.iter().filter_map(|name| world.nodes.get(name).cloned()).collect());
-            let (expected, online) = (members.len(), members.iter().filter(|node| node.online).count());
-            let quorum = expected / 2 + 1;
-            let quorate = if online >= quorum { "Yes" } else { "No" };
-            let name = &realm.name;
-            let mut text = format!(
-                "Cluster information\n-------------------\nName:             {name}\nConfig Version:   {expected}\n\
-                 Transport:        knet\nSecure auth:      on\n\nQuorum information\n------------------\n\
-                 Quorum provider:  corosync_votequorum\nNodes:            {online}\nNode ID:          0x{:08x}\n\
-                 Quorate:          {quorate}\n\nVotequorum information\n----------------------\n\
-                 Expected votes:   {expected}\nHighest expected: {expected}\nTotal votes:      {online}\n\
-                 Quorum:           {quorum}  \n\nMembership information\n----------------------\n    \
-                 Nodeid      Votes Name\n",
-                node.nodeid
-            );
-            for member in members.iter().filter(|member| member.online) {
-                let local = if member.name == node.name { " (local)" } else { "" };
-                text.push_str(&format!("0x{:08x}          1 {}{local}\n", member.nodeid, member.ip));
             }
             streams.done(&text).await
         }
