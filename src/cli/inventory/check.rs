@@ -91,15 +91,25 @@ pub(super) async fn check(subjects: &[&Subject<'_>], known_hosts: &Path, tell: &
     with_each(subjects, async |subject| subject.log_in(known_hosts).await, tell).await
 }
 
-/// Says what came of a guest's login, in a line. One that runs enter some other way loses nothing by a login that fails.
+/// Says what came of a guest's login, in a line.
 pub(super) fn line(subject: &Subject<'_>, login: &Login) -> String {
     let user = subject.wish.user(&subject.guest);
-    let otherwise = subject.guest.ways().iter().find(|way| **way != "ssh");
-    let otherwise = otherwise.map_or_else(String::new, |way| format!("; runs enter it by {way} anyway"));
     match login {
         Login::Works { address, accepted } => format!("{user}@{address}: logged in {}", by(accepted)),
-        Login::Fails { why, .. } => format!("login as {user}: {}{otherwise}", why.join("; ")),
+        Login::Fails { why, .. } => format!("login as {user}: {}{}", why.join("; "), otherwise(subject)),
         Login::NotTried(why) => format!("no login tried: {why}"),
+    }
+}
+
+/// Says which other way leads into a guest: where there is one, nothing is lost by a login that fails.
+fn otherwise(subject: &Subject<'_>) -> &'static str {
+    let tries = |way: &str| subject.guest.ways().contains(&way);
+    if tries("pct") {
+        "; runs enter it by pct anyway"
+    } else if tries("agent") && subject.guest.sighting.unaddressed.is_none() {
+        "; runs try its guest agent as well"
+    } else {
+        ""
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn host(host: &Host, width: Option<u16>, paint: Paint) -> (String, Op
         return (title, None);
     }
     let mut table = grid::table(width, paint);
-    table.set_header(["vmid", "kind", "name", "status", "address", "managed", "user", "entered by"]);
+    table.set_header(["vmid", "kind", "name", "status", "address", "managed", "user", "ways in"]);
     for guest in &guests {
         table.add_row([
             Cell::new(guest.sighting.id),

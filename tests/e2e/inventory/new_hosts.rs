@@ -55,6 +55,8 @@ fn at_a_terminal_it_is_asked_for() {
     screen.answer("What it is called here", "edge1");
     screen.answer("Variable that holds the API token's name", "PVE_127_0_0_1_TOKEN");
     screen.answer("Variable that holds the token's secret", "PVE_127_0_0_1_SECRET");
+    screen.sees("ssh-keygen -lf");
+    screen.confirm("shall it be learnt?", true);
     screen.asks("Which guests of edge1");
     screen.leave(ENTER);
     screen.choose("Who logs in", "As it is: root");
@@ -62,4 +64,5 @@ fn at_a_terminal_it_is_asked_for() {
     screen.confirm("Save?", true);
     screen.finish().expect(0).says(&["saved"]);
     assert_eq!(entry(&site, "edge1", 201)["managed"], true);
+    assert!(site.state().join("known_hosts").exists());
 }

@@ -27,7 +27,7 @@ impl Dialogue<'_, '_, '_> {
         )?;
         let choices: Vec<Choice<usize>> = open.iter().map(|at| choice(*at, &self.subjects[*at].guest)).collect();
         let ticked: Vec<usize> = open.iter().copied().filter(|at| self.subjects[*at].is_managed()).collect();
-        let question = format!("Which guests of {name} are to be managed? (Space ticks)");
+        let question = format!("Which guests of {name} are to be managed?");
         let answer = terminal.choose_many(&question, &choices, &ticked)?;
         for at in open {
             self.subjects[at].wish.managed = Some(answer.contains(&at));

@@ -45,12 +45,12 @@ impl Dialogue<'_, '_, '_> {
             Choice::new(
                 Passwords::NotStored,
                 "Not stored",
-                "logins are by key; what else is needed is typed when it is",
+                "logins are by key",
             ),
             Choice::new(
                 Passwords::Each,
                 "In environment variables, one for each guest",
-                "recommended for guests that take no key; the manifest has the names alone",
+                "recommended: the manifest has their names alone",
             ),
             Choice::new(Passwords::One, "In one environment variable for all", "where all have the same"),
         ];
