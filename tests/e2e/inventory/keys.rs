@@ -98,7 +98,7 @@ fn a_variable_is_named_and_its_password_used() {
     screen.asks("Which guests of edge1");
     screen.leave(ENTER);
     screen.choose("Who logs in", "As it is: root");
-    screen.choose("Where are the passwords", "In environment variables");
+    screen.choose("Where are the passwords", "In environment variables, one for each guest");
     screen.asks("The variable that holds the password of VM 201 (db) on edge1");
     screen.sees("DB_201_PASSWORD");
     screen.press("two words");
