@@ -6,7 +6,7 @@ use proxmaint_lab::faults::{Fault, RequestFault};
 use proxmaint_lab::world::World;
 
 use super::{bare, connections, edge, entry, text, world};
-use crate::support::{Site, side_by_side};
+use crate::support::side_by_side;
 
 #[test]
 fn by_the_command_line() {

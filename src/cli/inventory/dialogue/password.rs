@@ -42,11 +42,7 @@ impl Dialogue<'_, '_, '_> {
             self.desk.terminal.remark(Remark::Warn, &text)?;
         }
         let choices = [
-            Choice::new(
-                Passwords::NotStored,
-                "Not stored",
-                "logins are by key",
-            ),
+            Choice::new(Passwords::NotStored, "Not stored", "logins are by key"),
             Choice::new(
                 Passwords::Each,
                 "In environment variables, one for each guest",
