@@ -193,7 +193,7 @@ pub async fn every_call() -> Vec<ApiCall> {
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 47);
+    assert_eq!(every_call().await.len(), 48);
 }
 
 #[tokio::test]
