@@ -197,12 +197,8 @@ fn a_rule_is_made_to_be_about_other_guests() {
     let screen = open_at(&place, "rule for tag:prod");
     screen.choose("pve1: rule for tag:prod", "for tag:prod");
     screen.choose("Which guests is the rule about?", "several guests");
-<<<<<<< HEAD
-    screen.asks("Selector tag:prod");
-=======
     screen.asks("Selector");
     screen.sees("tag:prod  (Enter keeps it)");
->>>>>>> w-g
     screen.leave(&format!("pool:customers{ENTER}"));
     screen.choose("pve1: rule for pool:customers", "for pool:customers");
     screen.choose("Which guests is the rule about?", "one guest");
