@@ -24,6 +24,8 @@ fn esc_goes_one_step_back_at_each_level() {
     {
         screen.asks(question);
         screen.press(behind);
+        // All of it is drawn before the next key: what is drawn anew looks as if it had ended.
+        screen.sees(&format!("  {behind}"));
         screen.leave(ESC);
     }
     screen.finish().expect(0).says(&["nothing was saved"]);

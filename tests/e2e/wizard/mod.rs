@@ -73,11 +73,8 @@ impl Place {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxmaint"));
         command.args(["--config", "fleet.toml", "wizard"]).args(args).current_dir(self.dir.path()).env_clear();
-        command
-            .env("HOME", self.dir.path().join("home"))
-            .env("TERM", "xterm-256color")
-            .env("LANG", "C.UTF-8")
-            .envs(self.env.iter().copied());
+        command.env("HOME", self.dir.path().join("home")).env("TERM", "xterm-256color").env("LANG", "C.UTF-8");
+        command.envs(self.env.iter().copied());
         command
     }
 
