@@ -490,6 +490,28 @@ fn what_a_key_means_and_inherits_can_be_asked() {
     assert!(unknown(Scope::Rule, "xyz").starts_with("the keys are id, match"), "{}", unknown(Scope::Rule, "xyz"));
 }
 
+#[test]
+fn what_is_known_of_a_guest_holds_where_its_rule_says_nothing() {
+    let document = document(
+        "[[hosts]]\nhost = \"a\"\nguest_user = \"g\"\n[[hosts.guests]]\nid = \"101\"\n[[hosts.guests]]\nid = 102\n\
+         [[hosts.guests]]\nmatch = \"101\"\n[hosts.guest_inventory]\nentries = [\n\
+         { kind = \"ct\", id = \"101\", ip = \"192.0.2.1\", user = \"e\", ssh_key_path = \"k\", managed = false },\n\
+         { kind = \"vm\", id = \"102\", user = \"\" },\n]\n",
+    );
+    let inherited = |spot, key| document.inherited(spot, &setting(spot, key)).map(|i| (i.from, i.value));
+    let known = |value| Some((Scope::Entry, value));
+    let rule = Spot::Rule(0, 0);
+    assert_eq!(inherited(rule, "address"), known(Value::text("192.0.2.1")));
+    assert_eq!(inherited(rule, "user"), known(Value::text("e")));
+    assert_eq!(inherited(rule, "identity_file"), known(Value::text("k")));
+    assert_eq!(inherited(rule, "managed"), known(Value::Boolean(false)));
+    assert_eq!(inherited(rule, "password_env"), None);
+    // An empty value is none, and of several guests no single one is known.
+    for other in [Spot::Rule(0, 1), Spot::Rule(0, 2), Spot::Entry(0, 1)] {
+        assert_eq!(inherited(other, "user"), Some((Scope::Host, Value::text("g"))), "{other:?}");
+    }
+}
+
 /// The loader is asked what it takes: so no key that is added later can be forgotten in the table of kinds.
 #[test]
 fn each_key_takes_the_kind_of_value_that_the_loader_wants() {

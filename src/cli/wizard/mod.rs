@@ -31,7 +31,7 @@ use crate::observe::log::Redactor;
 use crate::observe::sanitize::{clean, shorten};
 
 /// How many characters the main menu shows of a host's last run: what fits beside its name and address.
-const LAST_RUN: usize = 44;
+const LAST_RUN: usize = 56;
 
 /// What a dialogue works with.
 pub(super) struct Desk<'a> {

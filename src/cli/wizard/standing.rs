@@ -81,6 +81,7 @@ pub(super) fn shown(setting: &Setting, value: &Value) -> String {
 fn place(scope: Scope) -> &'static str {
     match scope {
         Scope::Host => "the host",
+        Scope::Entry => "its entry of the inventory",
         other => other.as_str(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Stopped, ViaChoice};
 
 use super::super::hosts::is_variable;
-use super::setting::{Scope, Setting};
+use super::setting::Setting;
 use super::value::Value;
 
 /// How the value of a key is written, beyond its [`Kind`](super::Kind).
@@ -67,9 +67,9 @@ impl Setting {
         self.default() == "required"
     }
 
-    /// Returns what is built in, as plain text. A rule's key falls back to the host's and so to what is built in for that.
+    /// Returns what is built in, as plain text. A guest's key falls back to the host's and so to what is built in for that.
     pub fn built_in(&self) -> String {
-        self.of_host().filter(|_| self.scope() == Scope::Rule).unwrap_or(*self).default().replace(['`', '"'], "")
+        self.of_host().unwrap_or(*self).default().replace(['`', '"'], "")
     }
 
     /// Returns a value of it as it may be shown: a text without quotes, a list as in the file; `None` where it is a secret,
@@ -88,7 +88,7 @@ impl Setting {
 mod tests {
     use std::path::Path;
 
-    use super::super::{Document, Kind, Spot};
+    use super::super::{Document, Kind, Scope, Spot};
     use super::*;
 
     const FILE: &str =
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(built_in(Scope::Rule, "reboot"), "never");
         assert_eq!(built_in(Scope::Rule, "protect"), "[snapshot, backup]");
         assert_eq!(built_in(Scope::Host, "api_port"), "8006");
-        assert_eq!(built_in(Scope::Entry, "user"), "the host's guest_user");
+        assert_eq!(built_in(Scope::Entry, "user"), "root");
     }
 
     #[test]

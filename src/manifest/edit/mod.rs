@@ -207,15 +207,32 @@ impl Document {
     /// Returns what holds for a table where it says nothing itself; `None` where that is what is built in
     /// ([`Setting::default`]).
     pub fn inherited(&self, spot: Spot, setting: &Setting) -> Option<Inherited> {
+        if let Some(known) = self.of_entry(spot, setting) {
+            return Some(Inherited { from: Scope::Entry, value: known });
+        }
         let (above, setting) = match spot {
             Spot::Host(_) => (Spot::Defaults, Scope::Defaults.setting(setting.name()).ok()?),
-            Spot::Rule(host, _) => (Spot::Host(host), setting.of_host()?),
-            Spot::Defaults | Spot::Inventory(_) | Spot::Entry(..) => return None,
+            Spot::Rule(host, _) | Spot::Entry(host, _) => (Spot::Host(host), setting.of_host()?),
+            Spot::Defaults | Spot::Inventory(_) => return None,
         };
         match self.given(above, &setting).filter(|(_, value)| !value.is_empty()) {
             Some((_, value)) => Some(Inherited { from: above.scope(), value }),
             None => self.inherited(above, &setting),
         }
+    }
+
+    /// Returns what the inventory knows of the single guest that a rule is about, where that holds in place of a key.
+    fn of_entry(&self, spot: Spot, setting: &Setting) -> Option<Value> {
+        let Spot::Rule(host, _) = spot else { return None };
+        let known = setting.of_entry()?;
+        let id = match self.given(spot, &Scope::Rule.setting("id").ok()?)?.1 {
+            Value::Number(id) => GuestId(u32::try_from(id).ok()?),
+            Value::Text(id) => id.parse().ok()?,
+            Value::Boolean(_) | Value::List(_) => return None,
+        };
+        let kinds = [GuestKind::Vm, GuestKind::Ct];
+        let entry = kinds.into_iter().find_map(|kind| self.entry(host, kind, id))?;
+        self.given(entry, &known).map(|(_, value)| value).filter(|value| !value.is_empty())
     }
 }
 

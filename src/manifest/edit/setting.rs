@@ -244,18 +244,29 @@ impl Setting {
         self.name() == "password"
     }
 
-    /// Returns the key whose value holds for a guest where its rule has none.
+    /// Returns the key whose value holds for a guest where its rule or its entry of the inventory has none.
     pub fn of_host(&self) -> Option<Self> {
         let name = match (self.scope, self.name()) {
             (Scope::Rule, "reboot") => "guest_reboot",
-            (Scope::Rule, "user") => "guest_user",
-            (Scope::Rule, "identity_file") => "guest_identity_file",
-            (Scope::Rule, "password_env") => "guest_password_env",
+            (Scope::Rule | Scope::Entry, "user") => "guest_user",
+            (Scope::Rule, "identity_file") | (Scope::Entry, "ssh_key_path") => "guest_identity_file",
+            (Scope::Rule | Scope::Entry, "password_env") => "guest_password_env",
             (Scope::Rule, name @ ("via" | "stopped" | "protect")) => name,
             (Scope::Rule, name) if name.starts_with("backup.") => name,
             _ => return None,
         };
         Scope::Host.setting(name).ok()
+    }
+
+    /// Returns the key of a guest's entry of the inventory whose value holds where its rule has none.
+    pub fn of_entry(&self) -> Option<Self> {
+        let name = match (self.scope, self.name()) {
+            (Scope::Rule, "address") => "ip",
+            (Scope::Rule, "identity_file") => "ssh_key_path",
+            (Scope::Rule, name @ ("managed" | "user" | "password_env")) => name,
+            _ => return None,
+        };
+        Scope::Entry.setting(name).ok()
     }
 
     /// Reads a value as it is typed: a text without quotes, a number, `true`, or a list in brackets.

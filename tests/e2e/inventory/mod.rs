@@ -63,7 +63,8 @@ fn entry(site: &Site, host: &str, vmid: u32) -> serde_json::Value {
     let shown = site.run(&["manifest", "show", "--output", "json"]).expect(0).json();
     let host = shown["hosts"].as_array().expect("hosts").iter().find(|entry| entry["name"] == host).cloned();
     let entries = host.expect("the host")["guest_inventory"]["entries"].clone();
-    let found = entries.as_array().and_then(|all| all.iter().find(|entry| entry["id"] == vmid.to_string()).cloned());
+    let id = vmid.to_string();
+    let found = entries.as_array().and_then(|all| all.iter().find(|entry| entry["id"] == id).cloned());
     found.unwrap_or_else(|| panic!("no entry for {vmid} in:\n{}", text(site)))
 }
 

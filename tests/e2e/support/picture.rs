@@ -121,6 +121,15 @@ impl Picture {
         (drawn && self.hides_cursor()).then_some(prompt)
     }
 
+    /// Tells whether the prompt that began in that row waits for no keys any more: something else stands at its beginning.
+    pub fn is_over(&self, row: usize) -> bool {
+        let mut screen = self.0.screen().clone();
+        let above = scrolled(&mut screen);
+        screen.set_scrollback(above.saturating_sub(row));
+        let text = screen.rows(0, screen.size().1).nth(row.saturating_sub(above)).unwrap_or_default();
+        !text.trim().is_empty() && !text.starts_with(['◆', '▲'])
+    }
+
     fn read(&self, lines: &[Line], question: &str, message: &str) -> Prompt {
         let mut prompt = Prompt {
             row: scrolled(&mut self.0.screen().clone()) + usize::from(lines[0].row),

@@ -139,9 +139,8 @@ impl Screen {
     pub fn leave(&self, keys: &str) {
         let asked = self.awaits("something is asked", Picture::prompt);
         self.press(keys);
-        self.until(&format!("{:?} has ended", asked.question), |picture| {
-            picture.prompt().is_none_or(|now| now.row != asked.row)
-        });
+        // That no prompt is in sight is also so for a moment while one is drawn anew.
+        self.until(&format!("{:?} has ended", asked.question), |picture| picture.is_over(asked.row));
     }
 
     /// Waits for a question, types the answer and Enter.

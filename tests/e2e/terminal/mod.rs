@@ -23,7 +23,7 @@ fn a_run_is_begun_by_yes_alone() {
         let screen = Screen::start(&site, &["run"], &[]);
         screen.asks("Begin?");
         screen.sees("CT 101");
-        screen.leave(key);
+        screen.press(key);
         screen.finish().expect(0).says(&["nothing was changed"]);
     }
     let screen = Screen::start(&site, &["run"], &[]);
@@ -31,7 +31,8 @@ fn a_run_is_begun_by_yes_alone() {
     screen.hang_up();
     site.assert_untouched();
     let screen = Screen::start(&site, &["run"], &[]);
-    screen.confirm("Begin?", true);
+    screen.asks("Begin?");
+    screen.press("y");
     screen.finish().expect(0).says(&["upgraded"]);
     assert_eq!(site.done(Act::Upgrade, "101"), 1);
 }

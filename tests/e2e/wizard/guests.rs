@@ -108,12 +108,12 @@ fn a_key_of_a_rule_is_changed_in_its_place() {
 fn a_rule_says_where_each_value_comes_from() {
     let place = Place::with(GUESTS);
     let screen = open_at(&place, "rule for 101");
-    screen.sees(
-        "its entry of the inventory holds where this rule says nothing: ip = 192.0.2.101, user = root, managed = true",
-    );
+    let items = screen.asks("pve1: rule for 101").items;
+    let known = items.iter().find(|item| item.text.starts_with("address")).expect("the address");
+    assert!(known.text.ends_with("192.0.2.101, its entry of the inventory"), "{}", known.text);
     screen.choose("pve1: rule for 101 (web)", "user");
-    screen.sees("debian, from the host");
-    screen.choose("user", "inherit");
+    screen.sees("inherits: root, from its entry of the inventory");
+    screen.choose("user", "inherit (root, from its entry of the inventory)");
     screen.asks("pve1: rule for 101 (web)");
     back_and_save(screen);
     place.assert_saved(&GUESTS.replace("user = \"ops\"\n", ""), Some(GUESTS));
@@ -197,7 +197,8 @@ fn a_rule_is_made_to_be_about_other_guests() {
     let screen = open_at(&place, "rule for tag:prod");
     screen.choose("pve1: rule for tag:prod", "for tag:prod");
     screen.choose("Which guests is the rule about?", "several guests");
-    screen.asks("Selector tag:prod");
+    screen.asks("Selector");
+    screen.sees("tag:prod  (Enter keeps it)");
     screen.leave(&format!("pool:customers{ENTER}"));
     screen.choose("pve1: rule for pool:customers", "for pool:customers");
     screen.choose("Which guests is the rule about?", "one guest");
@@ -213,7 +214,9 @@ fn a_rule_is_made_to_be_about_other_guests() {
     screen.leave(ESC);
     screen.asks("Which guests is the rule about?");
     back_and_save(screen);
-    place.assert_saved(&GUESTS.replace("match = \"tag:prod\"", "id = 102"), Some(GUESTS));
+    let edited =
+        GUESTS.replace("match = \"tag:prod\"\n", "").replace("# for the night\n", "# for the night\nid = 102\n");
+    place.assert_saved(&edited, Some(GUESTS));
 }
 
 #[test]
@@ -257,7 +260,7 @@ fn of_an_entry_what_the_inventory_found_is_shown_and_the_rest_edited() {
     screen.asks("user");
     screen.leave(ESC);
     screen.choose("pve1: CT 101 (web)", "user");
-    screen.choose("user", "default");
+    screen.choose("user", "inherit (debian, from the host)");
     screen.asks("pve1: CT 101 (web)");
     back_and_save(screen);
     let edited =

@@ -81,7 +81,7 @@ fn a_lost_terminal_leaves_the_file_as_it_was() {
     let place = Place::with(FLEET);
     let screen = place.wizard(&[]);
     change(&screen);
-    screen.hang_up();
+    screen.hang_up().expect(2);
     place.assert_untouched(FLEET);
 }
 
@@ -93,20 +93,36 @@ fn a_terminal_that_is_lost_at_the_last_question_too() {
     super::back_to_main(&screen);
     screen.choose("What next?", "Save and leave");
     screen.asks("Save?");
-    screen.hang_up();
+    screen.hang_up().expect(2);
+    place.assert_untouched(FLEET);
+}
+
+#[test]
+fn a_signal_that_ends_it_leaves_the_file_as_it_was() {
+    let place = Place::with(FLEET);
+    let screen = place.wizard(&[]);
+    change(&screen);
+    screen.signal(Signal::TERM);
+    screen.finish().expect(2).says(&["nothing was saved"]);
     place.assert_untouched(FLEET);
 }
 
 #[test]
 fn being_killed_leaves_the_file_as_it_was() {
     let place = Place::with(FLEET);
-    for signal in [Signal::TERM, Signal::KILL] {
-        let screen = place.wizard(&[]);
-        change(&screen);
-        screen.signal(signal);
-        screen.hang_up();
-        place.assert_untouched(FLEET);
-    }
+    let screen = place.wizard(&[]);
+    change(&screen);
+    screen.signal(Signal::KILL);
+    screen.hang_up();
+    place.assert_untouched(FLEET);
+}
+
+#[test]
+fn a_terminal_that_can_t_draw_is_none() {
+    let mut place = Place::with(FLEET);
+    place.env.push(("TERM", "dumb"));
+    place.wizard(&[]).finish().expect(2).says(&["the wizard needs a terminal"]);
+    place.assert_untouched(FLEET);
 }
 
 #[test]

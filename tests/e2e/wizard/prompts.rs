@@ -254,3 +254,30 @@ fn what_an_edit_makes_odd_is_said() {
     screen.finish().expect(0);
     place.assert_untouched(&before);
 }
+
+#[test]
+fn what_was_wrong_before_is_no_hindrance_but_to_its_own_key() {
+    // On one line, so that every edit of it changes the line of the other problem as well.
+    let host = "{ host = \"pve1\", api_port = 99999, api_token_env = \"T\", api_secret_env = \"S\" }";
+    let before = format!("hosts = [{host}]\n");
+    let place = Place::with(&before);
+    let screen = place.wizard(&["--host", "pve1"]);
+    screen.choose("pve1", "Connection");
+    screen.choose("pve1: Connection", "host");
+    screen.asks("host");
+    screen.press("pve 2");
+    screen.objects("`host` is no host name or address");
+    screen.leave(&format!("{}2{ENTER}", BACKSPACE.repeat(2)));
+    screen.asks("pve2: Connection");
+    screen.leave(ESC);
+    screen.choose("pve2", "API");
+    screen.choose("pve2: API", "api_port");
+    screen.choose("api_port", "type a value");
+    screen.asks("api_port");
+    screen.press("99998");
+    screen.objects("must be from 1 to 65535, not 99998");
+    screen.leave(&format!("{}8006{ENTER}", BACKSPACE.repeat(5)));
+    back_to_main(&screen);
+    save(screen);
+    place.assert_saved(&before.replace("\"pve1\"", "\"pve2\"").replace("99999", "8006"), Some(&before));
+}

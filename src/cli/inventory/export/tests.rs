@@ -275,7 +275,14 @@ struct Written {
 
 fn written() -> impl Strategy<Value = Written> {
     let name = prop_oneof!["[a-c]{0,2}", "[a-z*?!.\"#\\-\\\\ %]{0,6}", "\\PC{0,6}", Just("all".to_owned())];
-    let ip = prop_oneof!["192\\.0\\.2\\.[1-9]", "[a-z0-9.%:\\-]{0,5}", Just("2001:db8::7/64".to_owned()), "\\PC{0,4}"];
+    // Names that begin like no number: OpenSSH says `73` as the address that it is, `0.0.0.73`.
+    let ip = prop_oneof![
+        "192\\.0\\.2\\.[1-9]",
+        "[g-z][a-z0-9.%:\\-]{0,4}",
+        "[ü*-]\\PC{0,3}",
+        Just(String::new()),
+        Just("2001:db8::7/64".to_owned()),
+    ];
     let user = prop::option::of("[a-zA-Z0-9_.@\\\\{}\"'#%$+]{1,6}");
     let key = "[a-z %\"'\\\\#{}$~=]{1,8}".prop_map(|name| format!("/k/{name}"));
     let kind = prop_oneof![Just("ct"), Just("vm")];

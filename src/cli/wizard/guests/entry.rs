@@ -85,8 +85,10 @@ fn tell(desk: &Desk<'_>, host: usize, spot: Spot) -> Answered<()> {
     let lines = found.filter_map(|key| Some(format!("{}: {}", key.name(), said(document, spot, key.name())?)));
     desk.show("As the inventory found it", &lines.collect::<Vec<_>>().join("\n"))?;
     let Some(rule) = guest(document, spot).and_then(|id| document.rule(host, id)) else { return Ok(()) };
-    let keys = rule::LOGIN.into_iter().chain([("managed", "managed")]);
-    let over = keys.filter_map(|(key, own)| Some((key, said(document, rule, key)?, said(document, spot, own)?)));
+    let over = Scope::Rule.settings().into_iter().filter_map(|key| {
+        let own = said(document, spot, key.of_entry()?.name())?;
+        Some((key.name(), said(document, rule, key.name())?, own))
+    });
     for (key, ruled, own) in over.filter(|(_, ruled, own)| ruled != own) {
         let text = format!("its rule says {key} = {ruled}, which goes before {own} here");
         desk.terminal.remark(Remark::Info, &text)?;

@@ -1,7 +1,7 @@
 //! A rule's menu: which guests it is about, every key, and its end.
 
 use super::super::{Desk, menu, setting, unless_back};
-use super::{called, entry_of, guest, said, who};
+use super::{called, guest, said, who};
 use crate::cli::manifest::edit::overruled;
 use crate::cli::terminal::{Answered, Choice, Remark};
 use crate::manifest::edit::{Document, Scope, Setting, Spot};
@@ -9,9 +9,8 @@ use crate::manifest::edit::{Document, Scope, Setting, Spot};
 /// The keys that say which guests a rule is about.
 const WHO: [&str; 2] = ["id", "match"];
 
-/// The keys that only a rule of a single guest has, each with the one of the inventory that holds where it says nothing.
-pub(super) const LOGIN: [(&str, &str); 4] =
-    [("address", "ip"), ("user", "user"), ("identity_file", "ssh_key_path"), ("password_env", "password_env")];
+/// The keys that only a rule of a single guest has.
+const LOGIN: [&str; 4] = ["address", "user", "identity_file", "password_env"];
 
 /// What can be done with a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ enum Item {
 /// Esc, or the dialogue was left for good.
 pub(super) fn edit(desk: &mut Desk<'_>, host: usize, rule: usize) -> Answered<()> {
     let spot = Spot::Rule(host, rule);
-    tell(desk, host, spot)?;
+    tell(desk, spot)?;
     let mut at = None;
     loop {
         let document = &desk.draft.document;
@@ -58,19 +57,9 @@ pub(super) fn edit(desk: &mut Desk<'_>, host: usize, rule: usize) -> Answered<()
     }
 }
 
-/// Says what else is said of the same guests.
-fn tell(desk: &Desk<'_>, host: usize, spot: Spot) -> Answered<()> {
+/// Names later rules that say something else of the same guests.
+fn tell(desk: &Desk<'_>, spot: Spot) -> Answered<()> {
     let document = &desk.draft.document;
-    let entry = guest(document, spot).and_then(|id| entry_of(document, host, id));
-    if let Some(entry) = entry {
-        let keys = LOGIN.iter().map(|(_, key)| *key).chain(["managed"]);
-        let known = keys.filter_map(|key| Some(format!("{key} = {}", said(document, entry, key)?)));
-        let known: Vec<String> = known.collect();
-        if !known.is_empty() {
-            let text = format!("its entry of the inventory holds where this rule says nothing: {}", known.join(", "));
-            desk.terminal.remark(Remark::Info, &text)?;
-        }
-    }
     for key in said_keys(document, spot) {
         for remark in overruled(document, spot, &key) {
             desk.terminal.remark(Remark::Warn, &remark)?;
@@ -103,7 +92,7 @@ fn said_keys(document: &Document, spot: Spot) -> Vec<Setting> {
 /// by mistake and has to be taken out.
 fn keys(document: &Document, spot: Spot) -> Vec<Setting> {
     let is_single = said(document, spot, "match").is_none();
-    let is_login = |key: &Setting| LOGIN.iter().any(|(name, _)| *name == key.name());
+    let is_login = |key: &Setting| LOGIN.contains(&key.name());
     let fits = |key: &Setting| {
         !WHO.contains(&key.name()) && (is_single || !is_login(key) || document.given(spot, key).is_some())
     };
@@ -126,11 +115,8 @@ mod tests {
     #[test]
     fn the_keys_of_single_guests_are_those_that_say_so() {
         for key in Scope::Rule.settings() {
-            let is_login = LOGIN.iter().any(|(name, _)| *name == key.name());
+            let is_login = LOGIN.contains(&key.name());
             assert_eq!(is_login, key.meaning().ends_with("with `id` only"), "{}", key.name());
-        }
-        for (_, key) in LOGIN {
-            assert!(Scope::Entry.setting(key).is_ok(), "{key}");
         }
     }
 }
