@@ -602,7 +602,8 @@ Examples:
 const INVENTORY_EXAMPLES: &str = "\
 Looks which guests there are, asks which to manage and how to log in, tries that, and writes `guest_inventory`. Notes \
 and what else was written by hand stay; guests that are gone are marked. Nothing is changed in a guest but for a public \
-key, where you ask for it.
+key, where you ask for it. A login that fails is noted and is no failure; a host that does not answer is one (exit code 3), \
+and the others are saved.
 
 Examples:
   proxmaint inventory                                       every host of the manifest

@@ -160,6 +160,8 @@ pub(super) fn guest_target(
     let mut made = target(address, &entry.guest_ssh, user, password, known_hosts);
     let ruled = entry.rules_of(id).find_map(|rule| rule.identity_file.clone());
     if let Some(key) = ruled.or_else(|| listed?.ssh_key_path.clone()) {
+        // Twice refused, it would count twice for the server, which lets few be tried (MaxAuthTries).
+        made.auth.identity_files.retain(|other| *other != key);
         made.auth.identity_files.insert(0, key);
     }
     made
@@ -273,6 +275,13 @@ guests = [
         let target = guest_target(&unruled, Some(&credentials), GuestId(201), "192.0.2.9", Path::new("/known"));
         assert_eq!((target.user.as_str(), target.auth.identity_files), ("ops", vec![PathBuf::from("/keys/201")]));
         assert_eq!(target.auth.password.unwrap().expose_secret(), "LISTED");
+    }
+
+    #[test]
+    fn a_guests_own_key_is_offered_first_and_once() {
+        let (entry, credentials) = fleet("guest_identity_file = \"/keys/rule\"");
+        let target = guest_target(&entry, Some(&credentials), GuestId(201), "192.0.2.9", Path::new("/known"));
+        assert_eq!(target.auth.identity_files, [PathBuf::from("/keys/rule")]);
     }
 
     #[test]

@@ -60,6 +60,14 @@ impl Subject<'_> {
         target
     }
 
+    /// Says where a login failed, where that is not said.
+    fn named(&self, address: &str, why: String) -> String {
+        match why.contains(address) {
+            true => why,
+            false => format!("{}@{address}: {why}", self.wish.user(&self.guest)),
+        }
+    }
+
     /// Tries its addresses, one after the other, until one leads to this very guest.
     async fn log_in(&self, known_hosts: &Path) -> Login {
         let addresses = self.guest.addresses();
@@ -78,7 +86,7 @@ impl Subject<'_> {
                     if fault.class == FaultClass::Auth {
                         refused_at.get_or_insert_with(|| address.clone());
                     }
-                    why.push(format!("{address}: {}", fault.what));
+                    why.push(self.named(&address, fault.what));
                 }
             }
         }
@@ -96,8 +104,8 @@ pub(super) fn line(subject: &Subject<'_>, login: &Login) -> String {
     let user = subject.wish.user(&subject.guest);
     match login {
         Login::Works { address, accepted } => format!("{user}@{address}: logged in {}", by(accepted)),
-        Login::Fails { why, .. } => format!("login as {user}: {}{}", why.join("; "), otherwise(subject)),
-        Login::NotTried(why) => format!("no login tried: {why}"),
+        Login::Fails { why, .. } => format!("{}{}", why.join("; "), otherwise(subject)),
+        Login::NotTried(why) => why.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! At a terminal: every question, the way back from each, and what is saved.
 
+use proxmaint_lab::faults::{Fault, RequestFault};
+
 use super::{bare, connections, edge, entry, text, world};
 use crate::support::screen::{CTRL_C, ENTER, ESC};
 use crate::support::{Screen, Site, side_by_side};
@@ -26,6 +28,7 @@ fn at_a_terminal() {
         ("a_dry_run_prints_the_difference", a_dry_run_prints_the_difference),
         ("without_checks_no_login_is_tried", without_checks_no_login_is_tried),
         ("what_rules_decide_is_not_asked", what_rules_decide_is_not_asked),
+        ("a_host_that_does_not_answer_is_told_of", a_host_that_does_not_answer_is_told_of),
         ("a_password_in_the_manifest_is_used_and_left_there", a_password_in_the_manifest_is_used_and_left_there),
     ]);
 }
@@ -74,7 +77,7 @@ fn a_tick_says_who_is_managed() {
     screen.choose("Who logs in", "As it is: root");
     screen.choose("Where are the passwords", "Not stored");
     screen.confirm("Save?", true);
-    screen.finish().expect(0).says(&["no login tried: is off"]);
+    screen.finish().expect(0).says(&["not tried   is off"]);
     let managed = [101, 102, 201].map(|vmid| entry(&site, "edge1", vmid)["managed"].as_bool());
     assert_eq!(managed, [Some(false), Some(true), Some(true)]);
     assert_eq!(connections(&site, &edge(101)), 0, "who is not managed is not logged in to");
@@ -237,4 +240,14 @@ fn a_password_in_the_manifest_is_used_and_left_there() {
         .says(&["the manifest itself holds a password of VM 201 (db)", "logged in by password"]);
     assert!(!done.stdout.contains(PASSWORD), "{done}");
     assert_eq!(text(&site).matches(&line).count(), 1, "{}", text(&site));
+}
+
+fn a_host_that_does_not_answer_is_told_of() {
+    let site = bare(world().build());
+    let before = text(&site);
+    site.plant(Fault::request("GET", "/cluster/status", RequestFault::Status { code: 501, reason: None }));
+    let screen = Screen::start(&site, &["inventory"], &[]);
+    screen.finish().expect(3).says(&["edge1: api call GET /cluster/status answered 501", "needs no change"]);
+    assert_eq!(text(&site), before);
+    site.assert_faults_struck();
 }

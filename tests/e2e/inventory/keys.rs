@@ -3,7 +3,7 @@
 use proxmaint_lab::world::World;
 
 use super::{bare, edge, entry, public_key, text};
-use crate::support::screen::ENTER;
+use crate::support::screen::{CTRL_C, ENTER, ESC};
 use crate::support::{Screen, Site};
 
 const PASSWORD: &str = "battery staple";
@@ -112,4 +112,47 @@ fn a_variable_is_named_and_its_password_used() {
     assert_eq!((&found["password_env"], &found["ssh_verified"]), (&"DB_PASSWORD".into(), &true.into()));
     assert!(!text(&site).contains(PASSWORD));
     assert_eq!(authorized_keys(&site), "");
+}
+
+#[test]
+fn each_guest_is_asked_about_and_a_step_back_undoes_nothing() {
+    let vm = |name: &'static str| {
+        move |vm: proxmaint_lab::world::GuestSpec| vm.name(name).password_only(PASSWORD).agent_exec_disabled()
+    };
+    let world = World::builder().standalone("edge1").vm("edge1", 201, vm("db")).vm("edge1", 202, vm("mail"));
+    let site = bare(world.build());
+    let screen = Screen::start(&site, &["inventory"], &[]);
+    screen.asks("Which guests of edge1");
+    screen.leave(ENTER);
+    screen.choose("Who logs in", "As it is: root");
+    screen.choose("Where are the passwords", "Not stored");
+    screen.choose("2 guests refuse the login", "Type one for each");
+    screen.answer("The password of root in VM 201 (db)", "wrong");
+    screen.answer("The password of root in VM 202 (mail)", PASSWORD);
+    // The one that was wrong is typed again.
+    screen.asks("1 guest lets in by password only");
+    screen.leave(ESC);
+    screen.asks("The password of root in VM 202 (mail)");
+    screen.leave(ESC);
+    screen.answer("The password of root in VM 201 (db)", PASSWORD);
+    screen.answer("The password of root in VM 202 (mail)", PASSWORD);
+    screen.choose("2 guests let in by password only", "ssh-ed25519");
+    screen.choose("Into which guests?", "Ask for each guest");
+    screen.confirm("authorized_keys of VM 201 (db)?", true);
+    screen.confirm("authorized_keys of VM 202 (mail)?", false);
+    screen.asks("Save?");
+    assert_eq!(authorized_keys(&site).lines().count(), 1);
+    // What is in a guest stays there.
+    screen.leave(ESC);
+    screen.asks("authorized_keys of VM 202 (mail)?");
+    screen.press(CTRL_C);
+    screen.confirm("lost", true);
+    screen.finish().expect(0).says(&[
+        "a password that was typed is refused",
+        "the key stays in the guests",
+        "nothing was saved",
+    ]);
+    assert_eq!(authorized_keys(&site).lines().count(), 1);
+    assert!(!text(&site).contains("guest_inventory"), "{}", text(&site));
+    assert!(!site.lab().root_of(&edge(202)).join("root/.ssh/authorized_keys").exists());
 }

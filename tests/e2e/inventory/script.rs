@@ -88,7 +88,7 @@ fn which_guests_are_managed_is_said() {
 fn a_user_is_for_guests_that_have_none() {
     let site = bare(world().build());
     site.edit(|text| text + "\n[[hosts.guest_inventory.entries]]\nkind = \"ct\"\nid = \"101\"\nuser = \"root\"\n");
-    site.run(&["inventory", "--yes", "--user", "ops", "--manage", "running"]).expect(0).says(&["login as ops"]);
+    site.run(&["inventory", "--yes", "--user", "ops", "--manage", "running"]).expect(0).says(&["ops@"]);
     let user = |vmid| entry(&site, "edge1", vmid)["user"].clone();
     assert_eq!((user(101), user(201)), ("root".into(), "ops".into()));
     assert!(user(102).is_null(), "it is not managed");

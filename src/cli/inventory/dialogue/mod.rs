@@ -13,6 +13,7 @@ mod walk;
 
 use std::path::PathBuf;
 
+use super::check::Login;
 use super::discover::{Found, Missing, discover};
 use super::guests::{Guest, Host};
 use super::hosts;
@@ -112,9 +113,6 @@ fn make(desk: &mut Desk<'_>, args: &InventoryArgs) -> Result<Exit, End> {
         discover(&entries, &ways, &credentials, index_of, &tell).await
     })?;
     show(desk, &found)?;
-    if found.hosts.iter().all(|host| host.guests().next().is_none()) && desk.draft.document.hosts().is_empty() {
-        return Ok(exit(Exit::Clean, &found));
-    }
     let mut dialogue = Dialogue::new(desk, &found, args);
     dialogue.walk()?;
     dialogue.finish(&found)
@@ -234,43 +232,52 @@ impl<'a, 'd, 'p> Dialogue<'a, 'd, 'p> {
         steps
     }
 
+    /// Goes through the steps, until all are taken or the operator leaves.
     fn walk(&mut self) -> Result<(), End> {
-        let mut failed = None;
-        let walked = walk(&self.steps(), |step| {
-            let taken = match step {
-                Step::Manage(host) => self.manage(host),
-                Step::Logins => self.logins(),
-                Step::LoginOfAll => self.login_of_all(),
-                Step::Login(guest) => self.login_of(guest),
-                Step::Passwords => self.passwords(),
-                Step::VariableOfAll => self.variable_of_all(),
-                Step::Variable(guest) => self.variable_of(guest),
-                Step::Check | Step::CheckAgain => self.check(),
-                Step::TypeOnes => self.type_ones(),
-                Step::TypedForAll => self.typed_for_all(),
-                Step::Typed(guest) => self.typed_for(guest),
-                Step::Install => self.install(),
-                Step::InstallWhere => self.install_where(),
-                Step::InstallInto(guest) => self.install_into(guest),
-                Step::PutKeys => self.put_keys(),
-                Step::Save => self.save().map_err(|end| match end {
+        loop {
+            let mut failed = None;
+            let walked = walk(&self.steps(), |step| {
+                let taken = self.take(step).map_err(|end| match end {
                     End::Left(left) => left,
                     other => {
                         failed = Some(other);
                         Left::Quit
                     }
-                }),
-            };
-            // From the first answer on there is something to lose.
-            if taken == Ok(Taken::Asked) {
-                self.desk.terminal.set_unsaved(self.outcome.is_none());
+                });
+                // From the first answer on there is something to lose.
+                if taken == Ok(Taken::Asked) {
+                    self.desk.terminal.set_unsaved(self.outcome.is_none());
+                }
+                taken
+            });
+            match (failed, walked) {
+                (Some(end), _) => return Err(end),
+                (None, Err(Left::Back)) if !saving::may_leave(self.desk)? => {}
+                (None, walked) => return walked.map_err(|left| self.left(left)),
             }
-            taken
-        });
-        match failed {
-            Some(end) => Err(end),
-            None => walked.map_err(|left| self.left(left)),
         }
+    }
+
+    fn take(&mut self, step: Step) -> Result<Taken, End> {
+        let taken = match step {
+            Step::Manage(host) => self.manage(host),
+            Step::Logins => self.logins(),
+            Step::LoginOfAll => self.login_of_all(),
+            Step::Login(guest) => self.login_of(guest),
+            Step::Passwords => self.passwords(),
+            Step::VariableOfAll => self.variable_of_all(),
+            Step::Variable(guest) => self.variable_of(guest),
+            Step::Check | Step::CheckAgain => self.check(),
+            Step::TypeOnes => self.type_ones(),
+            Step::TypedForAll => self.typed_for_all(),
+            Step::Typed(guest) => self.typed_for(guest),
+            Step::Install => self.install(),
+            Step::InstallWhere => self.install_where(),
+            Step::InstallInto(guest) => self.install_into(guest),
+            Step::PutKeys => self.put_keys(),
+            Step::Save => return self.save(),
+        };
+        Ok(taken?)
     }
 
     /// Leaves the dialogue; keys that are in guests by then stay there, and that is said.
@@ -315,6 +322,11 @@ impl<'a, 'd, 'p> Dialogue<'a, 'd, 'p> {
         let paint = Paint::for_stream(&std::io::stderr());
         let width = grid::width_of(&std::io::stderr()).map(|width| width.saturating_sub(6));
         self.desk.terminal.note("Logins", tell::logins(&self.subjects, width, paint).trim_end())?;
+        let refused = |subject: &Subject<'_>| matches!(&subject.login, Some(Login::Fails { refused_at: Some(_), .. }));
+        if self.subjects.iter().any(|subject| subject.wish.typed.is_some() && refused(subject)) {
+            let text = "a password that was typed is refused; Esc at the next question leads back to it";
+            self.desk.terminal.remark(Remark::Warn, text)?;
+        }
         Ok(Taken::Passed)
     }
 
