@@ -21,7 +21,8 @@ fn edges() -> Site {
 
 /// What the wizard says of a host's last run, in the main menu where the cursor is on the host, and in the host's menu.
 fn told(site: &Site, host: &str) -> (String, String) {
-    let screen = Screen::start(site, &["wizard"], &[]);
+    // Wide enough for the whole of it.
+    let screen = Screen::start_sized(site, &["wizard"], &[], (160, 40));
     screen.asks("What next?");
     let item = screen.go_to(host);
     screen.pick(host);

@@ -162,33 +162,23 @@ fn a_report_fits_a_narrow_terminal() {
     assert!(table.clone().count() > 3 && table.clone().all(|line| line.chars().count() <= 60), "{text}");
 }
 
+/// The commands below another one, the first one last.
+fn below(path: &str, command: &clap::Command) -> Vec<(String, clap::Command)> {
+    let named = |sub: &clap::Command| (format!("{path} {}", sub.get_name()).trim().to_owned(), sub.clone());
+    let mut all: Vec<_> = command.get_subcommands().filter(|sub| sub.get_name() != "help").map(named).collect();
+    all.reverse();
+    all
+}
+
 #[test]
 fn help_of_every_command() {
-    let mut text = String::new();
-    let mut root = Cli::command().term_width(110);
-    text.push_str(&root.render_long_help().to_string());
-    for path in [
-        &["run"][..],
-        &["status"],
-        &["resolve"],
-        &["restore"],
-        &["snapshots"],
-        &["snapshots", "list"],
-        &["snapshots", "prune"],
-        &["manifest"],
-        &["manifest", "show"],
-        &["manifest", "check"],
-        &["journal"],
-        &["journal", "recover"],
-        &["journal", "verify"],
-        &["journal", "export"],
-    ] {
-        let mut command = Cli::command().term_width(110);
-        command.build();
-        for name in path {
-            command = command.find_subcommand(name).expect("a command").clone().term_width(110);
-        }
-        text.push_str(&format!("\n=== {}\n\n{}", path.join(" "), command.render_long_help()));
+    let mut root = Cli::command();
+    root.build();
+    let mut text = root.clone().term_width(110).render_long_help().to_string();
+    let mut open: Vec<(String, clap::Command)> = below("", &root);
+    while let Some((path, command)) = open.pop() {
+        open.extend(below(&path, &command));
+        text.push_str(&format!("\n=== {path}\n\n{}", command.term_width(110).render_long_help()));
     }
     assert_snapshot!(text);
 }
