@@ -177,12 +177,14 @@ fn a_changed_manifest_is_asked_about_at_a_terminal() {
 #[test]
 fn help_is_a_document() {
     let site = Site::new(World::builder().standalone("edge1").build());
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["run"],
         &["doctor"],
         &["status"],
         &["resolve"],
+        &["wizard"],
+        &["inventory"],
         &["manifest"],
         &["manifest", "show"],
         &["manifest", "check"],

@@ -57,13 +57,22 @@ pub(super) fn inventory(places: &Places, args: &InventoryArgs, redactor: &Redact
     if !args.skip_ssh_checks {
         let work = Work { teller: &teller, known_hosts: &reach::known_hosts(places), key: key.as_ref(), args };
         let Some(installed) = runtime.block_on(unless_interrupted(work.carry_out(&mut subjects))) else {
-            return Ok(interrupted_before_anything());
+            return Ok(interrupted_in_guests(key.is_some() && !args.dry_run));
         };
         header.public_key = key.filter(|_| installed).map(|key| key.public.line());
     }
     write_down(&mut draft.document, &found.hosts, &subjects, &header).map_err(|error| no_place(&error))?;
     let saved = draft.save_or_show(args.dry_run)?;
     Ok(exit(saved, &found))
+}
+
+/// Says what is there of work in guests that was interrupted.
+fn interrupted_in_guests(with_key: bool) -> Exit {
+    if !with_key {
+        return interrupted_before_anything();
+    }
+    eprintln!("interrupted; nothing was saved, but the key may be in some guests by now: it is never there twice");
+    Exit::Interrupted
 }
 
 /// Returns how it ends: a host that did not answer is a failure, though all the others are saved.
