@@ -62,7 +62,7 @@ impl Debts {
     /// Says on standard error what is owed.
     pub fn say(&self, what: &str) {
         for line in self.lines() {
-            eprintln!("{what}: {line}");
+            tell!("{what}: {line}");
         }
     }
 
@@ -70,7 +70,7 @@ impl Debts {
     pub fn compare(before: &Self, after: &Self) {
         for debt in &before.owed {
             if !after.owed.iter().any(|still| (&still.host, &still.owed) == (&debt.host, &debt.owed)) {
-                eprintln!("given back: {}: {}", clean(debt.host.as_str()), debt.owed);
+                tell!("given back: {}: {}", clean(debt.host.as_str()), debt.owed);
             }
         }
         after.say("still owed");
@@ -80,7 +80,7 @@ impl Debts {
     pub fn remind(&self) {
         self.say(&format!("still owed by run {}", self.run));
         if !self.is_none() {
-            eprintln!("to give it back: proxmaint restore {}", self.run);
+            tell!("to give it back: proxmaint restore {}", self.run);
         }
     }
 }
@@ -114,11 +114,11 @@ pub(super) async fn settle(shop: &Workshop<'_>, leftover: Leftover) -> Result<De
                 CloseReason::Expired => "is too old to go on with",
                 CloseReason::Fresh => "is left as it is, as you asked",
             };
-            eprintln!("run {run} {why}: what is in doubt is looked at, then it is closed");
+            tell!("run {run} {why}: what is in doubt is looked at, then it is closed");
             (Session::Settle, Some(reason))
         }
         Settling::Prune => {
-            eprintln!("run {run} only removed old snapshots and was interrupted: it is looked at, then it is closed");
+            tell!("run {run} only removed old snapshots and was interrupted: it is looked at, then it is closed");
             (Session::Settle, Some(CloseReason::Fresh))
         }
         Settling::Debts => (Session::Restore, history.closed),

@@ -1,6 +1,15 @@
 //! The commands, one file each. They build what they need, call it, and print; everything else is below them.
 
 mod acquaint;
+/// Writes a line to stderr. One that is gone (a closed pipe, a terminal that hung up) changes nothing about what is done, where
+/// `eprintln!` panics.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _written = writeln!(std::io::stderr().lock(), $($words)*);
+    }};
+}
+
 pub mod args;
 pub mod connect;
 pub mod debts;

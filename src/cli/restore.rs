@@ -53,10 +53,10 @@ pub fn restore(places: &Places, args: &RestoreArgs, redactor: &Redactor) -> Resu
     debts.say(&format!("owed by run {run}"));
     let in_doubt = |state: &&HostState| owing.contains(state.host()) && state.may_owe();
     for state in history.hosts.iter().filter(in_doubt) {
-        eprintln!("{}: a guest's start was begun: what became of it is looked at first", clean(state.host().as_str()));
+        tell!("{}: a guest's start was begun: what became of it is looked at first", clean(state.host().as_str()));
     }
     if reach::may_ask() && !args.yes && !confirm("Give it back?")? {
-        eprintln!("nothing was changed");
+        tell!("nothing was changed");
         return Ok(Exit::Clean);
     }
     lock.name_run(run.clone()).map_err(journal_failure)?;
@@ -87,7 +87,7 @@ fn asked(history: &RunHistory, named: &[String]) -> Result<BTreeSet<HostId>, Fai
 fn entries<'a>(manifest: &'a Manifest, owing: &BTreeSet<HostId>) -> Result<Vec<&'a HostEntry>, Failure> {
     let (there, gone): (Vec<&HostId>, Vec<&HostId>) = owing.iter().partition(|host| manifest.host(host).is_some());
     for host in &gone {
-        eprintln!("{}: is not in the manifest any more, so nothing can be given back there", clean(host.as_str()));
+        tell!("{}: is not in the manifest any more, so nothing can be given back there", clean(host.as_str()));
     }
     if there.is_empty() {
         return Err(Failure::new(Exit::Config, "the manifest has none of the hosts that are owed something")
@@ -109,7 +109,7 @@ async fn give_back(
     let (run, hosts) = (history.id.clone(), history.hosts.clone());
     let state = RunState::restore(run.clone(), history.policy.parallel_hosts, history.opened_at, hosts);
     let Some((state, end)) = shop.work(state, Session::Restore, &watchers).await? else {
-        eprintln!("stopped at once; the journal is intact. `proxmaint restore {run}` goes on from there");
+        tell!("stopped at once; the journal is intact. `proxmaint restore {run}` goes on from there");
         return Ok(Exit::Interrupted);
     };
     // A run that was closed is closed still, and the list of runs says what it owes now.
@@ -121,13 +121,13 @@ async fn give_back(
     let after = Debts::of(&run, concerned());
     Debts::compare(before, &after);
     for command in after.owed.iter().filter_map(|debt| debt.held.as_ref()) {
-        eprintln!("held, and to be decided first: {}", clean(command));
+        tell!("held, and to be decided first: {}", clean(command));
     }
     let in_doubt = concerned().any(HostState::may_owe);
     let exit = exit(&after, in_doubt, end.interrupted);
     match exit {
         Exit::Clean => say(&format!("everything is given back; run {run} owes nothing there")),
-        Exit::Interrupted => eprintln!("interrupted; nothing is lost. To go on: proxmaint restore {run}"),
+        Exit::Interrupted => tell!("interrupted; nothing is lost. To go on: proxmaint restore {run}"),
         _ => {}
     }
     Ok(exit)

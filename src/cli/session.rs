@@ -1,10 +1,10 @@
 //! A session of the engine, as commands carry it out: those who watch, the socket, the operator's signals.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -197,19 +197,52 @@ async fn status(requests: mpsc::Sender<Request>, ask: Ask) -> RunView {
     }
 }
 
+/// The signals by which the program is asked to stop.
+pub(super) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// That the terminal is gone; whoever has none (`nohup`, cron) is not asked to stop by it.
+    hangup: Option<Signal>,
+}
+
+impl StopSignals {
+    /// Listens from here on.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: io::stdin().is_terminal().then(|| signal(SignalKind::hangup())).transpose()?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = hangup => {}
+        }
+    }
+}
+
 /// Ends when the operator has asked to stop for the second time; the first time the engine is told to begin nothing new.
 async fn interrupted_twice(requests: mpsc::Sender<Request>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let Ok(mut stops) = StopSignals::listen() else {
         tracing::warn!("signals can't be waited for: Ctrl-C ends the program at once");
         return std::future::pending().await;
     };
     let mut asked = false;
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        stops.next().await;
         if asked {
             return;
         }

@@ -183,7 +183,7 @@ impl Place<'_> {
         }
         write_err(&show::text(&items, &failed, self.now, Paint::for_stream(&io::stderr())));
         if !args.yes && !confirm(&format!("Remove {}?", things(items.len())))? {
-            eprintln!("nothing was changed");
+            tell!("nothing was changed");
             return Ok(Exit::Clean);
         }
         let mut old = OldThings::default();
@@ -237,7 +237,7 @@ impl Place<'_> {
         state::open_run(&shop.journal, &run, policy, &self.manifest.path, now).await.map_err(journal_failure)?;
         let opened = RunState::open(run.clone(), policy, now);
         let Some((ended, end)) = shop.work(opened, Session::First, &watchers).await? else {
-            eprintln!("stopped at once; the journal is intact. The next command looks what became of it");
+            tell!("stopped at once; the journal is intact. The next command looks what became of it");
             return Ok(Exit::Interrupted);
         };
         let removed = ended.hosts().flat_map(HostState::removed).count();

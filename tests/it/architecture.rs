@@ -152,7 +152,7 @@ fn only_cli_and_observe_print() {
             continue;
         }
         let code = code(&path);
-        for word in ["println!", "eprintln!", "print!(", "eprint!(", "stdout()", "stderr()"] {
+        for word in ["tell!", "println!", "eprintln!", "print!(", "eprint!(", "stdout()", "stderr()"] {
             if code.contains(word) {
                 wrong.push(format!("{}: {word}", path.display()));
             }

@@ -32,7 +32,7 @@ pub(super) fn index_of(document: &Document, id: &HostId) -> Option<usize> {
 pub(super) fn manifest(draft: &Draft, named: &[String], places: &Places) -> Result<Manifest, Exit> {
     if !draft.existed() && named.is_empty() {
         let loaded = crate::cli::load_manifest(&places.config);
-        eprintln!("hint: `proxmaint inventory --host NAME` begins one, and so does `proxmaint wizard`");
+        tell!("hint: `proxmaint inventory --host NAME` begins one, and so does `proxmaint wizard`");
         return loaded;
     }
     draft.manifest().map_err(|error| {
@@ -68,7 +68,7 @@ pub(super) fn add_unknown(draft: &mut Draft, named: &[String], runtime: &Runtime
         let identity = Identity::suggested(None, name.clone());
         draft.document.add_host(&identity.settings()).map_err(|error| no_place(&error))?;
         let Identity { token_env, secret_env, .. } = identity;
-        eprintln!("{} is added, with its token in the variables {token_env} and {secret_env}", clean(name));
+        tell!("{} is added, with its token in the variables {token_env} and {secret_env}", clean(name));
         added.push(name);
     }
     // What is wrong with it is told when it is read the next time.

@@ -71,7 +71,7 @@ fn interrupted_in_guests(with_key: bool) -> Exit {
     if !with_key {
         return interrupted_before_anything();
     }
-    eprintln!("interrupted; nothing was saved, but the key may be in some guests by now: it is never there twice");
+    tell!("interrupted; nothing was saved, but the key may be in some guests by now: it is never there twice");
     Exit::Interrupted
 }
 

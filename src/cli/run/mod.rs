@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
@@ -19,7 +18,7 @@ use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::kept::{OldThings, old_things};
 use super::policy::{Selection, differences, run_policy};
-use super::session::{Workshop, close_journal, open_store};
+use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
@@ -130,7 +129,7 @@ impl Prepared<'_> {
         let mut plan = self.decide(runtime, choice, &present, &old)?;
         plan.first.splice(0..0, leftovers);
         if plan.declined {
-            eprintln!("nothing was changed");
+            tell!("nothing was changed");
             return Ok(Exit::Clean);
         }
         let run = match &plan.goes_on {
@@ -153,10 +152,7 @@ impl Prepared<'_> {
         let Choice::Resume(history) = choice else { return aim.begin(present) };
         let begun: Vec<HostPolicy> = history.hosts.iter().map(|state| state.policy.clone()).collect();
         if let Some(words) = aim.inherited(&begun) {
-            eprintln!(
-                "run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another",
-                history.id
-            );
+            tell!("run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another", history.id);
         }
         aim.go_on(present, &begun)
     }
@@ -250,19 +246,15 @@ fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Res
 
 /// Waits for something that may be dropped at any moment, unless the operator asks to stop.
 pub(super) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return Some(work.await);
-    };
+    let Ok(mut stops) = StopSignals::listen() else { return Some(work.await) };
     tokio::select! {
         done = work => Some(done),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
+        () = stops.next() => None,
     }
 }
 
 pub(super) fn interrupted_before_anything() -> Exit {
-    eprintln!("interrupted before anything was changed");
+    tell!("interrupted before anything was changed");
     Exit::Interrupted
 }
 

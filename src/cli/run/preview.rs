@@ -103,7 +103,7 @@ impl Preview {
     pub(super) fn judge_selection(&self, otherwise: Exit) -> Exit {
         let selected = self.selected();
         if let Some(warning) = selected.warning(&self.unseen()) {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         selected.exit(otherwise)
     }
@@ -127,7 +127,7 @@ impl Preview {
         match (&selected, selected.warning(&unseen)) {
             (Selected::Nothing(_), Some(why)) if unseen.is_empty() => Err(nothing_selected(why)),
             (_, Some(warning)) => {
-                eprintln!("warning: {warning}");
+                tell!("warning: {warning}");
                 Ok(())
             }
             (_, None) => Ok(()),

@@ -68,7 +68,7 @@ impl Work<'_> {
         let exit = match ended {
             Some((run, end)) => self.report(&run, end, &watchers),
             None => {
-                eprintln!("stopped at once; the journal is intact. `proxmaint run` goes on from there");
+                tell!("stopped at once; the journal is intact. `proxmaint run` goes on from there");
                 Exit::Interrupted
             }
         };
@@ -98,10 +98,10 @@ impl Work<'_> {
         let unseen: Vec<&HostId> =
             run.hosts().filter(|state| state.identity.is_none()).map(|state| state.host()).collect();
         if let Some(warning) = selected.warning(&unseen).filter(|_| run.is_finished()) {
-            eprintln!("warning: {warning}");
+            tell!("warning: {warning}");
         }
         if end.interrupted {
-            eprintln!("interrupted; nothing is lost. To go on: proxmaint run");
+            tell!("interrupted; nothing is lost. To go on: proxmaint run");
         }
         exit
     }

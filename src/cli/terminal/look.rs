@@ -115,9 +115,23 @@ pub(super) fn question_lines(question: &str) -> String {
     cliclack::termwrap(&clean_lines(question), 4)
 }
 
+/// Breaks the lines of a note between words, so that its frame fits: cliclack counts one column too few for that.
+pub(super) fn note_lines(text: &str) -> String {
+    cliclack::termwrap(text, 7)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_frame_of_a_note_fits() {
+        let columns = usize::from(Term::stderr().size().1);
+        let text = format!("{}\n{}", "word ".repeat(columns), "AA:BB:CC:".repeat(columns));
+        let note = Look.format_note("title", &note_lines(&text));
+        let widest = note.lines().map(measure_text_width).max();
+        assert!(widest <= Some(columns), "{widest:?} of {columns}:\n{note}");
+    }
 
     #[test]
     fn lines_are_kept_and_what_is_in_them_is_made_harmless() {

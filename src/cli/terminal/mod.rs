@@ -21,7 +21,7 @@ use secrecy::SecretString;
 
 use self::keyboard::Keyboard;
 use self::keys::Cancel;
-use self::look::{clean_lines, question_lines};
+use self::look::{clean_lines, note_lines, question_lines};
 pub use self::text::Text;
 pub use self::work::Progress;
 use crate::observe::style::dumb_terminal;
@@ -154,7 +154,7 @@ impl Terminal {
     /// # Errors
     /// There is nobody any more.
     pub fn note(&self, title: &str, text: &str) -> Answered<()> {
-        self.say(|| cliclack::note(clean_lines(title), text))
+        self.say(|| cliclack::note(clean_lines(title), note_lines(text)))
     }
 
     /// Asks yes or no.

@@ -4,6 +4,7 @@
 
 mod dialogue;
 
+use proxmaint_lab::faults::{Fault, UpgradeFault};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use rustix::process::Signal;
@@ -26,6 +27,12 @@ fn a_run_is_begun_by_yes_alone() {
         screen.press(key);
         screen.finish().expect(0).says(&["nothing was changed"]);
     }
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let screen = Screen::start(&site, &["run"], &[]);
+        screen.asks("Begin?");
+        screen.signal(signal);
+        screen.finish().expect(5).says(&["nothing was changed"]);
+    }
     let screen = Screen::start(&site, &["run"], &[]);
     screen.asks("Begin?");
     screen.hang_up();
@@ -35,6 +42,19 @@ fn a_run_is_begun_by_yes_alone() {
     screen.press("y");
     screen.finish().expect(0).says(&["upgraded"]);
     assert_eq!(site.done(Act::Upgrade, "101"), 1);
+}
+
+#[test]
+fn a_terminal_that_hangs_up_is_like_ctrl_c_to_a_run() {
+    let site = Site::new(World::builder().standalone("edge1").ct("edge1", 101, |ct| ct.pending(1)).build());
+    site.plant(Fault::upgrade("101", UpgradeFault::Slow { ms: 3_000 }));
+    let screen = Screen::start(&site, &["run"], &[]);
+    screen.asks("Begin?");
+    screen.press("y");
+    site.await_begun(Act::Upgrade, "101");
+    screen.hang_up().expect(5);
+    site.run(&["run"]).expect(0);
+    assert_eq!(site.done(Act::Upgrade, "101"), 1, "{}", site.ledger_text());
 }
 
 #[test]
