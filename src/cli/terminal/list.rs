@@ -1,6 +1,6 @@
 //! Questions with choices.
 
-use super::look::{Room, clean_lines, question_lines};
+use super::look::{Room, beside_bar, clean_lines};
 use super::{Answered, Choice, Left, Remark, Terminal};
 
 /// How many choices are shown at a time where the terminal has room; the rest is scrolled to, or found by typing.
@@ -21,7 +21,7 @@ impl Terminal {
             let rows = room.rows(question).min(ROWS);
             let finds = choices.len() > rows;
             let asked = if finds { format!("{question}\n(type to find)") } else { question.to_owned() };
-            let mut select = cliclack::select(question_lines(&asked)).max_rows(rows);
+            let mut select = cliclack::select(beside_bar(&asked)).max_rows(rows);
             if finds {
                 select = select.filter_mode();
             }
@@ -52,7 +52,7 @@ impl Terminal {
         self.asked(|| {
             let room = Room::of_terminal();
             let rows = room.rows(&question).min(ROWS);
-            let mut select = cliclack::multiselect(question_lines(&question)).max_rows(rows).required(false);
+            let mut select = cliclack::multiselect(beside_bar(&question)).max_rows(rows).required(false);
             for choice in choices {
                 let (label, hint) = room.choice(&choice.label, &choice.hint);
                 select = select.item(choice.value.clone(), label, hint);

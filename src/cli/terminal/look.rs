@@ -81,7 +81,7 @@ impl Room {
     /// Returns how many choices fit below a question: it, a line to type in, one below the choices and the one with the cursor
     /// have to be on the screen as well. At least one.
     pub(super) fn rows(&self, question: &str) -> usize {
-        let asked = question_lines(question).lines().count() + 1;
+        let asked = beside_bar(question).lines().count() + 1;
         self.rows.saturating_sub(asked + 3).max(1)
     }
 
@@ -110,14 +110,22 @@ pub(super) fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
-/// Makes a question harmless and breaks its lines between words; beside them a bar is drawn.
-pub(super) fn question_lines(question: &str) -> String {
+/// Makes a text harmless and breaks its lines between words, for where a bar is drawn beside them.
+pub(super) fn beside_bar(question: &str) -> String {
     cliclack::termwrap(&clean_lines(question), 4)
 }
 
-/// Breaks the lines of a note between words, so that its frame fits: cliclack counts one column too few for that.
+/// What the frame of a note takes beside a line, in columns: one more than cliclack counts.
+const FRAME: u16 = 7;
+
+/// Breaks the lines of a note between words, so that its frame fits.
 pub(super) fn note_lines(text: &str) -> String {
-    cliclack::termwrap(text, 7)
+    cliclack::termwrap(text, FRAME)
+}
+
+/// Returns how long a line of a note may be, in columns.
+pub(super) fn note_columns() -> u16 {
+    Term::stderr().size().1.saturating_sub(FRAME)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use secrecy::SecretString;
 
 use self::keyboard::Keyboard;
 use self::keys::Cancel;
-use self::look::{clean_lines, note_lines, question_lines};
+use self::look::{beside_bar, clean_lines, note_lines};
 pub use self::text::Text;
 pub use self::work::Progress;
 use crate::observe::style::dumb_terminal;
@@ -140,7 +140,7 @@ impl Terminal {
     /// # Errors
     /// There is nobody any more.
     pub fn remark(&self, kind: Remark, text: &str) -> Answered<()> {
-        let text = clean_lines(text);
+        let text = beside_bar(text);
         self.say(|| match kind {
             Remark::Info => cliclack::log::info(text),
             Remark::Good => cliclack::log::success(text),
@@ -157,12 +157,17 @@ impl Terminal {
         self.say(|| cliclack::note(clean_lines(title), note_lines(text)))
     }
 
+    /// Returns how long a line of a note may be without being broken, in columns.
+    pub fn note_columns(&self) -> u16 {
+        look::note_columns()
+    }
+
     /// Asks yes or no.
     ///
     /// # Errors
     /// The question was left.
     pub fn confirm(&self, question: &str, initial: bool) -> Answered<bool> {
-        self.asked(|| cliclack::confirm(question_lines(question)).initial_value(initial).interact())
+        self.asked(|| cliclack::confirm(beside_bar(question)).initial_value(initial).interact())
     }
 
     /// Asks for a secret, which is not shown.
@@ -170,7 +175,7 @@ impl Terminal {
     /// # Errors
     /// The question was left.
     pub fn secret(&self, question: &str) -> Answered<SecretString> {
-        self.asked(|| cliclack::password(question_lines(question)).interact()).map(SecretString::from)
+        self.asked(|| cliclack::password(beside_bar(question)).interact()).map(SecretString::from)
     }
 
     /// Asks until there is an answer or the question is left for good.
@@ -191,7 +196,7 @@ impl Terminal {
             return Ok(true);
         }
         let question = "Leave without saving? What you changed is lost. (Ctrl-C again leaves)";
-        let ask = || cliclack::confirm(question_lines(question)).initial_value(false).interact();
+        let ask = || cliclack::confirm(beside_bar(question)).initial_value(false).interact();
         Ok(match self.prompted(&ask)? {
             Prompted::Answer(leave) => leave,
             Prompted::Cancelled(cancel) => cancel == Cancel::CtrlC,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::look::question_lines;
+use super::look::beside_bar;
 use super::{Answered, Terminal};
 use crate::observe::sanitize::clean;
 
@@ -80,7 +80,7 @@ impl Text<'_> {
 
     /// Returns the prompt, which keeps what is typed by now.
     fn prompt(&self, typed: Rc<RefCell<String>>) -> cliclack::Input {
-        let mut input = cliclack::input(question_lines(&self.question)).required(!self.optional);
+        let mut input = cliclack::input(beside_bar(&self.question)).required(!self.optional);
         if let Some(text) = &self.placeholder {
             input = input.placeholder(&clean(text));
         }

@@ -45,7 +45,7 @@ pub(super) fn lines<T>(
     let width = standings.iter().map(|standing| standing.spelling().len()).max().unwrap_or_default();
     let line = |(setting, standing): (&Setting, &Standing)| {
         let label = format!("{:width$}  {}", standing.spelling(), shorten(&standing.to_string(), SHOWN));
-        Choice::new(value(*setting), label, setting.meaning().replace('`', ""))
+        Choice::new(value(*setting), label, setting.meaning_alone())
     };
     settings.iter().zip(&standings).map(line).collect()
 }

@@ -85,7 +85,7 @@ pub(super) fn apply(desk: &mut Desk<'_>, spot: Spot, setting: &Setting, change: 
 /// Says what a key means, what is built in, what it inherits, what holds, and how it is written.
 fn explain(desk: &Desk<'_>, setting: &Setting, standing: &Standing) -> Answered<()> {
     let said = [
-        Some(setting.meaning().replace('`', "")),
+        Some(setting.meaning_alone()),
         Some(if setting.is_required() { "required".to_owned() } else { format!("default: {}", setting.built_in()) }),
         standing.inherited().map(|inherited| format!("inherits: {inherited}")),
         standing.given.as_ref().map(|(_, value)| format!("set here: {}", shown(setting, value))),

@@ -67,6 +67,11 @@ impl Setting {
         self.default() == "required"
     }
 
+    /// Returns what it means as plain text, which stands alone: without Markdown, and without pointing at the reference.
+    pub fn meaning_alone(&self) -> String {
+        self.meaning().replace(", see below", "").replace('`', "")
+    }
+
     /// Returns what is built in, as plain text. A guest's key falls back to the host's and so to what is built in for that.
     pub fn built_in(&self) -> String {
         self.of_host().unwrap_or(*self).default().replace(['`', '"'], "")

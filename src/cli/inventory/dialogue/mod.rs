@@ -37,7 +37,6 @@ use crate::engine::port::Clock;
 use crate::ids::HostId;
 use crate::manifest::HostEntry;
 use crate::manifest::edit::Document;
-use crate::observe::grid;
 use crate::observe::log::Redactor;
 use crate::observe::style::Paint;
 use crate::observe::words::count;
@@ -121,8 +120,7 @@ fn make(desk: &mut Desk<'_>, args: &InventoryArgs) -> Result<Exit, End> {
 /// Shows what was found.
 fn show(desk: &Desk<'_>, found: &Found) -> Answered<()> {
     let paint = Paint::for_stream(&std::io::stderr());
-    // The note's frame takes six columns.
-    let width = grid::width_of(&std::io::stderr()).map(|width| width.saturating_sub(6));
+    let width = Some(desk.terminal.note_columns());
     for host in &found.hosts {
         let (title, guests) = table::host(host, width, paint);
         match guests {
@@ -320,7 +318,7 @@ impl<'a, 'd, 'p> Dialogue<'a, 'd, 'p> {
             self.subjects[at].login = Some(login);
         }
         let paint = Paint::for_stream(&std::io::stderr());
-        let width = grid::width_of(&std::io::stderr()).map(|width| width.saturating_sub(6));
+        let width = Some(self.desk.terminal.note_columns());
         self.desk.terminal.note("Logins", tell::logins(&self.subjects, width, paint).trim_end())?;
         let refused = |subject: &Subject<'_>| matches!(&subject.login, Some(Login::Fails { refused_at: Some(_), .. }));
         if self.subjects.iter().any(|subject| subject.wish.typed.is_some() && refused(subject)) {
