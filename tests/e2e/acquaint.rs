@@ -115,7 +115,7 @@ fn both_are_shown_and_taken_over() {
     screen.leave("y");
     finds(&screen, &["ok    tls", ", pinned", "ok    host-key", "known: ssh-ed25519", "ok    privileges"]);
     assert!(!found(&screen).contains("fail"), "{}", screen.text());
-    assert!(screen.text().contains("no part of the manifest"), "{}", screen.text());
+    assert!(screen.said().contains("that file is no part of the manifest"), "{}", screen.text());
     assert_eq!(learnt(&site).as_deref(), Some(line_of(&site).as_str()), "at once, and once");
     assert_eq!(manifest(&site), before, "only saving writes the manifest");
     save(screen);
@@ -166,7 +166,7 @@ fn what_is_known_is_not_asked_about() {
     let known = learnt(&site);
     let screen = test(&site);
     finds(&screen, &["ok    host-key", "ok    tls"]);
-    let shown = screen.text();
+    let shown = screen.said();
     assert!(shown.contains("is known: ssh-ed25519 SHA256:") && !shown.contains(LEARN), "{shown}");
     leave(screen);
     assert_eq!(learnt(&site), known);
@@ -179,7 +179,7 @@ fn a_host_key_that_has_changed_is_told_and_never_replaced() {
     site.lab().ssh.rekey(&MachineId::node("edge1"), &[KeyKind::Ed25519], 1).expect("another key");
     let screen = test(&site);
     finds(&screen, &["fail  host-key"]);
-    let shown = screen.text();
+    let shown = screen.said();
     for words in ["has changed", "known_hosts:1", "ssh-keygen -R", "it is not replaced here"] {
         assert!(shown.contains(words), "{words:?} is not shown:\n{shown}");
     }
@@ -305,8 +305,8 @@ fn keys_that_nobody_remembers_are_not_asked_about() {
     });
     let screen = test(&site);
     found(&screen);
-    assert!(screen.text().contains("none is remembered"), "{}", screen.text());
-    assert!(!screen.text().contains(LEARN), "{}", screen.text());
+    assert!(screen.said().contains("none is remembered"), "{}", screen.text());
+    assert!(!screen.said().contains(LEARN), "{}", screen.text());
     leave(screen);
     assert!(learnt(&site).is_none());
 }

@@ -81,7 +81,7 @@ fn a_password_that_is_typed_opens_the_way_for_a_key() {
     assert_eq!(authorized_keys(&site), "", "nothing is done before it is agreed to");
     screen.pick("Into 1 guest");
     screen.confirm("Save?", true);
-    let done = screen.finish().expect(0).says(&["the key was added to root@", "lets in by itself", "saved"]);
+    let done = screen.finish().expect(0).says(&["the key was added to root@", "and lets in by", "saved"]);
     assert!(!done.stdout.contains(PASSWORD) && !text(&site).contains(PASSWORD), "{done}");
     assert_eq!(authorized_keys(&site).lines().count(), 1);
     let found = entry(&site, "edge1", 201);

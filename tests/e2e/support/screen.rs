@@ -81,6 +81,11 @@ impl Screen {
         self.watched.lock().picture.whole()
     }
 
+    /// The words of [`Screen::text`], without line breaks and the bars beside them.
+    pub fn said(&self) -> String {
+        self.text().split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+    }
+
     /// All that the program wrote, byte for byte.
     pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.watched.lock().raw).into_owned()
