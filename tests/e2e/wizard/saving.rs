@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::{FLEET, Place, back_to_main, open_key, save};
-use crate::support::screen::{ENTER, Screen};
+use crate::support::screen::{ENTER, SIZE, Screen};
 
 /// Gives the first host's API another port.
 #[track_caller]
@@ -173,4 +173,32 @@ fn a_second_value_is_written_beside_the_first() {
     save(screen);
     let secret = "api.secret_env = \"PVE1_SECRET\"\n";
     place.assert_saved(&FLEET.replace(secret, &format!("{secret}api.port = 8443\n")), Some(FLEET));
+}
+
+#[test]
+fn what_has_changed_is_shown_in_colour_where_that_is_welcome() {
+    let place = Place::with(FLEET);
+    for (no_color, added, removed) in [
+        ("", "\u{1b}[32m+max_parallel = 3   # many\u{1b}[0m", "\u{1b}[1m\u{1b}[31m-max_parallel = 7   # many\u{1b}[0m"),
+        ("1", "  +max_parallel = 3   # many ", "  -max_parallel = 7   # many "),
+    ] {
+        let mut command = place.command(&[]);
+        command.env("NO_COLOR", no_color);
+        let screen = Screen::run(&command, SIZE);
+        screen.choose("What next?", "Defaults");
+        screen.choose("Defaults for all hosts", "Other");
+        screen.choose("Defaults: Other", "max_parallel");
+        screen.choose("max_parallel", "type a value");
+        screen.answer("max_parallel", "3");
+        screen.asks("Defaults: Other");
+        back_to_main(&screen);
+        screen.choose("What next?", "Show what changed");
+        screen.asks("What next?");
+        let raw = screen.raw();
+        assert!(raw.contains(added) && raw.contains(removed), "{raw:?}");
+        screen.choose("What next?", "Leave");
+        screen.confirm("Leave without saving?", true);
+        screen.finish().expect(0);
+    }
+    place.assert_untouched(FLEET);
 }
