@@ -53,18 +53,39 @@ fn what_is_suggested_is_saved() {
         let found = entry(&site, "edge1", vmid);
         assert_eq!((found["managed"].as_bool(), found["ssh_verified"].as_bool()), (Some(managed), verified), "{found}");
     }
-    // The same as without asking, but for the time.
+    // To the byte, but for the moment that it was written at.
     let asked = text(&site);
-    let other = bare(world().build());
-    other.run(&["inventory", "--yes"]).expect(0);
-    let plain = |site: &Site, text: String| -> Vec<String> {
-        let dir = site.fleet().canonicalize().expect("a directory").display().to_string();
-        let timeless =
-            |line: &&str| !line.contains("updated_at") && !line.contains("last_checked") && !line.contains("127.");
-        let own = |line: &&str| !line.contains("port") && !line.contains("-p ") && timeless(line);
-        text.lines().filter(own).map(|line| line.replace(&dir, "DIR")).collect()
+    let updated = value(&asked, "updated_at");
+    let addresses =
+        [101, 201].map(|vmid| site.with(|world| world.guest(&edge(vmid)).expect("a guest").addresses[0].clone()));
+    let key = site.fleet().canonicalize().expect("a directory").join("id_ed25519").display().to_string();
+    let verified = |address: &str| {
+        format!(
+            "ip = \"{address}\"\nmanaged = true\nssh_verified = true\nssh_key_path = \"{key}\"\nlast_checked = {updated}\n"
+        )
     };
-    assert_eq!(plain(&site, asked), plain(&other, text(&other)));
+    let head = |kind: &str, vmid: u32, name: &str, status: &str| {
+        format!(
+            "\n[[hosts.guest_inventory.entries]]\nkind = \"{kind}\"\nid = \"{vmid}\"\nname = \"{name}\"\nstatus = \"{status}\"\n"
+        )
+    };
+    // The empty line at the end of the file stays there.
+    let before = before.strip_suffix("\n").expect("a line break");
+    let expected = [
+        before.to_owned(),
+        format!("\n[hosts.guest_inventory]\nversion = 1\nupdated_at = {updated}\n"),
+        head("ct", 101, "web", "running") + &verified(&addresses[0]),
+        // One that is off has the address that its config fixes.
+        head("ct", 102, "cache", "stopped") + "ip = \"10.88.0.103\"\nmanaged = false\n",
+        head("vm", 201, "db", "running") + &verified(&addresses[1]) + "\n",
+    ];
+    assert_eq!(asked, expected.concat());
+}
+
+/// What a key holds where it stands first, as it is written.
+fn value(text: &str, key: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+    line.unwrap_or_else(|| panic!("no {key} in:\n{text}")).to_owned()
 }
 
 fn a_tick_says_who_is_managed() {
