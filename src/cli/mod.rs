@@ -13,6 +13,7 @@ pub mod journal;
 pub mod kept;
 mod last_run;
 pub mod manifest;
+pub mod plan;
 pub mod policy;
 mod reach;
 pub mod resolve;
@@ -54,6 +55,10 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Run(args) => {
             install_tls();
             run::run(places, args, redactor)
+        }
+        Command::Plan(args) => {
+            install_tls();
+            plan::plan(places, args, redactor)
         }
         Command::Doctor(args) => {
             install_tls();
