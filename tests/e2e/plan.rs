@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use proxmaint_lab::faults::{Fault, UpgradeFault};
-use proxmaint_lab::ledger::Act;
+use proxmaint_lab::ledger::{Act, Outcome};
 use proxmaint_lab::world::{MachineId, World, WorldBuilder};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -354,6 +354,20 @@ fn the_same_plan_goes_on_and_another_one_does_not() {
     assert_eq!(site.changes().len(), before, "{}", site.ledger_text());
     site.run(&["run", "--plan", "first.plan"]).expect(0);
     assert_eq!(site.run_name(), run);
+    site.assert_clean();
+}
+
+#[test]
+fn fresh_closes_the_unfinished_run_and_begins_one_by_the_plan() {
+    let site = killed(false);
+    let first = site.run_name();
+    site.until("CT 101 is upgraded", |world| {
+        world.ledger.of(Act::Upgrade, "101").any(|entry| entry.outcome == Outcome::Done)
+    });
+    site.run(PLAN).expect(0);
+    site.run(&["run", "--plan", FILE, "--fresh"]).expect(0).says(&[&first, "closed"]);
+    assert_ne!(site.run_name(), first);
+    assert_eq!(site.count(Act::Upgrade, "101"), 1, "{}", site.ledger_text());
     site.assert_clean();
 }
 

@@ -51,7 +51,8 @@ impl ByPlan {
         }
         for left_out in &plan.not_planned {
             if args.hosts.is_empty() || args.hosts.iter().any(|name| name == left_out.host.as_str()) {
-                eprintln!("{}: left out, since it could not be planned for: {}", left_out.host, clean(&left_out.why));
+                let (host, why) = (clean(left_out.host.as_str()), clean(&left_out.why));
+                eprintln!("{host}: left out, since it could not be planned for: {why}");
             }
         }
         Ok(Some(Self { plan, hosts }))
