@@ -265,3 +265,38 @@ impl Target {
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(manifest: &str) -> SavedPlan {
+        SavedPlan {
+            made: Timestamp(0),
+            proxmaint: "0".to_owned(),
+            manifest: manifest.to_owned(),
+            policy: RunPolicy { parallel_hosts: 1, hosts: Vec::new() },
+            hosts: Vec::new(),
+            not_planned: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_would_hold_a_secret_or_too_much_is_not_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.plan");
+        let redactor = Redactor::new();
+        redactor.register(&"correct-horse".to_owned().into());
+        let save = |manifest: &str| Target::new(&path).unwrap().save(&plan(manifest), &redactor);
+        assert!(matches!(save("/etc/correct-horse.toml"), Err(PlanFileError::Secret)));
+        let large = "x".repeat(usize::try_from(MAX_BYTES).unwrap());
+        assert!(matches!(save(&large), Err(PlanFileError::TooLarge { .. })));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+        save("/etc/fleet.toml").unwrap();
+        assert_eq!(SavedPlan::read(&path).unwrap().manifest, "/etc/fleet.toml");
+        fs::write(&path, &large).unwrap();
+        assert!(matches!(SavedPlan::read(&path), Err(PlanFileError::Malformed { .. })));
+        fs::write(&path, large + "x").unwrap();
+        assert!(matches!(SavedPlan::read(&path), Err(PlanFileError::TooLarge { .. })));
+    }
+}
