@@ -70,6 +70,9 @@ pub enum Command {
     /// Upgrade hosts and guests, or go on with a run that was interrupted
     #[command(after_help = help_end(RUN_EXAMPLES))]
     Run(RunArgs),
+    /// Show what a run would do, and save it to be done exactly so
+    #[command(after_help = help_end(PLAN_EXAMPLES))]
+    Plan(PlanArgs),
     /// Check each host as a run would, and say how to mend what is wrong
     #[command(after_help = help_end(DOCTOR_EXAMPLES))]
     Doctor(DoctorArgs),
@@ -108,26 +111,19 @@ pub struct RunArgs {
     /// Work on the first N hosts of the manifest only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_hosts: Option<u32>,
-    /// Work on this guest only: a number, range, name, tag:NAME, pool:NAME, type:ct or type:vm; `!` negates (may be given
-    /// several times; no node is upgraded)
-    #[arg(long = "guest", value_name = "SELECTOR", value_parser = selector, conflicts_with = "hosts_only")]
-    pub guests: Vec<Selector>,
-    /// Upgrade guests, but no node
-    #[arg(long, conflicts_with = "hosts_only")]
-    pub guests_only: bool,
-    /// Upgrade nodes, but no guest
-    #[arg(long)]
-    pub hosts_only: bool,
-    /// Reboot nodes after their upgrade in this run: `if-needed`, which is meant where no word follows, or `always`
+    /// What it is about.
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// Do what this saved plan says (`proxmaint plan --out FILE`), and nothing else: a host that is not as it was then is
+    /// refused, with the difference
     #[arg(
         long,
-        value_name = "WHEN",
-        num_args = 0..=1,
-        default_missing_value = "if-needed",
-        value_parser = reboot_values(),
-        conflicts_with_all = ["guests", "guests_only"]
+        value_name = "FILE",
+        conflicts_with_all = [
+            "max_hosts", "guests", "guests_only", "hosts_only", "reboot", "dry_run", "resume", "replan", "keep_plan"
+        ]
     )]
-    pub reboot: Option<HostReboot>,
+    pub plan: Option<PathBuf>,
     /// Change nothing anywhere: show what would be done, by which path and with which protection
     #[arg(long)]
     pub dry_run: bool,
@@ -157,8 +153,33 @@ pub struct RunArgs {
     pub output: Output,
 }
 
-impl RunArgs {
-    /// Returns what is said of the run's work, as far as something is said.
+/// What the work of a run or plan is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct WorkArgs {
+    /// Work on this guest only: a number, range, name, tag:NAME, pool:NAME, type:ct or type:vm; `!` negates (may be given
+    /// several times; no node is upgraded)
+    #[arg(long = "guest", value_name = "SELECTOR", value_parser = selector, conflicts_with = "hosts_only")]
+    pub guests: Vec<Selector>,
+    /// Upgrade guests, but no node
+    #[arg(long, conflicts_with = "hosts_only")]
+    pub guests_only: bool,
+    /// Upgrade nodes, but no guest
+    #[arg(long)]
+    pub hosts_only: bool,
+    /// Reboot nodes after their upgrade in this run: `if-needed`, which is meant where no word follows, or `always`
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        default_missing_value = "if-needed",
+        value_parser = reboot_values(),
+        conflicts_with_all = ["guests", "guests_only"]
+    )]
+    pub reboot: Option<HostReboot>,
+}
+
+impl WorkArgs {
+    /// Returns what is said of the work, as far as something is said.
     pub fn aim(&self) -> Aim {
         let scope = match (self.guests_only || !self.guests.is_empty(), self.hosts_only) {
             (true, _) => Some(Scope::GuestsOnly),
@@ -167,6 +188,29 @@ impl RunArgs {
         };
         Aim { work: scope.map(|scope| (scope, self.guests.clone())), reboot: self.reboot }
     }
+}
+
+/// What `plan` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct PlanArgs {
+    /// Plan for this host only (may be given several times)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// What it is about.
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// Save the plan with the facts it rests on, for `proxmaint run --plan FILE`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Refresh the package lists of nodes and guests first, as a run does; nothing else is changed
+    #[arg(long)]
+    pub refresh: bool,
+    /// Show each package
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Reads a selector; its error says what can be written.
@@ -552,11 +596,24 @@ begun for.
 
 Examples:
   proxmaint run --dry-run                    show the plan; changes nothing
+  proxmaint run --plan monday.plan           what `proxmaint plan --out monday.plan` saved, and nothing else
   proxmaint run --host pve1 --host pve2      these hosts only
   proxmaint run --guest 104 --guest tag:web  these guests only
   proxmaint run --hosts-only --reboot        nodes only; reboot them where it is needed
   proxmaint run --yes --parallel-hosts 4     ask nothing, four hosts at a time
   proxmaint run --output json                one JSON event a line, for programs";
+
+const PLAN_EXAMPLES: &str = "\
+Looks as `proxmaint run --dry-run` does. A run by a saved plan looks at each host anew just before its turn, with fresh \
+package lists, and refuses a host that is not as it was planned, whole and untouched: a package with another version, a \
+guest that is new, gone or another one, another way in or protection. The others are worked on. With `--refresh` the plan \
+knows what such a run will find.
+
+Examples:
+  proxmaint plan                                 as `run --dry-run`
+  proxmaint plan --refresh --out monday.plan     save it
+  proxmaint run --plan monday.plan               do that, and nothing else
+  proxmaint run --plan monday.plan --host pve1   on this host only";
 
 const DOCTOR_EXAMPLES: &str = "\
 Looks at everything that must be right before a guest is touched: certificate, host key, privileges of the token, root, \
@@ -684,6 +741,16 @@ mod tests {
             "proxmaint run --reboot sometimes",
             "proxmaint run --guest 199-100",
             "proxmaint run --guest",
+            "proxmaint run --plan p --guest 101",
+            "proxmaint run --plan p --guests-only",
+            "proxmaint run --plan p --hosts-only",
+            "proxmaint run --plan p --reboot",
+            "proxmaint run --plan p --max-hosts 1",
+            "proxmaint run --plan p --dry-run",
+            "proxmaint run --plan p --resume 2026",
+            "proxmaint run --plan p --replan",
+            "proxmaint run --plan p --keep-plan",
+            "proxmaint plan --guests-only --reboot",
             "proxmaint run --max-hosts 0",
             "proxmaint run --parallel-hosts 0",
             "proxmaint status --all --host pve1",
@@ -699,7 +766,7 @@ mod tests {
     #[test]
     fn an_aim_is_what_is_said_and_nothing_else() {
         let aim = |line| match parse(line).unwrap().command {
-            Command::Run(args) => args.aim(),
+            Command::Run(args) => args.work.aim(),
             other => panic!("parsed as {other:?}"),
         };
         let guests = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Selector>>();

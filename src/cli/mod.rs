@@ -1,6 +1,5 @@
 //! The commands, one file each. They build what they need, call it, and print; everything else is below them.
 
-mod acquaint;
 /// Writes a line to stderr. One that is gone (a closed pipe, a terminal that hung up) changes nothing about what is done, where
 /// `eprintln!` panics.
 macro_rules! tell {
@@ -10,6 +9,7 @@ macro_rules! tell {
     }};
 }
 
+mod acquaint;
 pub mod args;
 pub mod connect;
 pub mod debts;
@@ -22,6 +22,7 @@ pub mod journal;
 pub mod kept;
 mod last_run;
 pub mod manifest;
+pub mod plan;
 pub mod policy;
 mod reach;
 pub mod resolve;
@@ -63,6 +64,10 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Run(args) => {
             install_tls();
             run::run(places, args, redactor)
+        }
+        Command::Plan(args) => {
+            install_tls();
+            plan::plan(places, args, redactor)
         }
         Command::Doctor(args) => {
             install_tls();

@@ -453,7 +453,7 @@ impl Driver<'_> {
                 let old = self.engine.old_backups.get(&host).map_or(&[][..], Vec::as_slice);
                 let prune_backups = prunable_backups(&state.policy, &facts, old);
                 let plan = plan_host(&state.policy, &facts, same_node.as_ref());
-                let plan = HostPlan { prune, prune_backups, ..plan };
+                let plan = state.hold_to_saved(HostPlan { prune, prune_backups, ..plan });
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
             }
             Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },

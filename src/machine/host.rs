@@ -3,6 +3,7 @@
 
 mod debts;
 mod own;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! Shows plans before anything is done: for the confirmation of `run` and for `run --dry-run`.
+//! Shows plans before anything is done: for the confirmation of `run`, for `run --dry-run` and for `plan`.
 //!
-//! # The JSON of `run --dry-run --output json`, version 1
+//! # The JSON of `run --dry-run --output json` and `plan --output json`, version 1
 //! One line a host, `{"v": 1, "event": "plan", ..}`, then one `{"v": 1, "event": "plan-ended", ..}`:
 //!
 //! | field | meaning |

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::SkipReason;
+use super::{HostPlan, SkipReason};
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
     selects,
@@ -77,6 +77,10 @@ pub struct HostPolicy {
     /// How long what this tool made is kept.
     #[serde(default)]
     pub keep: Retention,
+    /// The saved plan that the run follows (`run --plan`): a host that is not as it says is refused. No present wish of the
+    /// manifest's is ever compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Box<HostPlan>>,
 }
 
 /// What holds for a guest, with no choices left.
@@ -227,6 +231,7 @@ impl HostPolicy {
             allow_quorum_loss: false,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
+            saved: None,
         }
     }
 

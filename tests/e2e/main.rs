@@ -19,6 +19,7 @@ mod last_run;
 mod logs;
 mod output;
 mod own;
+mod plan;
 mod policy;
 mod power;
 mod protection;

@@ -71,6 +71,8 @@ fn none_is_found_anywhere() {
     let site = site();
     let mut said: Vec<Done> = Vec::new();
     said.push(site.run(&["run", "--dry-run", "--verbose"]));
+    said.push(site.run(&["plan", "--verbose", "--refresh", "--out", "saved.plan"]).expect(0));
+    assert_silent("the plan", &fs::read(site.fleet().join("saved.plan")).expect("a plan"));
     // A failure, so that errors are written too; killed once, so that the journal is read back; then to its end.
     said.push(site.run(&["run", "--verbose"]).expect(3));
     let working = site.start(&["run", "--output", "json"]);

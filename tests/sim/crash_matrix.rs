@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use proxmaint::ids::HostId;
 use proxmaint::machine::guest::GuestPhase;
+use proxmaint::machine::host::{HostPhase, HostVerdict};
+use proxmaint_lab::ledger::Act;
 
 use crate::harness::{Finished, NEVER, Plan, play};
 use crate::picture::Difference;
@@ -99,6 +102,30 @@ fn an_upgrade_that_fails_gets_a_new_round() {
     let once_only = scenario::upgrade_fails_once().sessions(1);
     calm(&once_only, &[("pve1", "verified"), ("pve1/101", "failed"), ("pve1/102", "upgraded")]);
     crash_everywhere(&scenario::upgrade_fails_once(), &[("pve1", "verified"), ("pve1/101", "upgraded")], once);
+}
+
+#[test]
+fn a_saved_plan_is_followed_wherever_the_run_was_killed() {
+    let scenario = scenario::by_saved_plan();
+    let verdicts = [("pve1", "verified"), ("pve1/101", "upgraded"), ("pve1/103", "upgraded"), ("pve2", "blocked")];
+    let calm = calm(&scenario, &verdicts);
+    let why = calm.run.host(&HostId::new("pve2")).map(|state| &state.phase);
+    let moved = "not as it was planned: CT 111: curl 8.1 -> 8.3 now, was planned 8.1 -> 8.2";
+    assert_eq!(why, Some(&HostPhase::Done(HostVerdict::Blocked(moved.to_owned()))));
+    let touched = |act| calm.world.ledger.count(act, "pve2") + calm.world.ledger.count(act, "111");
+    assert_eq!((touched(Act::SnapshotCreate), touched(Act::Upgrade)), (0, 0));
+    crash_everywhere(&scenario, &verdicts, once);
+}
+
+#[test]
+fn a_saved_plan_holds_through_turns_reboots_and_new_rounds() {
+    let reboots = [("pve1", "verified in kernel"), ("pve2", "verified in kernel"), ("pve3", "verified in kernel")];
+    calm(&scenario::cluster_rebooted().by_saved_plan(), &reboots);
+    calm(&scenario::cluster_in_turns().by_saved_plan(), &[("pve1", "verified"), ("pve3", "verified")]);
+    calm(&scenario::stopped_guests().by_saved_plan(), &[("pve1", "verified"), ("pve1/103", "upgraded")]);
+    calm(&scenario::return_fails_once().by_saved_plan(), &[("pve1", "verified")]);
+    calm(&scenario::node_fails_twice().by_saved_plan(), &[("pve1", "verified")]);
+    crash_everywhere(&scenario::node_rebooted().by_saved_plan(), &reboots[..1], once);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use proxmaint::adapters::pve::transport::Transport;
 use proxmaint::engine::driver::{Engine, EngineError, Session};
 use proxmaint::engine::limits::Limits;
 use proxmaint::engine::observer::{Observer, Seen};
+use proxmaint::engine::perform::{Context, discover};
 use proxmaint::engine::port::{Clock, HostPorts, Hosts, Remote};
 use proxmaint::ids::HostId;
 use proxmaint::journal::record::{RunRecord, encode_run};
@@ -18,9 +19,11 @@ use proxmaint::journal::{Batch, Entry, StreamId};
 use proxmaint::machine::host::HostState;
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunState;
+use proxmaint::plan::{HostPlan, HostPolicy, plan_host};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::debts;
 use crate::disk::Disk;
@@ -162,6 +165,39 @@ pub fn play(scenario: &Scenario, plan: &Plan) -> Result<Finished, Violation> {
 pub fn play_with(scenario: &Scenario, plan: &Plan, rig: &dyn Rig) -> Result<Finished, Violation> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime without I/O needs nothing of the system").block_on(Play::new(scenario, plan, rig).go())
+}
+
+/// Looks at the world of a scenario, changing nothing, and returns what a run would do on each host.
+pub fn foresee(scenario: &Scenario) -> BTreeMap<HostId, HostPlan> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
+    runtime.block_on(async {
+        let calm = Plan::calm();
+        let engine = Play::new(scenario, &calm, &Honest).engine(&Arc::new(Gate::new(None)));
+        let mut plans = BTreeMap::new();
+        for policy in &scenario.policy().hosts {
+            let facts = discover(&looking(&engine, policy), policy, false).await.expect("the host can be looked at");
+            plans.insert(policy.host.clone(), plan_host(policy, &facts, None));
+        }
+        plans
+    })
+}
+
+/// What a look at a host works with.
+fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
+    Context {
+        ports: engine.hosts.ports(&policy.host).expect("every host has ports"),
+        clock: Arc::clone(&engine.clock),
+        limits: LIMITS,
+        news: mpsc::channel(1).0,
+        draining: CancellationToken::new(),
+        since: engine.clock.now(),
+        task: None,
+        lock_wait: policy.lock_wait(),
+        allow_quorum_loss: policy.allow_quorum_loss,
+        output: Arc::clone(&engine.output),
+        own_boot: None,
+    }
 }
 
 /// A scenario being played.

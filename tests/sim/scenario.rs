@@ -7,9 +7,11 @@ use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
+use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
 use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
+
+use crate::harness::foresee;
 
 /// A scenario.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Scenario {
     pub old_archives: Vec<(&'static str, u32, String, String)>,
     /// What the operator wants for each host.
     pub wants: HostPolicy,
+    /// The saved plans that the run follows.
+    pub saved: BTreeMap<HostId, HostPlan>,
 }
 
 /// The first upgrade of a machine is killed.
@@ -57,13 +61,31 @@ impl Scenario {
         let world = world.durations(Durations::real()).build();
         let wants = HostPolicy::new(HostId::new("any"));
         let (kills, old, old_archives) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, world, parallel_hosts: 1, max_parallel: 1, sessions: 1, kills, old, old_archives, wants }
+        Self {
+            name,
+            world,
+            parallel_hosts: 1,
+            max_parallel: 1,
+            sessions: 1,
+            kills,
+            old,
+            old_archives,
+            wants,
+            saved: BTreeMap::new(),
+        }
     }
 
     /// Says what the operator wants for each host.
     #[must_use]
     pub fn wants(mut self, change: impl FnOnce(&mut HostPolicy)) -> Self {
         change(&mut self.wants);
+        self
+    }
+
+    /// Saves a plan of the world as it is now, which the run then follows.
+    #[must_use]
+    pub fn by_saved_plan(mut self) -> Self {
+        self.saved = foresee(&self);
         self
     }
 
@@ -167,6 +189,7 @@ impl Scenario {
         let host = |name: &String| HostPolicy {
             host: HostId::new(name.clone()),
             max_parallel: self.max_parallel,
+            saved: self.saved.get(&HostId::new(name.clone())).cloned().map(Box::new),
             ..self.wants.clone()
         };
         RunPolicy { parallel_hosts: self.parallel_hosts, hosts: self.world.nodes.keys().map(host).collect() }
@@ -232,6 +255,29 @@ pub fn upgrade_fails_once() -> Scenario {
         .ct("pve1", 102, |ct| ct.pending(2))
         .fault(Fault::upgrade("101", UpgradeFault::Exit { code: 100 }));
     Scenario::new("an upgrade that fails once", world).parallel(1, 2).sessions(2)
+}
+
+/// A saved plan for two nodes, in the first of which an upgrade fails once; in the second, a guest's repository moves on.
+pub fn by_saved_plan() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .standalone("pve2")
+        .node("pve1", |node| node.pending(1))
+        .node("pve2", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(2))
+        .ct("pve1", 103, |ct| ct.pending(1).stopped())
+        .ct("pve2", 111, |ct| ct.package("curl", "8.1", "8.2"))
+        .fault(Fault::upgrade("101", UpgradeFault::Exit { code: 100 }));
+    Scenario::new("a saved plan", world)
+        .parallel(1, 2)
+        .sessions(2)
+        .wants(|wants| wants.guests.stopped = Stopped::Start)
+        .by_saved_plan()
+        .with(|world| {
+            let guest = world.guest_id("pve2", 111).expect("the guest is there");
+            let packages = &mut world.machine_mut(&guest).expect("a machine").packages;
+            packages.repository.insert("curl".to_owned(), "8.3".to_owned());
+        })
 }
 
 /// A node whose upgrade fails twice.

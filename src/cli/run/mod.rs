@@ -2,7 +2,8 @@
 
 mod aim;
 mod ask;
-mod preview;
+mod by_plan;
+pub(super) mod preview;
 mod session;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::kept::{OldThings, old_things};
-use super::policy::{Selection, differences, run_policy};
+use super::policy::{NoSuchHost, Selection, differences, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
 use crate::adapters::clock::SystemClock;
@@ -33,6 +34,7 @@ use crate::time::Timestamp;
 
 pub use aim::Aim;
 pub(super) use ask::confirm;
+use by_plan::ByPlan;
 use session::Work;
 
 /// Runs `proxmaint run`.
@@ -44,11 +46,12 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
         Ok(manifest) => manifest,
         Err(exit) => return Ok(exit),
     };
+    let by_plan = ByPlan::of(args, &manifest, SystemClock.now())?;
     let selection = Selection { hosts: args.hosts.clone(), max_hosts: args.max_hosts };
-    let selected = selection.of(&manifest).map_err(|error| {
-        let known = format!("the manifest has: {}", error.known.join(", "));
-        Failure::new(Exit::Usage, error).hint(known)
-    })?;
+    let selected = match &by_plan {
+        Some(by_plan) => by_plan.entries(&manifest)?,
+        None => selection.of(&manifest).map_err(no_such_host)?,
+    };
     let credentials =
         Credentials::resolve(selected.iter().copied(), &|name| std::env::var_os(name)).map_err(|error| {
             Failure::new(Exit::Usage, error).hint("set the variables, then run again; nothing was touched")
@@ -66,12 +69,13 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
     let mut selected_elsewhere = false;
     if !planned.is_empty() {
-        let policy = args.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
+        let policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
         let old = known_things(places, &manifest, &policy)?;
-        let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old))) else {
+        let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old, false)))
+        else {
             return Ok(interrupted_before_anything());
         };
-        let exit = preview.print(args, &SystemClock);
+        let exit = preview.print(args.output, args.verbose, &SystemClock);
         if worked.is_empty() {
             return Ok(preview.judge_selection(exit));
         }
@@ -80,6 +84,7 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let prepared = Prepared {
         manifest: &manifest,
         selection: &selection,
+        by_plan: by_plan.as_ref(),
         worked,
         selected_elsewhere,
         hosts,
@@ -103,6 +108,8 @@ pub(super) fn allow_many_connections() {
 struct Prepared<'a> {
     manifest: &'a Manifest,
     selection: &'a Selection,
+    /// The saved plan that is followed.
+    by_plan: Option<&'a ByPlan>,
     worked: Vec<&'a HostEntry>,
     /// Whether `--guest` names a guest of a host that is only planned for.
     selected_elsewhere: bool,
@@ -119,6 +126,9 @@ impl Prepared<'_> {
         let (mut lock, store) = open_store(&dir, Purpose::Run)?;
         let resume_within = self.manifest.defaults.resume_within;
         let choice = state::choose(&store, &self.wish(), resume_within, now).map_err(state_failure)?;
+        if let (Choice::Resume(history), Some(by_plan)) = (&choice, self.by_plan) {
+            by_plan.may_go_on(history)?;
+        }
         // A run that goes on acts at once: what is old is left to the next new one.
         let present = self.present(&choice);
         let old = match &choice {
@@ -148,8 +158,20 @@ impl Prepared<'_> {
 
     /// What is wanted now: by the manifest, by the command line, and, where a run goes on, by the one that began it.
     fn present(&self, choice: &Choice) -> RunPolicy {
-        let (aim, present) = (self.args.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
+        if let Some(by_plan) = self.by_plan {
+            return by_plan.policy(&self.worked, self.args.parallel_hosts);
+        }
+        let (aim, mut present) =
+            (self.args.work.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
         let Choice::Resume(history) = choice else { return aim.begin(present) };
+        if by_plan::follows(history) {
+            // A host that nobody planned for has no place in it.
+            present.hosts.retain(|policy| history.hosts.iter().any(|state| state.host() == &policy.host));
+            match self.args.replan {
+                true => tell!("run {} gives up the saved plan that it was begun with", history.id),
+                false => tell!("run {} goes on by the saved plan that it was begun with", history.id),
+            }
+        }
         let begun: Vec<HostPolicy> = history.hosts.iter().map(|state| state.policy.clone()).collect();
         if let Some(words) = aim.inherited(&begun) {
             tell!("run {} goes on as it was begun, with {words}; `proxmaint run --fresh` begins another", history.id);
@@ -186,7 +208,12 @@ impl Prepared<'_> {
                 let first = close.map(|(history, reason)| Leftover { history, why: Settling::Close(reason) });
                 let mut decided = Decided { first: first.into_iter().collect(), ..Decided::default() };
                 if may_ask && !self.args.yes {
-                    let look = preview::look(self.hosts.clone(), present, old);
+                    let look = async {
+                        match self.by_plan {
+                            Some(by_plan) => by_plan.preview(present),
+                            None => preview::look(self.hosts.clone(), present, old, false).await,
+                        }
+                    };
                     let Some(preview) = runtime.block_on(unless_interrupted(look)) else {
                         interrupted_before_anything();
                         return Ok(Decided::declined());
@@ -202,7 +229,9 @@ impl Prepared<'_> {
             Choice::Resume(history) => {
                 let frozen = self.frozen(&history);
                 let changed = differences(&frozen, present);
-                let replan = match (changed.is_empty(), self.args.replan, self.args.keep_plan) {
+                // What is planned anew follows no saved plan any more, be the manifest as it was.
+                let same = changed.is_empty() && !(self.args.replan && by_plan::follows(&history));
+                let replan = match (same, self.args.replan, self.args.keep_plan) {
                     (true, ..) | (false, false, true) => false,
                     (false, true, _) => true,
                     (false, false, false) if may_ask => match ask::replan(&history.id, &changed)? {
@@ -231,9 +260,15 @@ impl Prepared<'_> {
     }
 }
 
+/// Makes a failure of a name that the manifest does not have.
+pub(super) fn no_such_host(error: NoSuchHost) -> Failure {
+    let known = format!("the manifest has: {}", error.known.join(", "));
+    Failure::new(Exit::Usage, error).hint(known)
+}
+
 /// Reads what earlier runs made that is no longer needed, for a dry run: it changes nothing, and does without where
 /// there is no journal or another run has it.
-fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Result<OldThings, Failure> {
+pub(super) fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Result<OldThings, Failure> {
     let now = SystemClock.now();
     let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
         return Ok(OldThings::default());

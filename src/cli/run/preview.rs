@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::aim::Selected;
 use crate::adapters::clock::SystemClock;
 use crate::choices::Selector;
-use crate::cli::args::{Output, RunArgs};
+use crate::cli::args::Output;
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
 use crate::cli::kept::OldThings;
@@ -28,17 +28,23 @@ use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host, prunable, prunable
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
 
+/// What is to be done on a host, and the facts that this rests on.
+pub(in crate::cli) struct Planned {
+    pub(in crate::cli) plan: HostPlan,
+    pub(in crate::cli) facts: HostFacts,
+}
+
 /// What would be done on each host, in the manifest's order, or why that can't be told.
-pub(super) struct Preview {
-    hosts: Vec<(HostId, Result<HostPlan, Fault>)>,
+pub(in crate::cli) struct Preview {
+    pub(in crate::cli) hosts: Vec<(HostId, Result<Planned, Fault>)>,
     /// Which guests it is about (`--guest`).
     only: Vec<Selector>,
 }
 
-/// Looks at all hosts of a policy.
-pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldThings) -> Preview {
+/// Looks at all hosts of a policy; with `refresh` package lists are refreshed first.
+pub(in crate::cli) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldThings, refresh: bool) -> Preview {
     let looked: Vec<Result<HostFacts, Fault>> =
-        stream::iter(&policy.hosts).map(|policy| look_at(&*hosts, policy)).buffered(LOOKERS).collect().await;
+        stream::iter(&policy.hosts).map(|policy| look_at(&*hosts, policy, refresh)).buffered(LOOKERS).collect().await;
     let mut fleet = Fleet::default();
     let plan = |(policy, facts): (&HostPolicy, Result<HostFacts, Fault>)| {
         let plan = facts.map(|facts| {
@@ -47,15 +53,15 @@ pub(super) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old: &OldThi
             let prune = prunable(policy, &facts, snapshots);
             let backups = old.backups.get(&policy.host).map_or(&[][..], Vec::as_slice);
             let prune_backups = prunable_backups(policy, &facts, backups);
-            HostPlan { prune, prune_backups, ..plan_host(policy, &facts, same_node.as_ref()) }
+            let plan = HostPlan { prune, prune_backups, ..plan_host(policy, &facts, same_node.as_ref()) };
+            Planned { plan, facts }
         });
         (policy.host.clone(), plan)
     };
-    let only = policy.hosts.first().map_or_else(Vec::new, |first| first.only.clone());
-    Preview { hosts: policy.hosts.iter().zip(looked).map(plan).collect(), only }
+    Preview::of(policy.hosts.iter().zip(looked).map(plan).collect(), policy)
 }
 
-async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fault> {
+async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Result<HostFacts, Fault> {
     let cx = Context {
         ports: hosts.ports(&policy.host)?,
         clock: Arc::new(SystemClock),
@@ -70,20 +76,26 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fa
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
     };
-    discover(&cx, policy, false).await
+    discover(&cx, policy, refresh).await
 }
 
 impl Preview {
+    /// Makes the preview of a policy from what was found.
+    pub(in crate::cli) fn of(hosts: Vec<(HostId, Result<Planned, Fault>)>, policy: &RunPolicy) -> Self {
+        let only = policy.hosts.first().map_or_else(Vec::new, |first| first.only.clone());
+        Self { hosts, only }
+    }
+
     fn looked(&self) -> impl Iterator<Item = Looked<'_>> {
-        self.hosts.iter().map(|(host, plan)| (host, plan.as_ref()))
+        self.hosts.iter().map(|(host, planned)| (host, planned.as_ref().map(|planned| &planned.plan)))
     }
 
     /// Prints the preview as the result of a dry run, and returns how that ends.
-    pub(super) fn print(&self, args: &RunArgs, clock: &dyn Clock) -> Exit {
-        match args.output {
+    pub(in crate::cli) fn print(&self, output: Output, verbose: bool, clock: &dyn Clock) -> Exit {
+        match output {
             Output::Human => {
                 let paint = Paint::for_stream(&io::stdout());
-                write_out(&plan_view::text(self.looked(), clock.now(), args.verbose, paint));
+                write_out(&plan_view::text(self.looked(), clock.now(), verbose, paint));
             }
             Output::Json => {
                 let mut text = String::new();
@@ -100,7 +112,7 @@ impl Preview {
     }
 
     /// Says what is odd about the selection, where nothing but this preview was asked for, and returns how it ends then.
-    pub(super) fn judge_selection(&self, otherwise: Exit) -> Exit {
+    pub(in crate::cli) fn judge_selection(&self, otherwise: Exit) -> Exit {
         let selected = self.selected();
         if let Some(warning) = selected.warning(&self.unseen()) {
             tell!("warning: {warning}");
@@ -114,7 +126,7 @@ impl Preview {
     }
 
     fn selected(&self) -> Selected {
-        Selected::by_plans(&self.only, self.hosts.iter().filter_map(|(_, plan)| plan.as_ref().ok()))
+        Selected::by_plans(&self.only, self.looked().filter_map(|(_, plan)| plan.ok()))
     }
 
     fn unseen(&self) -> Vec<&HostId> {
@@ -147,7 +159,7 @@ impl Preview {
             plan.refusal.is_some()
                 || plan.guests.iter().any(|guest| matches!(guest.decision, crate::plan::Decision::Block(_)))
         };
-        let bad = self.hosts.iter().any(|(_, plan)| plan.as_ref().map_or(true, blocked));
+        let bad = self.looked().any(|(_, plan)| plan.map_or(true, blocked));
         if bad { Exit::Failed } else { Exit::Clean }
     }
 }

@@ -4,7 +4,7 @@ use proxmaint_lab::faults::{Fault, RequestFault};
 
 use super::{bare, connections, edge, entry, text, world};
 use crate::support::screen::{CTRL_C, ENTER, ESC};
-use crate::support::{Screen, Site, side_by_side};
+use crate::support::{Screen, side_by_side};
 
 /// Answers as far as the question about the difference: nothing is chosen but what is suggested.
 fn to_the_end(screen: &Screen) {
