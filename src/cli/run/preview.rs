@@ -69,6 +69,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy) -> Result<HostFacts, Fa
         allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
+        lease: None,
     };
     discover(&cx, policy, false).await
 }

@@ -58,6 +58,12 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let identity = retried(|| remote.identity(&Place::Node)).await.map_err(stop(Stage::Ssh))?;
     same_machine(&node, &identity.hostname).map_err(stop(Stage::Identity))?;
     let ca = ClusterId::new(retried(|| pve.ca_fingerprint(&node)).await.map_err(stop(Stage::Api))?);
+    let lease_refused = match &cx.lease {
+        Some(lease) => lease.take(&ca).await.err(),
+        None => None,
+    };
+    // Where somebody else works, nothing is touched: not even package lists, whose lock may be in use.
+    let refresh = refresh && lease_refused.is_none();
     let services = retried(|| pve.services(&node)).await.map_err(stop(Stage::Api))?;
     let backup_storages = retried(|| pve.backup_storages(&node)).await.map_err(stop(Stage::Api))?;
     let pools = retried(|| pve.pools(&node)).await.map_err(stop(Stage::Api))?;
@@ -68,6 +74,9 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let mut state = NodeState { no_login, ..node_state(cx, &node, &os).await };
     if let Some(Fault { what, hint, .. }) = refused {
         (state.refresh_failed, state.refresh_hint) = (Some(what), hint);
+    }
+    if let Some(Fault { what, hint, .. }) = lease_refused {
+        (state.lease_refused, state.lease_hint) = (Some(what), hint);
     }
     let resources = retried(|| pve.resources()).await.map_err(stop(Stage::Api))?;
     let resources = resources.into_iter().map(|resource| (resource.id, resource)).collect();
