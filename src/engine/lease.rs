@@ -36,6 +36,23 @@ pub struct Leases {
     leases: Slot<BTreeMap<ClusterId, Arc<Mutex<Lease>>>>,
 }
 
+/// Why a lease is not had.
+#[derive(Debug)]
+pub enum NoLease {
+    /// Somebody else has it, or had it in between.
+    Taken(Fault),
+    /// It could not be asked for.
+    NotAsked(Fault),
+}
+
+impl From<NoLease> for Fault {
+    fn from(why: NoLease) -> Self {
+        match why {
+            NoLease::Taken(fault) | NoLease::NotAsked(fault) => fault,
+        }
+    }
+}
+
 /// The lease of one cluster.
 #[derive(Default)]
 struct Lease {
@@ -92,14 +109,14 @@ impl Leases {
         if lease.ways.is_empty() || lease.lost.is_some() {
             return;
         }
-        if let Err(fault) = self.renew(&mut lease, None).await {
+        if let Err(NoLease::Taken(fault) | NoLease::NotAsked(fault)) = self.renew(&mut lease, None).await {
             tracing::warn!(%fault, "a lease can't be renewed");
         }
     }
 
     /// Asks for a lease, over the way to one host with patience, then over the others. One that can't be asked for is still had for
     /// as long as it holds.
-    async fn renew(&self, lease: &mut Lease, first: Option<&HostId>) -> Result<(), Fault> {
+    async fn renew(&self, lease: &mut Lease, first: Option<&HostId>) -> Result<(), NoLease> {
         let span = lease.stretched.map_or(SPAN, |down| SPAN + down);
         let ask = LeaseAsk { run: self.run.clone(), who: self.who.clone(), span };
         let asked = Had { at: Instant::now(), by_clock: self.clock.now(), span };
@@ -129,11 +146,11 @@ impl Leases {
                 tracing::debug!(%fault, "a lease could not be renewed, and still holds");
                 return Ok(());
             }
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(NoLease::NotAsked(fault)),
         };
         lease.had = None;
         lease.lost = Some(lost.clone());
-        Err(lost)
+        Err(NoLease::Taken(lost))
     }
 
     fn fresh(&self, lease: &Lease) -> bool {
@@ -202,7 +219,7 @@ impl HostLease {
     ///
     /// # Errors
     /// Somebody else has it, or it can't be asked for.
-    pub async fn take(&self, cluster: &ClusterId) -> Result<(), Fault> {
+    pub async fn take(&self, cluster: &ClusterId) -> Result<(), NoLease> {
         let lease = self.leases.of(cluster);
         let mut lease = lease.lock().await;
         lease.ways.insert(self.host.clone(), Arc::clone(&self.ports));
@@ -225,7 +242,7 @@ impl HostLease {
         match &lease.lost {
             Some(lost) => Err(lost.clone()),
             None if self.leases.fresh(&lease) => Ok(()),
-            None => self.leases.renew(&mut lease, Some(&self.host)).await,
+            None => Ok(self.leases.renew(&mut lease, Some(&self.host)).await?),
         }
     }
 
@@ -247,7 +264,8 @@ impl HostLease {
             return Ok(());
         }
         lease.stretched = None;
-        Err(renewed.err().unwrap_or_else(|| Fault::transient("the lease can't be renewed for the time of the reboot")))
+        let why = renewed.err().map(Fault::from);
+        Err(why.unwrap_or_else(|| Fault::transient("the lease can't be renewed for the time of the reboot")))
     }
 
     /// Says that the node is there again: from the next renewal on the lease holds as long as usual.
