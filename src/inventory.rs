@@ -57,6 +57,10 @@ pub struct NodeState {
     pub refresh_failed: Option<String>,
     /// What to do about that.
     pub refresh_hint: Option<String>,
+    /// What keeps the run from the lease of the node's cluster: who else works there. Only a run that changes something asks.
+    pub lease_refused: Option<String>,
+    /// What to do about that.
+    pub lease_hint: Option<String>,
     /// Backups at work on the node, by the vmid that they are of (empty for a job of several guests).
     pub running_backups: Vec<String>,
     /// Pools that hold guests, and storages of any other kind.

@@ -206,8 +206,8 @@ fn target(
     target
 }
 
-/// Returns the user for a jump host that names none: the one who runs this, as with OpenSSH.
-fn local_user() -> String {
+/// Returns the user who runs this: the one for a jump host that names none, as with OpenSSH.
+pub(super) fn local_user() -> String {
     ["LOGNAME", "USER"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))

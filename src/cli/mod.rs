@@ -168,3 +168,13 @@ fn own_boot() -> Option<crate::ids::BootId> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(crate::ids::BootId::new(text.trim()))
 }
+
+/// Says who this is: user, machine and process, for other orchestrators that find a lease taken.
+fn own_name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = match machine.trim() {
+        "" => "an unnamed machine",
+        name => name,
+    };
+    format!("{}@{machine} (process {})", connect::local_user(), std::process::id())
+}

@@ -81,6 +81,7 @@ impl Workshop<'_> {
             old_backups: Arc::new(self.old.backups.clone()),
             output: Arc::new(LogFiles::new(self.dir.root(), self.redactor)),
             own_boot: super::own_boot(),
+            who: super::own_name(),
         }
     }
 

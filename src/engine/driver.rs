@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::lease::{HostLease, Leases};
 use super::limits::Limits;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
@@ -31,7 +32,7 @@ use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
-use crate::machine::host::HostState;
+use crate::machine::host::HostPhase;
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
 use crate::plan::{HostPlan, OldBackup, OldSnapshot, plan_host, prunable, prunable_backups};
@@ -64,6 +65,8 @@ pub struct Engine {
     pub output: Arc<dyn JobOutput>,
     /// The boot of the machine that this program runs on, to notice that it is one of those that it is about to change.
     pub own_boot: Option<BootId>,
+    /// Who this is, for other orchestrators that find a cluster's lease taken: `root@ops2 (process 4711)`.
+    pub who: String,
 }
 
 /// What a session is about.
@@ -150,8 +153,12 @@ struct Driver<'a> {
     tasks: JoinSet<Report>,
     /// Which effect a performer performs.
     effects: HashMap<Id, (Effect, AbortHandle)>,
-    /// Removals of finished jobs' files, which nothing depends on.
+    /// Removals of finished jobs' files, and leases given back: nothing depends on them.
     chores: JoinSet<()>,
+    /// The leases of the clusters that are worked on.
+    leases: Arc<Leases>,
+    /// Renews them; aborted with the driver.
+    keeper: JoinSet<()>,
     news_out: mpsc::Sender<TaskNews>,
     news: mpsc::Receiver<TaskNews>,
     submitted: FuturesOrdered<DurableFuture>,
@@ -178,8 +185,13 @@ impl Engine {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<(RunState, RunEnd), EngineError> {
         let (news_out, news) = mpsc::channel(NEWS_QUEUE);
+        let leases = Arc::new(Leases::new(run.id.clone(), self.who.clone(), Arc::clone(&self.clock)));
+        let mut keeper = JoinSet::new();
+        keeper.spawn(Arc::clone(&leases).keep());
         let mut driver = Driver {
             engine: self,
+            leases,
+            keeper,
             run,
             tasks: JoinSet::new(),
             effects: HashMap::new(),
@@ -304,10 +316,15 @@ impl Driver<'_> {
     /// Closes the session.
     async fn end(mut self) -> Result<(RunState, RunEnd), EngineError> {
         // Files of finished jobs are removed for tidiness; a host that went away meanwhile is not waited for.
-        let tidied = async { while self.chores.join_next().await.is_some() {} };
+        let tidied = async {
+            while self.chores.join_next().await.is_some() {}
+            self.leases.leave_all().await;
+        };
         if tokio::time::timeout(self.engine.limits.drain, tidied).await.is_err() {
-            tracing::warn!("finished jobs' files stay on a target that does not answer");
+            tracing::warn!("finished jobs' files, or a lease, stay on a target that does not answer");
         }
+        // Not before: a renewal that is under way would come after the giving back.
+        self.keeper.abort_all();
         let end =
             RunEnd { result: self.run.result(), interrupted: self.draining.is_cancelled() && !self.run.is_finished() };
         let finished = self.run.is_finished();
@@ -396,9 +413,7 @@ impl Driver<'_> {
             self.tell(&Seen::Host { seq: committed.first.0, at: pending.at, event: &pending.event, state });
         }
         self.tidy_up(&pending);
-        if self.run.host(&pending.host).is_some_and(HostState::is_parked) {
-            self.engine.hosts.release(&pending.host);
-        }
+        self.let_go(&pending.host);
         if self.draining.is_cancelled() {
             // Their intents are durable and they were not begun: the next run looks, and finds nothing.
             return;
@@ -406,6 +421,19 @@ impl Driver<'_> {
         for effect in pending.released {
             self.perform(effect, pending.at);
         }
+    }
+
+    /// Lets go of a host that nothing is at work on: of the lease as well, where its turn is over.
+    fn let_go(&mut self, host: &HostId) {
+        let Some(state) = self.run.host(host).filter(|state| state.is_parked()) else { return };
+        if !matches!(state.phase, HostPhase::Done(_) | HostPhase::Held { .. }) {
+            return self.engine.hosts.release(host);
+        }
+        let (leases, hosts, host) = (Arc::clone(&self.leases), Arc::clone(&self.engine.hosts), host.clone());
+        self.chores.spawn(async move {
+            leases.leave(&host).await;
+            hosts.release(&host);
+        });
     }
 
     fn perform(&mut self, effect: Effect, at: Timestamp) {
@@ -420,7 +448,10 @@ impl Driver<'_> {
         };
         let state = self.run.host(effect.key.target.host());
         let record = state.and_then(|state| state.record(&effect.key));
+        let cluster = state.and_then(|state| state.identity.as_ref()).map(|(ca, _)| ca.clone());
+        let host = effect.key.target.host().clone();
         let cx = Context {
+            lease: Some(HostLease::new(Arc::clone(&self.leases), host, Arc::clone(&ports), cluster)),
             ports,
             clock: Arc::clone(&self.engine.clock),
             limits: self.engine.limits,

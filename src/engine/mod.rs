@@ -1,6 +1,7 @@
 //! The engine: commits to the journal, then acts.
 
 pub mod driver;
+pub mod lease;
 pub mod limits;
 pub mod observer;
 pub mod perform;

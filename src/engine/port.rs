@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::choices::{BackupMode, Compression};
-use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, StepKey, Upid};
+use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, StepKey, Upid};
 use crate::inventory::{
     OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
 };
@@ -384,6 +384,44 @@ pub enum JobState {
     },
 }
 
+/// What is asked for with a cluster's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseAsk {
+    /// The run that it is for: a lease of the same run is the asker's own, whichever process took it.
+    pub run: RunId,
+    /// Who asks, for those who are refused: `root@ops2 (process 4711)`.
+    pub who: String,
+    /// How long it holds unless it is renewed, whole seconds.
+    pub span: Duration,
+}
+
+/// What came of asking for a cluster's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum LeaseAnswer {
+    /// It was free, or had run out, and is the asker's now.
+    Taken,
+    /// It was the asker's already, and nobody had it in between.
+    Renewed,
+    /// Somebody else has it.
+    Other(LeaseHolder),
+}
+
+/// Who else has a cluster's lease. All times are the asked node's own count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// The run.
+    pub run: String,
+    /// Who works on it.
+    pub who: String,
+    /// For how long.
+    pub held: Duration,
+    /// How long ago it was renewed.
+    pub renewed: Duration,
+    /// When it runs out unless it is renewed.
+    pub left: Duration,
+}
+
 /// Commands on a host and within its guests.
 ///
 /// A cut connection is no outcome of a job: jobs run detached and are asked for again.
@@ -407,6 +445,10 @@ pub trait Remote: Send + Sync {
     /// Asks corosync on the node how it counts the votes of the node's cluster. A count that can't be read, or does not add up, is
     /// a fault: it is never guessed.
     async fn quorum(&self) -> Result<QuorumFacts, Fault>;
+    /// Takes or renews the lease of the node's cluster, or of the node where it stands alone. Idempotent.
+    async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault>;
+    /// Gives the lease back, where it is that run's. Idempotent.
+    async fn release_lease(&self, run: &RunId) -> Result<(), Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.

@@ -16,6 +16,7 @@ mod interrupt;
 mod inventory;
 mod kills;
 mod last_run;
+mod lease;
 mod logs;
 mod output;
 mod own;

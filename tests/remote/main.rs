@@ -9,6 +9,7 @@ mod crashes;
 mod detached;
 mod inspect;
 mod install_key;
+mod lease;
 mod openssh;
 mod ways;
 mod world;

@@ -18,7 +18,7 @@ use proxmaint::inventory::PackageManager;
 use proxmaint::machine::outcome::Fault;
 
 /// The paths that the scripts name, moved below the world's root by plain replacement.
-const MOVED: [&str; 27] = [
+const MOVED: [&str; 28] = [
     "/var/lib/proxmaint",
     "/var/lib/apt",
     "/var/lib/dpkg",
@@ -34,6 +34,7 @@ const MOVED: [&str; 27] = [
     "/etc/default/grub",
     "/etc/dnf/",
     "/etc/os-release",
+    "/etc/pve",
     "/etc/zypp/",
     "/etc -xdev",
     "/run/systemd/",

@@ -20,6 +20,7 @@ use proxmaint::machine::host::HostState;
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunState;
 use proxmaint::plan::{HostPlan, HostPolicy, plan_host};
+use proxmaint_lab::faults::{self, Site};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use tokio::sync::mpsc;
@@ -33,7 +34,7 @@ use crate::judge::Judge;
 use crate::picture::Picture;
 use crate::remote::SimRemote;
 use crate::scenario::{Scenario, run_id};
-use crate::stage::{Jobs, Stage, Theatre};
+use crate::stage::{Jobs, Leases, Stage, Theatre};
 use crate::transport::SimTransport;
 
 /// How long an incarnation may take, in virtual time: the longest wait that the limits below allow, some times over. One that
@@ -197,6 +198,7 @@ fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
         allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::clone(&engine.output),
         own_boot: None,
+        lease: None,
     }
 }
 
@@ -228,7 +230,8 @@ impl<'a> Play<'a> {
         disk.append(Batch { run: run_id(), entries, run_meta: None });
         disk.flush_one();
         let judge = Judge::new(run_id(), policy);
-        let stage = Stage { world: scenario.world.clone(), jobs: Jobs::default(), disk, judge };
+        let stage =
+            Stage { world: scenario.world.clone(), jobs: Jobs::default(), leases: Leases::default(), disk, judge };
         let theatre = Theatre::new(stage);
         let (points, crashed) = (Vec::new(), Vec::new());
         Self { scenario, plan, rig, theatre, incarnation: 0, points, crashed, sessions: 0 }
@@ -346,6 +349,7 @@ impl<'a> Play<'a> {
             old_backups: Arc::new(self.scenario.old_backups()),
             output: Arc::new(proxmaint::engine::port::NoOutput),
             own_boot: None,
+            who: "the simulation".to_owned(),
         }
     }
 
@@ -360,6 +364,13 @@ impl<'a> Play<'a> {
         }
         if let Some(state) = run.hosts().find(|state| shadow.get(state.host()) != Some(state)) {
             return Err(self.violation(format!("{} is not what is durable at the end", state.host())));
+        }
+        let kept = self.theatre.on(|stage, now| stage.leases.held(now).join(", "));
+        // What a crash left of a host that nothing more is done on runs out by itself, as does one that cut connections kept.
+        let cut = |fault: &&faults::Fault| matches!(fault.site, Site::Command { .. });
+        let disturbed = !self.crashed.is_empty() || self.scenario.world.faults.unused().iter().any(cut);
+        if !kept.is_empty() && !disturbed {
+            return Err(self.violation(format!("the session ended and kept the lease of {kept}")));
         }
         let world = self.theatre.on(|stage, _| stage.world.clone());
         debts::honest(&self.scenario.world, &world, run).map_err(|what| self.violation(what))

@@ -4,12 +4,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
-use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
+use proxmaint::engine::port::{
+    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder, NodeLook, Place, Remote,
+};
+use proxmaint::ids::RunId;
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
+use proxmaint::machine::run::RunResult;
+use proxmaint_lab::faults::{Fault as LabFault, UpgradeFault};
+use proxmaint_lab::ledger::Act;
+use proxmaint_lab::world::World;
 use serde_json::json;
 
 use crate::harness::{Plan, Rig, play, play_with};
@@ -108,6 +116,8 @@ enum Lie {
     NoJobs,
     /// One vote is said to be enough.
     OneVote,
+    /// The lease is said to be somebody else's, once it was had.
+    Lease,
 }
 
 /// Lies about one thing, and is honest about all others.
@@ -121,6 +131,24 @@ impl Remote for Liar {
 
     async fn inspect(&self, place: &Place, refresh: bool) -> Result<OsFacts, Fault> {
         self.1.inspect(place, refresh).await
+    }
+
+    async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
+        let honest = self.1.hold_lease(ask).await?;
+        match (self.0, &honest) {
+            (Lie::Lease, LeaseAnswer::Renewed) => Ok(LeaseAnswer::Other(LeaseHolder {
+                run: "another-run".to_owned(),
+                who: "root@ops9 (process 9)".to_owned(),
+                held: Duration::from_secs(20),
+                renewed: Duration::from_secs(10),
+                left: Duration::from_secs(290),
+            })),
+            _ => Ok(honest),
+        }
+    }
+
+    async fn release_lease(&self, run: &RunId) -> Result<(), Fault> {
+        self.1.release_lease(run).await
     }
 
     async fn start_job(&self, place: &Place, job: &Job) -> Result<JobStart, Fault> {
@@ -152,7 +180,7 @@ impl Remote for Liar {
         let honest = self.1.quorum().await?;
         Ok(match self.0 {
             Lie::OneVote => QuorumFacts { needed: 1, ..honest },
-            Lie::NoJobs => honest,
+            Lie::NoJobs | Lie::Lease => honest,
         })
     }
 
@@ -163,7 +191,7 @@ impl Remote for Liar {
     async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault> {
         match self.0 {
             Lie::NoJobs => Ok(Ok(())),
-            Lie::OneVote => self.1.packages_consistent(place, manager).await,
+            Lie::OneVote | Lie::Lease => self.1.packages_consistent(place, manager).await,
         }
     }
 }
@@ -331,4 +359,32 @@ impl Rig for BlindToTasks {
 fn a_start_that_is_forgotten_is_caught() {
     let what = caught(&scenario::stopped_guests(), &BlindToTasks);
     assert!(what.contains("is Running, and the run does not say that it is owed"), "{what}");
+}
+
+/// Somebody else gets the lease while a run works, after a time in which it could not be renewed.
+struct LostLease;
+
+impl Rig for LostLease {
+    fn remote(&self, _: usize, honest: Arc<dyn Remote>) -> Arc<dyn Remote> {
+        Arc::new(Liar(Lie::Lease, honest))
+    }
+}
+
+#[test]
+fn a_run_that_lost_its_lease_begins_nothing_more_and_says_who_has_it() {
+    // Each upgrade takes longer than it takes to notice.
+    let slow = |machine: &str| LabFault::upgrade(machine, UpgradeFault::Slow { ms: 120_000 });
+    let world = World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .fault(slow("101"));
+    let scenario = Scenario::new("a lost lease", world).parallel(1, 1);
+    let ended = play_with(&scenario, &Plan::calm(), &LostLease).unwrap_or_else(|violation| panic!("{violation}"));
+    let upgrades = |machine: &str| ended.world.ledger.count(Act::Upgrade, machine);
+    assert_eq!((upgrades("101"), upgrades("102"), upgrades("pve1")), (1, 0, 0), "{:?}", ended.picture);
+    let verdicts = format!("{:?}", ended.run.hosts().collect::<Vec<_>>());
+    assert!(verdicts.contains("Blocked") && verdicts.contains("root@ops9 (process 9) works here with run another-run"));
+    assert_eq!(ended.run.result(), RunResult::Failed, "{verdicts}");
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proxmaint::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
-use proxmaint::ids::BootId;
+use proxmaint::engine::port::{
+    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote,
+};
+use proxmaint::ids::{BootId, RunId};
 use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use proxmaint::time::Timestamp;
@@ -195,6 +197,7 @@ impl Remote for SimRemote {
         let line = format!("start {}", job.name);
         let begun = self
             .command(place, &line, Nature::Changes, |stage, now, machine| {
+                stage.leased(now, &self.node, &line);
                 let (begun, number) = stage.jobs.start(&mut stage.world, now, machine, &job.name);
                 let first = stage.world.ledger.count(Act::Upgrade, &machine.short()) == 1;
                 if let (true, Some(number)) = (first, number) {
@@ -242,6 +245,23 @@ impl Remote for SimRemote {
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {
         self.command(&Place::Node, "corosync-quorumtool", Nature::Reads, |stage, _, _| votes(&stage.world, &self.node))
             .await
+    }
+
+    async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
+        self.command(&Place::Node, "hold the lease", Nature::Reads, |stage, now, _| {
+            let realm = stage.writable_realm(&self.node)?;
+            Ok(stage.leases.hold(&realm, now, ask))
+        })
+        .await
+    }
+
+    async fn release_lease(&self, run: &RunId) -> Result<(), Fault> {
+        self.command(&Place::Node, "give the lease back", Nature::Reads, |stage, _, _| {
+            let realm = stage.writable_realm(&self.node)?;
+            stage.leases.release(&realm, run);
+            Ok(())
+        })
+        .await
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use proxmaint::engine::port::Clock;
+use proxmaint::engine::port::{Clock, LeaseAnswer, LeaseAsk, LeaseHolder};
+use proxmaint::ids::RunId;
+use proxmaint::machine::outcome::Fault;
 use proxmaint::time::Timestamp;
 use proxmaint_lab::world::{Asker, MachineId, PackageError, Time, World};
 use tokio::sync::Notify;
@@ -20,6 +22,8 @@ pub struct Stage {
     pub world: World,
     /// Detached jobs on the world's machines.
     pub jobs: Jobs,
+    /// The leases in the file systems of the world's clusters.
+    pub leases: Leases,
     /// The journal's disk.
     pub disk: Disk,
     /// Who watches.
@@ -149,5 +153,76 @@ impl Jobs {
     /// Removes what a job left.
     pub fn collect(&mut self, machine: &MachineId, name: &str) {
         self.0.remove(&(machine.clone(), name.to_owned()));
+    }
+}
+
+/// The leases of all clusters, by the cluster's name.
+#[derive(Debug, Clone, Default)]
+pub struct Leases(BTreeMap<String, Lease>);
+
+#[derive(Debug, Clone)]
+struct Lease {
+    run: String,
+    who: String,
+    since: Time,
+    renewed: Time,
+    ends: Time,
+}
+
+impl Leases {
+    /// Takes or renews a lease, or tells who has it.
+    pub fn hold(&mut self, realm: &str, now: Time, ask: &LeaseAsk) -> LeaseAnswer {
+        let ends = now + u64::try_from(ask.span.as_millis()).expect("a span of less than 500 million years");
+        let (run, who) = (ask.run.to_string(), ask.who.clone());
+        let passed = |since: Time| Duration::from_millis(now.saturating_sub(since));
+        match self.0.get_mut(realm) {
+            Some(lease) if lease.run == run => {
+                (lease.renewed, lease.ends) = (now, ends);
+                LeaseAnswer::Renewed
+            }
+            Some(lease) if now < lease.ends => LeaseAnswer::Other(LeaseHolder {
+                run: lease.run.clone(),
+                who: lease.who.clone(),
+                held: passed(lease.since),
+                renewed: passed(lease.renewed),
+                left: Duration::from_millis(lease.ends - now),
+            }),
+            _ => {
+                self.0.insert(realm.to_owned(), Lease { run, who, since: now, renewed: now, ends });
+                LeaseAnswer::Taken
+            }
+        }
+    }
+
+    /// Gives a lease back.
+    pub fn release(&mut self, realm: &str, run: &RunId) {
+        if self.0.get(realm).is_some_and(|lease| lease.run == run.as_str()) {
+            self.0.remove(realm);
+        }
+    }
+
+    /// The clusters whose lease somebody has at that time.
+    pub fn held(&self, now: Time) -> Vec<&str> {
+        self.0.iter().filter(|(_, lease)| now < lease.ends).map(|(realm, _)| realm.as_str()).collect()
+    }
+}
+
+impl Stage {
+    /// Lets the judge object to a change of a node, or of a guest of it, while nobody has the lease of its cluster.
+    pub fn leased(&mut self, now: Time, node: &str, line: &str) {
+        let realm = self.world.realm_of(node).map(|realm| realm.name.clone()).unwrap_or_default();
+        if !self.leases.held(now).contains(&realm.as_str()) {
+            self.judge.object(format!("{line}: nobody has the lease of {realm}"));
+        }
+    }
+
+    /// Returns the name of the cluster whose file system a node has, where that can be written to: not without quorum.
+    pub fn writable_realm(&self, node: &str) -> Result<String, Fault> {
+        let realm = self.world.realm_of(node).ok_or_else(|| Fault::permanent(format!("there is no node {node}")))?;
+        let quorate = !realm.clustered || self.world.tally(&realm.name).is_none_or(|tally| tally.quorate());
+        match quorate {
+            true => Ok(realm.name.clone()),
+            false => Err(Fault::permanent(format!("{node}: /etc/pve is read-only"))),
+        }
     }
 }

@@ -10,6 +10,7 @@ mod answer;
 pub mod detached;
 mod exec;
 mod interfaces;
+mod lease;
 mod node;
 pub mod over_agent;
 pub mod over_ssh;
@@ -31,8 +32,10 @@ pub(crate) use text::{fragment, harmless};
 pub use ways::Ways;
 
 use crate::adapters::packages;
-use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Remote};
-use crate::ids::BootId;
+use crate::engine::port::{
+    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote,
+};
+use crate::ids::{BootId, RunId};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -160,6 +163,19 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "asking for the cluster's votes";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &quorum::script(), QUICK).await?;
         quorum::read(doing, &answer)
+    }
+
+    async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
+        let doing = "asking for the lease";
+        // Who has it already only renews it: it may be asked for again.
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &lease::hold_script(ask), lease::LIMIT).await?;
+        lease::read(doing, &answer)
+    }
+
+    async fn release_lease(&self, run: &RunId) -> Result<(), Fault> {
+        let doing = "giving the lease back";
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &lease::release_script(run), lease::LIMIT).await?;
+        lease::read_release(doing, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

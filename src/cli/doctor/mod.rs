@@ -167,7 +167,8 @@ impl<'a> Patient<'a> {
     /// Examines the host by its API and over SSH, where there are credentials for it.
     async fn node(&self) -> Examination {
         let nothing = |findings: Vec<Finding>| {
-            let asked = |check: &Check| !matches!(check, Check::Manifest | Check::Credentials | Check::Tls);
+            let asked =
+                |check: &Check| !matches!(check, Check::Manifest | Check::Credentials | Check::Tls | Check::Lease);
             let found: Vec<Check> = findings.iter().map(|finding| finding.check).collect();
             let not_checked = Check::ALL.into_iter().filter(|c| asked(c) && !found.contains(c)).collect();
             Examination { findings, not_checked, node: None, facts: None }
@@ -190,6 +191,7 @@ impl<'a> Patient<'a> {
             allow_quorum_loss: self.policy.allow_quorum_loss,
             output: Arc::new(NoOutput),
             own_boot: super::own_boot(),
+            lease: None,
         };
         let target = connect::node_target(self.entry, None, self.known_hosts);
         let before = known(&target).await;

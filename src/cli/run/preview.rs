@@ -75,6 +75,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Resul
         allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
+        lease: None,
     };
     discover(&cx, policy, refresh).await
 }

@@ -4,11 +4,12 @@ use futures_util::{StreamExt, stream};
 
 use super::Context;
 use super::inside::{Around, look_at};
+use crate::engine::lease::NoLease;
 use crate::engine::port::{ClusterStatus, Place};
 use crate::engine::wait::retried;
 use crate::ids::{ClusterId, GuestKind, NodeName};
 use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState, OsFacts, Question, QuorumFacts};
-use crate::machine::outcome::Fault;
+use crate::machine::outcome::{Fault, FaultClass};
 use crate::plan::HostPolicy;
 use crate::plan::quorum::Case;
 
@@ -58,6 +59,9 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let identity = retried(|| remote.identity(&Place::Node)).await.map_err(stop(Stage::Ssh))?;
     same_machine(&node, &identity.hostname).map_err(stop(Stage::Identity))?;
     let ca = ClusterId::new(retried(|| pve.ca_fingerprint(&node)).await.map_err(stop(Stage::Api))?);
+    let lease_refused = take_lease(cx, &ca).await.map_err(stop(Stage::Ssh))?;
+    // Where somebody else works, nothing is touched: not even package lists, whose lock may be in use.
+    let refresh = refresh && lease_refused.is_none();
     let services = retried(|| pve.services(&node)).await.map_err(stop(Stage::Api))?;
     let backup_storages = retried(|| pve.backup_storages(&node)).await.map_err(stop(Stage::Api))?;
     let pools = retried(|| pve.pools(&node)).await.map_err(stop(Stage::Api))?;
@@ -68,6 +72,9 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let mut state = NodeState { no_login, ..node_state(cx, &node, &os).await };
     if let Some(Fault { what, hint, .. }) = refused {
         (state.refresh_failed, state.refresh_hint) = (Some(what), hint);
+    }
+    if let Some(Fault { what, hint, .. }) = lease_refused {
+        (state.lease_refused, state.lease_hint) = (Some(what), hint);
     }
     let resources = retried(|| pve.resources()).await.map_err(stop(Stage::Api))?;
     let resources = resources.into_iter().map(|resource| (resource.id, resource)).collect();
@@ -98,6 +105,20 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
         backup_storages,
         state,
     })
+}
+
+/// Takes the lease of the host's cluster, where something is to be changed. Returns what lastingly stands against it.
+///
+/// # Errors
+/// Nobody could be asked for a passing reason.
+async fn take_lease(cx: &Context, cluster: &ClusterId) -> Result<Option<Fault>, Fault> {
+    let Some(lease) = &cx.lease else { return Ok(None) };
+    match lease.take(cluster).await {
+        Ok(()) => Ok(None),
+        Err(NoLease::Taken(fault)) => Ok(Some(fault)),
+        Err(NoLease::NotAsked(fault)) if fault.class == FaultClass::Permanent => Ok(Some(fault)),
+        Err(NoLease::NotAsked(fault)) => Err(fault),
+    }
 }
 
 /// Looks at the node's cluster. That its votes can't be asked keeps it from a reboot, and from nothing else.

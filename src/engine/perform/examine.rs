@@ -122,8 +122,8 @@ fn stopped_early(mut findings: Vec<Finding>, node: Option<NodeName>) -> Examinat
     let failed: Vec<Check> = findings.iter().filter(|f| f.level == Level::Fail).map(|f| f.check).collect();
     findings.retain(|finding| finding.level != Level::Ok || !failed.contains(&finding.check));
     let found: Vec<Check> = findings.iter().map(|finding| finding.check).collect();
-    // The manifest, the variables, certificate and host key are looked at by whoever has them.
-    let elsewhere = [Check::Manifest, Check::Credentials, Check::Tls, Check::HostKey];
+    // The manifest, the variables, certificate and host key are looked at by whoever has them; the lease is asked for by runs.
+    let elsewhere = [Check::Manifest, Check::Credentials, Check::Tls, Check::HostKey, Check::Lease];
     let open = |check: &Check| !found.contains(check) && !elsewhere.contains(check);
     Examination { findings, not_checked: Check::ALL.into_iter().filter(open).collect(), node, facts: None }
 }

@@ -24,12 +24,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::lease::HostLease;
 use super::limits::Limits;
 use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
 use super::wait::{Backoff, retried};
-use crate::ids::{BootId, GuestId, GuestKind, StepKey, Upid};
+use crate::ids::{BootId, GuestId, GuestKind, Step, StepKey, Upid};
 use crate::inventory::{Power, Via};
-use crate::machine::effect::{Action, Effect, Mode};
+use crate::machine::effect::{Action, Effect, Mode, Replay, replay};
 use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::{Decision, GuestAddr};
@@ -85,10 +86,42 @@ pub struct Context {
     pub output: Arc<dyn JobOutput>,
     /// The boot of the machine that this program runs on.
     pub own_boot: Option<BootId>,
+    /// The lease of the host's cluster; whoever only looks has none.
+    pub lease: Option<HostLease>,
 }
 
-/// Performs an effect.
+/// Performs an effect. What changes something is only begun while the lease of the host's cluster is had.
 pub async fn perform(cx: &Context, effect: &Effect) -> Report {
+    let Some(lease) = &cx.lease else { return perform_leased(cx, effect).await };
+    let step = effect.key.step;
+    match (effect.mode, step) {
+        // Its cluster is what it finds out.
+        (_, Step::Discover) => {}
+        (Mode::Act, Step::RebootHost) => {
+            if let Err(fault) = lease.stretch(cx.limits.reboot).await {
+                return refused(fault);
+            }
+            let report = perform_leased(cx, effect).await;
+            lease.relax().await;
+            return report;
+        }
+        (Mode::Act, step) if step == Step::PrepareReboot || begins_unsafe(step) => {
+            if let Err(fault) = lease.confirm().await {
+                return refused(fault);
+            }
+        }
+        // What is under way goes on, and what is owed is given back.
+        _ => lease.join().await,
+    }
+    perform_leased(cx, effect).await
+}
+
+/// Tells whether a step makes a change that is not one being given back.
+fn begins_unsafe(step: Step) -> bool {
+    replay(step) == Replay::Probe && !step.gives_back()
+}
+
+async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
     match (&effect.action, effect.mode) {
         // Whoever upgrades nothing needs no fresh package lists.
         (Action::Discover { policy }, _) => Report::Ended(match discover(cx, policy, policy.upgrades()).await {

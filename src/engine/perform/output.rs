@@ -118,7 +118,9 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::engine::port::{Identity, Interface, Job, JobStart, JobState, NoOutput, NodeLook};
+    use crate::engine::port::{
+        Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput, NodeLook,
+    };
     use crate::ids::{HostId, RunId, Step, Target};
     use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 
@@ -148,6 +150,12 @@ mod tests {
             Err(Fault::permanent("not asked"))
         }
         async fn inspect(&self, _: &Place, _: bool) -> Result<OsFacts, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn hold_lease(&self, _: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn release_lease(&self, _: &RunId) -> Result<(), Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn start_job(&self, _: &Place, _: &Job) -> Result<JobStart, Fault> {

@@ -40,6 +40,8 @@ pub enum Check {
     Privileges,
     /// The login on the node is root, or becomes it without a password.
     Root,
+    /// Nobody else's run works on the cluster, or on the node where it stands alone.
+    Lease,
     /// The cluster has quorum and all its nodes.
     Cluster,
     /// The suites of the repositories are those of the release that runs.
@@ -64,7 +66,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which it is shown.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Here,
         Self::Manifest,
         Self::Credentials,
@@ -75,6 +77,7 @@ impl Check {
         Self::Identity,
         Self::Privileges,
         Self::Root,
+        Self::Lease,
         Self::Cluster,
         Self::Suites,
         Self::Repositories,
@@ -99,6 +102,7 @@ impl Check {
             Self::Identity => "identity",
             Self::Privileges => "privileges",
             Self::Root => "root",
+            Self::Lease => "lease",
             Self::Cluster => "cluster",
             Self::Suites => "suites",
             Self::Repositories => "repositories",
@@ -174,13 +178,14 @@ impl Finding {
 const KNOWN_MAJORS: std::ops::RangeInclusive<u32> = 8..=9;
 
 /// Judges a host before anything of it is changed: every check that facts alone can answer, in the order of [`Check`], a line
-/// at least for each.
+/// at least for each but the lease, which only a run that changes something asks for.
 ///
 /// A run that leaves the node itself alone (`--guests-only`) is only warned of what stands in the way of the node's upgrade.
 pub fn preflight(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
     let mut findings = vec![here(policy, facts), version(facts), identity(policy, facts)];
     findings.extend(privileges::judge(policy, facts, None));
     findings.push(root(facts));
+    findings.extend(lease(facts));
     findings.extend(cluster(policy, facts));
     let mut of_node = packages::suites(facts);
     of_node.extend(packages::repositories(facts));
@@ -272,6 +277,14 @@ fn root(facts: &HostFacts) -> Finding {
         (None, Some(why)) => Finding::warn(Check::Root, format!("could not be looked at: {why}")),
         (None, None) => Finding::warn(Check::Root, "was not looked at"),
     }
+}
+
+fn lease(facts: &HostFacts) -> Option<Finding> {
+    let refused = Finding::fail(Check::Lease, facts.state.lease_refused.as_ref()?);
+    Some(match &facts.state.lease_hint {
+        Some(hint) => refused.remedy(hint),
+        None => refused,
+    })
 }
 
 fn cluster(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {

@@ -117,6 +117,7 @@ fn engine(guests: u32, journal: Arc<dyn Journal>, observers: Vec<Arc<dyn Observe
         old_backups: Default::default(),
         output: Arc::new(proxmaint::engine::port::NoOutput),
         own_boot: None,
+        who: "bench".to_owned(),
     }
 }
 

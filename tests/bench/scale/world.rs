@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Interface, Job, JobStart, JobState, NodeLook, Place, Pve, Remote, Resource, ServiceListing,
-    SnapshotListing, TaskListing, TaskState,
+    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote, Resource,
+    ServiceListing, SnapshotListing, TaskListing, TaskState,
 };
-use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, SnapshotName, Upid};
+use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::{
     OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
     StorageFacts,
@@ -239,6 +239,12 @@ impl Remote for Node {
             macs: Vec::new(),
             kernel: String::new(),
         })
+    }
+    async fn hold_lease(&self, _: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
+        Ok(LeaseAnswer::Renewed)
+    }
+    async fn release_lease(&self, _: &RunId) -> Result<(), Fault> {
+        Ok(())
     }
     async fn inspect(&self, place: &Place, _: bool) -> Result<OsFacts, Fault> {
         let guest = guest_of(place);

@@ -74,6 +74,16 @@ pub(super) fn create(root: &Path, lab: &Path, tools: Toolset, machine: &Machine)
     Ok(())
 }
 
+/// Gives a node the file system of its cluster: one directory that all its nodes share. Making a directory there is exclusive, as in
+/// pmxcfs; what that has beyond it (read-only without quorum, locks that run out) is not simulated.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(super) fn mount_pve(root: &Path, shared: &Path) -> io::Result<()> {
+    fs::create_dir_all(shared.join("priv/lock"))?;
+    symlink(shared, root.join("etc/pve"))
+}
+
 /// Writes where apt gets its packages from: a list for Debian, and a deb822 file for what comes on top on a node.
 fn write_sources(root: &Path, tools: Toolset, machine: &Machine) -> io::Result<()> {
     let suite = machine.os.codename().unwrap_or("stable");

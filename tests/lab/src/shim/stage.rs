@@ -108,6 +108,11 @@ impl Stage {
         Some((id, path.rsplit('/').next()?.to_owned()))
     }
 
+    /// Returns the directory that all nodes of a realm see as `/etc/pve`.
+    pub fn pve_of(&self, realm: &str) -> PathBuf {
+        self.dir.join("pve").join(realm)
+    }
+
     /// Takes machines' roots out of a text.
     pub fn globalize(&self, text: &str) -> String {
         rewrite::globalize(text, &self.machines)
@@ -149,6 +154,9 @@ impl Stage {
             let name = Self::name_of(id);
             let root = Path::new(&self.machines).join(&name);
             root::create(&root, &self.dir, tools_of(id, machine), machine)?;
+            if let MachineId::Node(node) = id {
+                root::mount_pve(&root, &self.pve_of(world.realm_of(node).map_or(node, |realm| &realm.name)))?;
+            }
             known.insert(
                 id.clone(),
                 Known {
