@@ -27,9 +27,12 @@ fmt:
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# Most tests wait for what they started: two a processor keep it busy.
+TEST_THREADS ?= $$((2 * $$(getconf _NPROCESSORS_ONLN)))
+
 # What a check could not do here it says in a line `not run: ..`; the lines are counted and shown again at the end.
 unit:
-	@set -o pipefail; $(CARGO) test --workspace --locked 2>&1 | tee $(LOG)
+	@set -o pipefail; RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked 2>&1 | tee $(LOG)
 	@grep '^not run: ' $(LOG) | sort | uniq -c || true
 	@awk '/^not run: /{n++} END{print n+0 " checks not run"}' $(LOG)
 
