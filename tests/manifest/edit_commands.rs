@@ -173,6 +173,7 @@ fn hosts_are_added_and_removed() {
     assert_eq!(fleet.text(), one);
     fleet.refused(&["remove-host", "pve1"], 2, &["there are no hosts"]);
     fleet.refused(&["remove-host", "pve9"], 2, &["the manifest has no host `pve9`", "its hosts are pve1"]);
+    Fleet::new("# as yet\n").refused(&["remove-host", "pve9"], 2, &["no host `pve9`", "it has none yet"]);
 }
 
 #[test]
