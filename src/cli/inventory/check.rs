@@ -7,6 +7,7 @@ use super::merge::Check;
 use super::subject::Subject;
 use crate::adapters::remote::access::Accepted;
 use crate::adapters::ssh::SshTarget;
+use crate::engine::perform::Way;
 use crate::machine::outcome::FaultClass;
 use crate::time::Timestamp;
 
@@ -111,10 +112,10 @@ pub(super) fn line(subject: &Subject<'_>, login: &Login) -> String {
 
 /// Says which other way leads into a guest: where there is one, nothing is lost by a login that fails.
 fn otherwise(subject: &Subject<'_>) -> &'static str {
-    let tries = |way: &str| subject.guest.ways().contains(&way);
-    if tries("pct") {
+    let tries = |way| subject.guest.ways().contains(&way);
+    if tries(Way::Pct) {
         "; runs enter it by pct anyway"
-    } else if tries("agent") && subject.guest.sighting.unaddressed.is_none() {
+    } else if tries(Way::Agent) && subject.guest.sighting.unaddressed.is_none() {
         "; runs try its guest agent as well"
     } else {
         ""

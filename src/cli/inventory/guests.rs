@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use crate::adapters::ssh::SshTarget;
-use crate::choices::ViaChoice;
 use crate::cli::connect;
-use crate::engine::perform::{Sighting, Survey};
-use crate::ids::GuestKind;
+use crate::engine::perform::{Sighting, Survey, Way, ways_into};
 use crate::inventory::Power;
 use crate::manifest::{HostCredentials, HostEntry, InventoryEntry};
 use crate::observe::words;
@@ -146,16 +144,14 @@ impl<'a> Guest<'a> {
         connect::guest_target(entry, Some(credentials), self.sighting.id, address, known_hosts)
     }
 
-    /// Returns the ways that a run tries, in order: by the choice of the manifest, and by whether a login is known.
-    pub(super) fn ways(&self) -> &'static [&'static str] {
+    /// Returns the ways that a run tries, in order.
+    pub(super) fn ways(&self) -> &'static [Way] {
         let known = connect::ssh_known(&self.host.entry, self.sighting.id);
-        match (self.sighting.kind, self.host.policy.settings_of(&self.sighting.traits()).via) {
-            (_, ViaChoice::Ssh) => &["ssh"],
-            (GuestKind::Ct, ViaChoice::Auto) if known => &["pct", "ssh"],
-            (GuestKind::Ct, ViaChoice::Auto | ViaChoice::Pct) => &["pct"],
-            (GuestKind::Vm, ViaChoice::Auto) if known => &["ssh", "agent"],
-            (GuestKind::Vm, ViaChoice::Auto | ViaChoice::Agent) => &["agent"],
-            (GuestKind::Ct, ViaChoice::Agent) | (GuestKind::Vm, ViaChoice::Pct) => &[],
-        }
+        ways_into(self.sighting.kind, self.host.policy.settings_of(&self.sighting.traits()).via, known)
+    }
+
+    /// Names these ways.
+    pub(super) fn named_ways(&self) -> String {
+        self.ways().iter().map(|way| way.as_str()).collect::<Vec<_>>().join(", ")
     }
 }

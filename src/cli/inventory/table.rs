@@ -85,8 +85,8 @@ fn managed(guest: &Guest<'_>) -> String {
 }
 
 fn entered_by(guest: &Guest<'_>) -> String {
-    match guest.ways() {
-        [] => format!("no way ({} has none such)", guest.sighting.kind),
-        ways => ways.join(", "),
+    match guest.ways().is_empty() {
+        true => format!("no way ({} has none such)", guest.sighting.kind),
+        false => guest.named_ways(),
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::choices::Traits;
 use crate::cli::kept::{Left, Thing};
-use crate::engine::perform::identity_of;
+use crate::engine::perform::{identity_of, local_node};
 use crate::engine::port::{BackupListing, GuestRef, HostPorts, Hosts, Resource};
 use crate::engine::wait::retried;
 use crate::ids::{GuestId, GuestKind, HostId, NodeName, SnapshotName};
@@ -144,11 +144,7 @@ async fn look_at_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: Vec<Left>) 
 async fn try_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: &[Left]) -> Result<HostLook, Fault> {
     let ports = hosts.ports(&policy.host)?;
     let status = retried(|| ports.pve.cluster_status()).await?;
-    let local = status.nodes.iter().find(|node| node.local).map(|node| node.name.clone());
-    let node = local.or_else(|| policy.node.clone()).ok_or_else(|| {
-        Fault::identity("the API does not say which node answers (cluster/status marks none as local)")
-            .hint("set api.node to the node's name")
-    })?;
+    let node = local_node(policy.node.as_ref(), &status)?;
     let resources = retried(|| ports.pve.resources()).await?;
     let mut look = HostLook {
         host: policy.host.clone(),

@@ -230,7 +230,10 @@ async fn node_state(cx: &Context, node: &NodeName, os: &OsFacts) -> NodeState {
 
 /// Returns which node answers: the one marked `local`, or where none is the one that the manifest names. One that the manifest
 /// names differently is refused by the planner.
-pub(super) fn local_node(named: Option<&NodeName>, status: &ClusterStatus) -> Result<NodeName, Fault> {
+///
+/// # Errors
+/// It can't be told: none is marked, and the manifest names none of them.
+pub fn local_node(named: Option<&NodeName>, status: &ClusterStatus) -> Result<NodeName, Fault> {
     let local: Vec<&NodeName> = status.nodes.iter().filter(|node| node.local).map(|node| &node.name).collect();
     match (local.as_slice(), named) {
         ([one], _) => Ok((*one).clone()),

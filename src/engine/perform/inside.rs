@@ -119,6 +119,41 @@ pub(super) async fn started(cx: &Context, guest: &GuestAddr, choice: ViaChoice) 
     }
 }
 
+/// A way into a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// `pct exec` on the node.
+    Pct,
+    /// SSH to an address of the guest.
+    Ssh,
+    /// The QEMU guest agent.
+    Agent,
+}
+
+impl Way {
+    /// Names it as the manifest does.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pct => "pct",
+            Self::Ssh => "ssh",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// Returns the ways into a guest that are tried, in that order: by what the operator chose, and by whether a login over SSH is
+/// known. None where the choice fits no guest of that kind.
+pub fn ways_into(kind: GuestKind, choice: ViaChoice, ssh_known: bool) -> &'static [Way] {
+    match (kind, choice) {
+        (_, ViaChoice::Ssh) => &[Way::Ssh],
+        (GuestKind::Ct, ViaChoice::Auto) if ssh_known => &[Way::Pct, Way::Ssh],
+        (GuestKind::Ct, ViaChoice::Auto | ViaChoice::Pct) => &[Way::Pct],
+        (GuestKind::Vm, ViaChoice::Auto) if ssh_known => &[Way::Ssh, Way::Agent],
+        (GuestKind::Vm, ViaChoice::Auto | ViaChoice::Agent) => &[Way::Agent],
+        (GuestKind::Ct, ViaChoice::Agent) | (GuestKind::Vm, ViaChoice::Pct) => &[],
+    }
+}
+
 /// A guest that is to be entered.
 struct Entrance<'a> {
     at: &'a GuestRef,
@@ -193,25 +228,32 @@ impl Entrance<'_> {
 
     /// Finds the first way that leads to this very guest.
     async fn enter(&self, cx: &Context) -> Result<(Via, Place), Miss> {
-        let known = (cx.ports.ssh_known)(self.at.id);
-        match (self.at.kind, self.choice) {
-            // Nothing else would be tried: what is wrong with it shows when it is looked into.
-            (GuestKind::Ct, ViaChoice::Pct) => Ok(self.pct()),
-            (GuestKind::Ct, ViaChoice::Auto) if !known => Ok(self.pct()),
-            (GuestKind::Ct, ViaChoice::Agent) => Err(Miss::never("a container has no guest agent (via = \"agent\")")),
-            (GuestKind::Vm, ViaChoice::Pct) => Err(Miss::never("a VM can't be entered by pct (via = \"pct\")")),
-            (_, ViaChoice::Ssh) => self.by_ssh(cx).await,
-            (GuestKind::Vm, ViaChoice::Agent) => self.by_agent(cx).await.map_err(|miss| Miss { known: true, ..miss }),
-            (GuestKind::Ct, ViaChoice::Auto) => match self.by_pct(cx).await {
-                Err(miss) => self.by_ssh(cx).await.map_err(|other| miss.and(other)),
-                found => found,
-            },
-            (GuestKind::Vm, ViaChoice::Auto) if known => match self.by_ssh(cx).await {
-                Err(miss) if agent_enabled(self.config) => self.by_agent(cx).await.map_err(|other| miss.and(other)),
-                found => found,
-            },
-            (GuestKind::Vm, ViaChoice::Auto) => self.by_agent(cx).await,
+        let ways = ways_into(self.at.kind, self.choice, (cx.ports.ssh_known)(self.at.id));
+        let mut missed: Option<Miss> = None;
+        for way in ways {
+            let entered = match way {
+                // Nothing else would be tried: what is wrong with it shows when it is looked into.
+                Way::Pct if ways.len() == 1 => Ok(self.pct()),
+                Way::Pct => self.by_pct(cx).await,
+                Way::Ssh => self.by_ssh(cx).await,
+                Way::Agent if missed.is_some() && !agent_enabled(self.config) => continue,
+                Way::Agent => {
+                    let chosen = self.choice == ViaChoice::Agent;
+                    self.by_agent(cx).await.map_err(|miss| Miss { known: miss.known || chosen, ..miss })
+                }
+            };
+            missed = match (entered, missed) {
+                (Ok(found), _) => return Ok(found),
+                (Err(miss), Some(before)) => Some(before.and(miss)),
+                (Err(miss), None) => Some(miss),
+            };
         }
+        Err(missed.unwrap_or_else(|| {
+            Miss::never(match self.at.kind {
+                GuestKind::Ct => "a container has no guest agent (via = \"agent\")",
+                GuestKind::Vm => "a VM can't be entered by pct (via = \"pct\")",
+            })
+        }))
     }
 
     fn is_led_to(&self, found: &Identity) -> bool {

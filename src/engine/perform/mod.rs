@@ -36,9 +36,9 @@ use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
-pub use discover::discover;
+pub use discover::{discover, local_node};
 pub use examine::{Examination, examine};
-pub use inside::identity_of;
+pub use inside::{Way, identity_of, ways_into};
 pub use survey::{Sighting, Survey, survey};
 
 /// What came of performing an effect.

@@ -57,9 +57,9 @@ fn choice(at: usize, guest: &Guest<'_>) -> Choice<usize> {
     let address = guest.addresses().into_iter().next();
     let address = address.or_else(|| guest.sighting.unaddressed.clone()).unwrap_or_default();
     let label = format!("{}  {power}", guest.label());
-    let ways = match guest.ways() {
-        [] => "no way in".to_owned(),
-        ways => format!("entered by {}", ways.join(", ")),
+    let ways = match guest.ways().is_empty() {
+        true => "no way in".to_owned(),
+        false => format!("entered by {}", guest.named_ways()),
     };
     Choice::new(at, label, list([address, ways]))
 }
