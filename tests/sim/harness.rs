@@ -72,6 +72,8 @@ pub struct Plan {
     pub downtime: Duration,
     /// Faults are taken away after so many sessions that ended by themselves.
     pub faults_end_after: Option<u32>,
+    /// What the operator mends then.
+    pub mends: Option<fn(&mut World)>,
     /// After the crashes the operator asks for what is owed, and for nothing else.
     pub restores: bool,
 }
@@ -79,7 +81,13 @@ pub struct Plan {
 impl Plan {
     /// Nothing crashes.
     pub fn calm() -> Self {
-        Self { crashes: Vec::new(), downtime: Duration::from_secs(5), faults_end_after: None, restores: false }
+        Self {
+            crashes: Vec::new(),
+            downtime: Duration::from_secs(5),
+            faults_end_after: None,
+            mends: None,
+            restores: false,
+        }
     }
 
     /// Each incarnation crashes at its point.
@@ -263,7 +271,13 @@ impl<'a> Play<'a> {
                         return self.finish(*run);
                     }
                     if self.plan.faults_end_after == Some(sessions) {
-                        self.theatre.on(|stage, _| stage.world.faults.clear());
+                        let mends = self.plan.mends;
+                        self.theatre.on(|stage, _| {
+                            stage.world.faults.clear();
+                            if let Some(mend) = mends {
+                                mend(&mut stage.world);
+                            }
+                        });
                     }
                     last = Some(*run);
                 }

@@ -11,7 +11,7 @@
 //! | `debts` | what is owed in the world, against what the run says is owed |
 //! | `harness` | plays a scenario: crash, replay, resume, to the end |
 //! | `picture` | what is left, to be compared |
-//! | `crash_matrix`, `seeds`, `planted` | the tests |
+//! | `crash_matrix`, `seeds`, `planted`, `large` | the tests |
 
 mod crash_matrix;
 mod debts;
@@ -20,6 +20,7 @@ mod gate;
 mod harness;
 mod journal;
 mod judge;
+mod large;
 mod picture;
 mod planted;
 mod remote;

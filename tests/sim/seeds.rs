@@ -24,9 +24,14 @@ const FAULTY_SESSIONS: u32 = 2;
 const SESSIONS: u32 = 5;
 
 /// Chance from a seed (splitmix64).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
+    /// Begins with a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -36,7 +41,7 @@ impl Dice {
     }
 
     /// Returns a number from `low` to `high`, both included.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.roll() % (high - low + 1)
     }
 
@@ -45,18 +50,19 @@ impl Dice {
     }
 
     /// Returns true once in `n` times.
-    fn once_in(&mut self, n: u64) -> bool {
+    pub fn once_in(&mut self, n: u64) -> bool {
         self.roll().is_multiple_of(n)
     }
 
-    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+    /// Picks one of several.
+    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.roll() % of.len() as u64).expect("an index")].clone()
     }
 }
 
 /// Makes the world, the operator's wishes and the crashes of a seed.
 fn stage(seed: u64) -> (Scenario, Plan) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let (mut world, nodes) = realms(&mut dice, World::builder().seed(seed));
     let mut vmid = 100;
     for node in nodes {
@@ -82,7 +88,7 @@ fn stage(seed: u64) -> (Scenario, Plan) {
         .wants(|policy| wishes(&mut dice, policy));
     let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
     let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
-    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), restores: false })
+    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), ..Plan::calm() })
 }
 
 fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str]) {
@@ -129,7 +135,8 @@ fn guest(dice: &mut Dice, spec: GuestSpec) -> GuestSpec {
     }
 }
 
-fn fault(dice: &mut Dice) -> Fault {
+/// Makes a fault of any sort.
+pub fn fault(dice: &mut Dice) -> Fault {
     let task = |dice: &mut Dice| match dice.between(0, 4) {
         0 => TaskFault::Fail { text: "zfs error: out of space".to_owned(), leave_lock: false },
         1 => TaskFault::Fail { text: "zfs error: dataset is busy".to_owned(), leave_lock: true },
@@ -284,7 +291,8 @@ fn check(seed: u64) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+/// Reads a number from the environment.
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }
 

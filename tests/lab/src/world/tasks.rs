@@ -2,7 +2,7 @@
 
 use super::agenda::Due;
 use super::task::Work;
-use super::{Asker, MachineId, Task, World};
+use super::{Asker, MachineId, Task, Time, World};
 use crate::faults::TaskFault;
 use crate::ledger::Outcome;
 
@@ -129,6 +129,16 @@ impl World {
     }
 
     /// Ends a task: well with so many warnings, or with what went wrong.
+    /// Stops a task that works, as `DELETE /nodes/{node}/tasks/{upid}` does: what it was at is not done. Nothing happens to one that
+    /// is over.
+    pub fn stop_task(&mut self, now: Time, upid: &str) {
+        self.advance(now);
+        let Some(task) = self.task(upid).filter(|task| task.running()) else { return };
+        let (node, work) = (task.node.clone(), task.work.clone());
+        self.undo(&node, &work);
+        self.end_task(upid, Err("interrupted by signal".to_owned()));
+    }
+
     pub(crate) fn end_task(&mut self, upid: &str, how: Result<u32, String>) {
         let now = self.now;
         let Some(task) = self.nodes.get_mut(Self::upid_node(upid)).and_then(|n| n.task_mut(upid)) else { return };

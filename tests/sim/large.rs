@@ -1,0 +1,147 @@
+//! One cluster of 50 nodes with 1,000 guests, maintained and rebooted node by node, with random faults and crashes from seeds.
+//!
+//! The judge sees to "one down, never below quorum" at each act. When the faults are over and the operator has mended what they
+//! left broken, everything must be upgraded, each node rebooted once, and every guest be where it was and as it was.
+//!
+//! `LARGE_SEED=n` plays one seed, `LARGE_SEEDS=n` plays the first n.
+
+use std::time::Duration;
+
+use proxmaint::choices::HostReboot;
+use proxmaint::machine::host::HostResult;
+use proxmaint_lab::ledger::{Act, Outcome};
+use proxmaint_lab::world::{MachineId, Os, World};
+
+use crate::harness::{Finished, Plan, play};
+use crate::scenario::Scenario;
+use crate::seeds::{Dice, fault, number};
+
+/// How large the cluster is.
+const NODES: u32 = 50;
+const GUESTS_OF_A_NODE: u32 = 20;
+
+/// How many seeds are played when nothing else is said: each is a run of a thousand guests.
+const SEEDS: u64 = 1;
+
+/// Faults to begin with: about one for each second node.
+const FAULTS: u64 = 25;
+/// Sessions with faults, and sessions in all: a node that failed keeps the others waiting until the next one.
+const FAULTY_SESSIONS: u32 = 3;
+const SESSIONS: u32 = 8;
+
+fn node(n: u32) -> String {
+    format!("pve{n:02}")
+}
+
+/// Makes the cluster, the operator's wishes and the crashes of a seed.
+fn stage(seed: u64) -> (Scenario, Plan) {
+    let mut dice = Dice::new(seed);
+    let names: Vec<String> = (1..=NODES).map(node).collect();
+    let mut world = World::builder().seed(seed).cluster("lab", names.iter().map(String::as_str));
+    for (n, name) in (1..=NODES).zip(&names) {
+        world = world.node(name, |spec| spec.pending(4));
+        for g in 0..GUESTS_OF_A_NODE {
+            let vmid = n * 100 + g;
+            let os = dice.pick(&[Os::Debian12, Os::Debian13, Os::Ubuntu2404, Os::Alpine322]);
+            let pending = usize::from(dice.once_in(4));
+            world = match g % 5 {
+                4 => world.vm(name, vmid, |vm| vm.os(os).pending(pending).onboot()),
+                _ => world.ct(name, vmid, |ct| ct.os(os).pending(pending).onboot()),
+            };
+        }
+    }
+    for _ in 0..FAULTS {
+        world = world.fault(fault(&mut dice));
+    }
+    let scenario = Scenario::new("a large cluster", world)
+        .parallel(4, 4)
+        .sessions(SESSIONS)
+        .wants(|policy| policy.reboot = HostReboot::Always);
+    // An incarnation passes some thousands of points when it is let be.
+    let crashes = (0..6).map(|_| dice.between(1, 4_000)).collect();
+    let plan =
+        Plan { crashes, downtime: Duration::from_secs(60), faults_end_after: Some(FAULTY_SESSIONS), ..Plan::calm() };
+    (scenario, Plan { mends: Some(mend), ..plan })
+}
+
+/// What an operator mends once the faults are over: what hangs is stopped, and what dead tasks and upgrades left is put in order.
+fn mend(world: &mut World) {
+    let now = world.now();
+    let hanging = world.nodes.values().flat_map(|node| &node.tasks).filter(|task| task.running());
+    for upid in hanging.map(|task| task.upid.clone()).collect::<Vec<_>>() {
+        world.stop_task(now, &upid);
+    }
+    for id in world.machines() {
+        let running = world.machine(&id).and_then(|machine| machine.packages.running.as_ref());
+        if let Some(number) = running.filter(|running| running.ends.is_none()).map(|running| running.id) {
+            world.abort_upgrade(now, &id, number);
+        }
+        if let Some(machine) = world.machine_mut(&id) {
+            machine.packages.half_configured.clear();
+            machine.packages.lock = None;
+        }
+        if let Some(guest) = world.guest_mut(&id) {
+            guest.lock = None;
+        }
+    }
+}
+
+fn check(seed: u64) {
+    let (scenario, plan) = stage(seed);
+    let again = format!("play it again with LARGE_SEED={seed} cargo test --test sim large");
+    let ended = play(&scenario, &plan).unwrap_or_else(|violation| panic!("{again}\n{violation}"));
+    if let Err(what) = all_is_well(&scenario.world, &ended) {
+        let unwell = ended.picture.verdicts.iter().filter(|(_, verdict)| {
+            !["verified", "upgraded", "skipped", "awaiting-turn", "waiting"]
+                .iter()
+                .any(|word| verdict.starts_with(word))
+        });
+        let unwell: String = unwell.map(|(name, verdict)| format!("  {name}: {verdict}\n")).collect();
+        panic!("{again}\n{what}\n{unwell}{plan:?}\ncrashed at {:?}", ended.crashed);
+    }
+}
+
+/// Makes sure that everything was done, once, and that nothing is left that was borrowed.
+fn all_is_well(before: &World, ended: &Finished) -> Result<(), String> {
+    let world = &ended.world;
+    for state in ended.run.hosts() {
+        let (host, result) = (state.host(), state.result());
+        if result != HostResult::Succeeded {
+            return Err(format!("{host} is {result:?} ({})", state.phase.name()));
+        }
+        if !state.owed().is_empty() {
+            return Err(format!("{host} owes {:?}", state.owed()));
+        }
+        let reboots =
+            world.ledger.of(Act::Reboot, host.as_str()).filter(|entry| entry.outcome == Outcome::Done).count();
+        if reboots != 1 {
+            return Err(format!("{host} was rebooted {reboots} times"));
+        }
+    }
+    let left = world.machines().into_iter().find(|id| !world.pending(id).is_empty());
+    if let Some(id) = left {
+        return Err(format!("{id} is not upgraded"));
+    }
+    let (was, is) = (&before.realms["lab"].guests, &world.realms["lab"].guests);
+    for (vmid, was) in was {
+        let is = is.get(vmid).ok_or_else(|| format!("guest {vmid} is gone"))?;
+        if (&was.node, was.power) != (&is.node, is.power) {
+            return Err(format!(
+                "guest {vmid} was {:?} on {}, and is {:?} on {}",
+                was.power, was.node, is.power, is.node
+            ));
+        }
+    }
+    match world.nodes.values().find(|node| !node.online || !world.is_up(&MachineId::node(&node.name))) {
+        Some(node) => Err(format!("{} is down", node.name)),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn fifty_nodes_and_a_thousand_guests() {
+    match number("LARGE_SEED") {
+        Some(seed) => check(seed),
+        None => (1..=number("LARGE_SEEDS").unwrap_or(SEEDS)).for_each(check),
+    }
+}
