@@ -1,6 +1,6 @@
 # proxmaint: the commands of its developers. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test real fmt lint unit check-tools bench fuzz-edit deny clean
+.PHONY: help demo demo-cluster test real fmt lint unit check-tools bench fuzz-edit deny clean
 
 CARGO ?= cargo
 SHELL := /bin/bash
@@ -17,7 +17,12 @@ check-tools:
 demo: ## Maintains a simulated fleet, kills the tool half-way, and goes on (needs nothing but Rust)
 	@command -v $(CARGO) >/dev/null || { echo "missing: Rust with cargo (https://rustup.rs)"; exit 1; }
 	@$(CARGO) build --quiet --bin proxmaint --package proxmaint --bin proxmaint-lab --package proxmaint-lab
-	@tests/demo.sh
+	@tests/demo/fleet.sh
+
+demo-cluster: ## Empties, upgrades, reboots and refills the nodes of a simulated cluster, and rolls a broken guest back
+	@command -v $(CARGO) >/dev/null || { echo "missing: Rust with cargo (https://rustup.rs)"; exit 1; }
+	@$(CARGO) build --quiet --bin proxmaint --package proxmaint --bin proxmaint-lab --package proxmaint-lab
+	@tests/demo/cluster.sh
 
 test: check-tools fmt lint unit ## Runs the whole suite: format, lints, unit, integration, simulation and doc tests
 

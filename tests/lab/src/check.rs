@@ -1,5 +1,6 @@
 //! The judgement on a world after a run: was anything done twice, was anything forgotten?
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct Judgement {
     pub changes: usize,
     /// Machines whose packages are half-configured.
     pub broken: Vec<String>,
+    /// What was borrowed and is not as it was: guests that are away from where they were first moved from, nodes that HA is to
+    /// leave alone, flags of Ceph.
+    pub borrowed: Vec<String>,
 }
 
 /// A machine that still has something to be upgraded.
@@ -40,9 +44,12 @@ pub struct Left {
 }
 
 impl Judgement {
-    /// Whether nothing was done twice and nothing was forgotten.
+    /// Whether nothing was done twice, nothing was forgotten, and everything that was borrowed is given back.
     pub fn good(&self) -> bool {
-        self.twice.is_empty() && self.broken.is_empty() && self.left.iter().all(|left| left.because.is_some())
+        self.twice.is_empty()
+            && self.broken.is_empty()
+            && self.borrowed.is_empty()
+            && self.left.iter().all(|left| left.because.is_some())
     }
 }
 
@@ -84,7 +91,34 @@ pub fn check(world: &World) -> Judgement {
             .filter(|id| world.machine(id).is_some_and(|m| !m.packages.half_configured.is_empty()))
             .map(ToString::to_string)
             .collect(),
+        borrowed: away(world).chain(modes(world)).collect(),
     }
+}
+
+/// Names the guests that are not on the node that they were first moved away from.
+fn away(world: &World) -> impl Iterator<Item = String> {
+    let mut homes: BTreeMap<MachineId, &str> = BTreeMap::new();
+    for entry in world.ledger.entries().iter().filter(|entry| entry.act == Act::Migrate) {
+        if let Ok(vmid) = entry.machine.parse() {
+            homes.entry(MachineId::guest(&entry.realm, vmid)).or_insert(&entry.node);
+        }
+    }
+    let away = homes.into_iter().filter_map(|(id, home)| {
+        let node = &world.guest(&id)?.node;
+        (node != home).then(|| format!("{id} is on {node}, and was on {home}"))
+    });
+    away.collect::<Vec<_>>().into_iter()
+}
+
+/// Names the modes and flags that are set still.
+fn modes(world: &World) -> impl Iterator<Item = String> {
+    world.realms.values().flat_map(|realm| {
+        let nodes = realm.maintenance.iter().filter(|(_, mode)| !mode.ending);
+        let nodes = nodes.map(|(node, _)| format!("{node} is in maintenance"));
+        let flags =
+            realm.ceph.iter().flat_map(|ceph| &ceph.flags).map(|flag| format!("{flag} is set in {}", realm.name));
+        nodes.chain(flags)
+    })
 }
 
 /// Says which moves were begun although the guest was there already, or on its way there. A guest may well move to and fro, and a move
@@ -115,12 +149,16 @@ fn left(world: &World, id: &MachineId) -> Option<Left> {
     };
     let count = packages.installed.iter().filter(newer).count();
     let guest = world.guest(id);
+    let rolled_back = world.ledger.of(Act::Rollback, &id.short()).any(|entry| {
+        entry.outcome == Outcome::Done && matches!(id, MachineId::Guest { realm, .. } if *realm == entry.realm)
+    });
     let because = guest.and_then(|guest| {
         let closed = guest.kind == Kind::Vm && guest.reach.ssh_users.is_empty();
         match &guest.lock {
             _ if guest.template => Some("a template".to_owned()),
             _ if !guest.running() => Some("stopped".to_owned()),
             Some(lock) => Some(format!("locked ({lock})")),
+            None if rolled_back => Some("rolled back".to_owned()),
             None if closed => Some("no way in: nobody may log in".to_owned()),
             // vzdump would suspend it, which nobody asked for.
             None if guest.kind == Kind::Ct && !world.can_snapshot(id) => {
@@ -135,7 +173,7 @@ fn left(world: &World, id: &MachineId) -> Option<Left> {
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { twice, left, upgraded, protected, changes, broken } = self;
+        let Self { twice, left, upgraded, protected, changes, broken, borrowed } = self;
         writeln!(f, "{changes} changes: {protected} protections and {upgraded} upgrades succeeded.")?;
         match twice.as_slice() {
             [] => writeln!(f, "Nothing was done twice.")?,
@@ -146,6 +184,9 @@ impl fmt::Display for Judgement {
         }
         if !broken.is_empty() {
             writeln!(f, "LEFT HALF-CONFIGURED: {}", broken.join(", "))?;
+        }
+        if !borrowed.is_empty() {
+            writeln!(f, "NOT GIVEN BACK: {}", borrowed.join(", "))?;
         }
         let (expected, forgotten): (Vec<&Left>, Vec<&Left>) = left.iter().partition(|left| left.because.is_some());
         if forgotten.is_empty() {
@@ -190,5 +231,24 @@ mod tests {
         let after = check(&world);
         assert_eq!(after.twice.len(), 2, "the same key, and the same act on the same machine: {after:?}");
         assert!(!after.good() && after.to_string().contains("edge1/102"), "{after}");
+    }
+
+    #[test]
+    fn what_was_borrowed_and_is_kept_is_found() {
+        let world = World::builder().cluster("lab", ["pve1", "pve2", "pve3"]).ceph("lab", 1);
+        let mut world =
+            world.ct("pve1", 101, |ct| ct.on("ceph")).ct("pve1", 102, |ct| ct.on("ceph")).ha("lab", [102]).build();
+        let (id, by) = (MachineId::guest("lab", 101), Asker::ssh("root"));
+        world.migrate_guest(0, &id, "pve2", false, &by).unwrap_err();
+        assert!(check(&world).good());
+        world.ha_maintenance(0, "lab", "pve1", true, &by).unwrap();
+        world.ceph_flag(0, "pve1", "noout", true, &by).unwrap();
+        world.settle();
+        let kept = check(&world).borrowed;
+        assert_eq!(kept.len(), 3, "a guest that HA moved, the mode and the flag: {kept:?}");
+        world.ha_maintenance(world.now(), "lab", "pve1", false, &by).unwrap();
+        world.ceph_flag(world.now(), "pve1", "noout", false, &by).unwrap();
+        world.settle();
+        assert!(check(&world).good(), "{}", check(&world));
     }
 }

@@ -1,14 +1,16 @@
 //! Fleets by name, and one of any size.
 
+use crate::faults::{Fault, UpgradeFault};
 use crate::world::{Durations, Os, World, WorldBuilder};
 
 /// The names that [`named`] knows.
-pub const NAMES: &[&str] = &["demo", "small"];
+pub const NAMES: &[&str] = &["demo", "cluster", "small"];
 
 /// Returns a fleet by its name, or by `scale:HOSTS:GUESTS` (guests of each host).
 pub fn named(name: &str) -> Option<World> {
     match name {
         "demo" => Some(demo()),
+        "cluster" => Some(hyperconverged()),
         "small" => Some(small()),
         other => {
             let (hosts, guests) = other.strip_prefix("scale:")?.split_once(':')?;
@@ -69,6 +71,40 @@ fn edges(world: WorldBuilder) -> WorldBuilder {
         .ct("edge2", 201, |ct| ct.name("backup").pending(5).hold("libc6"))
         .vm("edge2", 202, |vm| vm.name("phone").os(Os::Ubuntu2404).ssh_users(&["ops", "root"]))
         .ct("edge2", 203, |ct| ct.name("archive").stopped())
+}
+
+/// A cluster of three nodes whose guests can move: Ceph on all of them, HA for two guests, something pending everywhere, and a
+/// guest whose upgrade fails. Moves, reboots and recoveries take a second or two.
+pub fn hyperconverged() -> World {
+    let durations = Durations {
+        refresh: 200,
+        upgrade: 600,
+        upgrade_per_package: 150,
+        migrate: 700,
+        node_reboot: 2_000,
+        ha: 300,
+        ceph_recovery: 1_000,
+        ..Durations::quick()
+    };
+    World::builder()
+        .durations(durations)
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .ceph("lab", 2)
+        // The last one is the kernel.
+        .node("pve1", |node| node.pending(4))
+        .node("pve2", |node| node.pending(4))
+        .node("pve3", |node| node.pending(4))
+        .ct("pve1", 101, |ct| ct.name("web").on("ceph").pending(3).onboot())
+        .ct("pve1", 102, |ct| ct.name("dns").os(Os::Alpine322).on("ceph").onboot())
+        .vm("pve1", 103, |vm| vm.name("db").os(Os::Ubuntu2404).on("ceph").pending(4).memory_mib(2048).onboot())
+        .ct("pve1", 104, |ct| ct.name("old").on("ceph").stopped().pending(1))
+        .ct("pve2", 111, |ct| ct.name("mail").on("ceph").pending(2).onboot())
+        .vm("pve2", 112, |vm| vm.name("ci").on("ceph").memory_mib(1024))
+        .vm("pve3", 121, |vm| vm.name("metrics").on("ceph").pending(2).onboot())
+        .ct("pve3", 122, |ct| ct.name("git").on("ceph").pending(1).onboot())
+        .ha("lab", [102, 121])
+        .fault(Fault::upgrade("111", UpgradeFault::Exit { code: 100 }).times(0))
+        .build()
 }
 
 /// A fleet for tests: one node that stands alone, with a Debian and an Alpine container, a stopped one, and an Ubuntu VM.

@@ -26,7 +26,8 @@ usage: proxmaint-lab serve --fleet NAME --dir DIR [--faults FILE] [--until-eof]
        proxmaint-lab fault --dir DIR JSON
        proxmaint-lab stop --dir DIR
 
-Fleets: demo (five nodes, 20 guests), small (one node, 4 guests), scale:HOSTS:GUESTS.
+Fleets: demo (five nodes, 20 guests), cluster (three nodes with Ceph and HA, 8 guests), small (one node, 4 guests),
+scale:HOSTS:GUESTS.
 serve writes DIR/proxmox-hosts.toml and DIR/lab.env (`. DIR/lab.env` sets what the manifest needs), prints one line of
 JSON when it is ready, and runs until SIGTERM, SIGINT, `stop` or, with --until-eof, the end of its input. Then everything
 that it started and wrote is gone.
@@ -259,8 +260,8 @@ async fn machines(args: &Args) -> io::Result<ExitCode> {
             (Value::Bool(true), _) => "up",
             _ => "off",
         };
-        let (id, name, os) = (text("machine"), text("name"), text("os"));
-        say(&format!("{id:<12} {name:<18} {os:<32} {state:<10} {} pending\n", machine["pending"]))?;
+        let (id, node, name, os) = (text("machine"), text("node"), text("name"), text("os"));
+        say(&format!("{id:<12} {node:<8} {name:<18} {os:<32} {state:<10} {} pending\n", machine["pending"]))?;
     }
     Ok(ExitCode::SUCCESS)
 }
