@@ -271,7 +271,8 @@ impl WorldBuilder {
             let (realm, kernel) = (on.realm.clone(), on.machine.kernel_running.clone());
             let storages = &world.realms[&realm].storages;
             let storage = storages.iter().find(|s| s.name == spec.storage).cloned();
-            let guest = spec.build(node, &kernel, storage.as_ref(), || world.draw());
+            let mut guest = spec.build(node, &kernel, storage.as_ref(), || world.draw());
+            spec.add_snapshots(&mut guest, world.unix(0), storage.is_some_and(|s| s.kind == "zfspool"));
             let realm = world.realms.get_mut(&realm).expect("every node's realm was made above");
             let known = |volid: &str| realm.storages.iter().any(|s| volid.starts_with(&format!("{}:", s.name)));
             for volid in guest.volumes().into_iter().filter_map(|(_, volid)| volid) {
