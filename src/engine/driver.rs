@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{HostLease, Leases};
 use super::limits::Limits;
+use super::neighbours::Neighbours;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
-use super::port::{Clock, Hosts, JobOutput};
-use crate::ids::{BootId, HostId, Step};
+use super::port::{Clock, HostPorts, Hosts, JobOutput};
+use crate::ids::{BootId, HostId, Step, StepKey};
 use crate::inventory::{HostFacts, Question};
 use crate::journal::JournalError;
 use crate::journal::record::{
@@ -32,7 +33,8 @@ use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
-use crate::machine::host::HostPhase;
+use crate::machine::guest::{GuestPhase, GuestState};
+use crate::machine::host::{HostPhase, HostState};
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
 use crate::plan::{HostPlan, OldBackup, OldSnapshot, plan_host, prunable, prunable_backups};
@@ -157,6 +159,8 @@ struct Driver<'a> {
     chores: JoinSet<()>,
     /// The leases of the clusters that are worked on.
     leases: Arc<Leases>,
+    /// Which entry is which node.
+    neighbours: Arc<Neighbours>,
     /// Renews them; aborted with the driver.
     keeper: JoinSet<()>,
     news_out: mpsc::Sender<TaskNews>,
@@ -188,9 +192,12 @@ impl Engine {
         let leases = Arc::new(Leases::new(run.id.clone(), self.who.clone(), Arc::clone(&self.clock)));
         let mut keeper = JoinSet::new();
         keeper.spawn(Arc::clone(&leases).keep());
+        let known = run.hosts().filter_map(|state| Some((state.host().clone(), state.identity.clone()?)));
+        let neighbours = Arc::new(Neighbours::new(Arc::clone(&self.hosts), known));
         let mut driver = Driver {
             engine: self,
             leases,
+            neighbours,
             keeper,
             run,
             tasks: JoinSet::new(),
@@ -446,11 +453,44 @@ impl Driver<'_> {
                 return;
             }
         };
-        let state = self.run.host(effect.key.target.host());
-        let record = state.and_then(|state| state.record(&effect.key));
+        if let Some(fault) = self.worked_on_elsewhere(&effect) {
+            let handle = self.tasks.spawn(async move { Report::Ended(Outcome::Refused(fault)) });
+            self.effects.insert(handle.id(), (effect, handle));
+            return;
+        }
+        let cx = self.context(&effect.key, ports, at);
+        let performed = effect.clone();
+        let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
+        self.effects.insert(handle.id(), (effect, handle));
+    }
+
+    /// Says why a guest that is owed its stop may not be stopped now: it moved, and this run is at work in it on its new node.
+    fn worked_on_elsewhere(&self, effect: &Effect) -> Option<Fault> {
+        let guest = effect.key.target.guest().filter(|_| (effect.key.step, effect.mode) == (Step::StopGuest, Mode::Act))?;
+        let own = self.run.host(effect.key.target.host())?;
+        let plan = &own.guests.get(&guest)?.plan.guest;
+        let (cluster, _) = own.identity.as_ref()?;
+        let begun = |theirs: &GuestState| {
+            theirs.phase.attempt().is_some()
+                || matches!(theirs.phase, GuestPhase::Protected { .. } | GuestPhase::Held { .. })
+        };
+        let at_work = |other: &&HostState| {
+            let same_cluster = other.identity.as_ref().is_some_and(|(other, _)| other == cluster);
+            let theirs = other.guests.get(&guest).filter(|theirs| theirs.plan.guest.identity == plan.identity);
+            other.host() != own.host() && same_cluster && theirs.is_some_and(begun)
+        };
+        let other = self.run.hosts().find(at_work)?;
+        Some(Fault::transient(format!("{} {guest} moved, and is being worked on as a guest of {}", plan.kind, other.host())))
+    }
+
+    /// Returns what a step is performed with.
+    fn context(&self, key: &StepKey, ports: Arc<HostPorts>, at: Timestamp) -> Context {
+        let state = self.run.host(key.target.host());
+        let record = state.and_then(|state| state.record(key));
         let cluster = state.and_then(|state| state.identity.as_ref()).map(|(ca, _)| ca.clone());
-        let host = effect.key.target.host().clone();
-        let cx = Context {
+        let host = key.target.host().clone();
+        Context {
+            neighbours: cluster.clone().map(|cluster| (Arc::clone(&self.neighbours), cluster)),
             lease: Some(HostLease::new(Arc::clone(&self.leases), host, Arc::clone(&ports), cluster)),
             ports,
             clock: Arc::clone(&self.engine.clock),
@@ -463,10 +503,7 @@ impl Driver<'_> {
             allow_quorum_loss: state.is_some_and(|state| state.policy.allow_quorum_loss),
             output: Arc::clone(&self.engine.output),
             own_boot: self.engine.own_boot.clone(),
-        };
-        let performed = effect.clone();
-        let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
-        self.effects.insert(handle.id(), (effect, handle));
+        }
     }
 
     async fn performed(&mut self, id: Id, report: Report) -> Result<(), EngineError> {
@@ -477,6 +514,7 @@ impl Driver<'_> {
             Report::Probed(found) => HostEvent::Probed { key: effect.key, found },
             Report::Ended(Outcome::Done(Detail::Discovered(mut facts))) => {
                 self.overlook_turn(&host, &mut facts);
+                self.neighbours.note(&host, &facts.ca, &facts.node);
                 let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
                 let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
@@ -526,8 +564,8 @@ impl Driver<'_> {
         }
         let Some(place) = self.run.host(&pending.host).and_then(|state| job_place(state, key)) else { return };
         if let Ok(ports) = self.engine.hosts.ports(&pending.host) {
-            let key = key.clone();
-            self.chores.spawn(async move { collect(&ports, &key, &place).await });
+            let (cx, key) = (self.context(key, ports, pending.at), key.clone());
+            self.chores.spawn(async move { collect(&cx, &key, &place).await });
         }
     }
 }

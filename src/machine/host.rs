@@ -316,6 +316,9 @@ impl HostState {
                 (id, state)
             })
             .collect();
+        // One that was moved away is somebody else's to plan; what is owed to it, or in doubt, stays this host's.
+        before.retain(|_, guest| is_unsettled(guest));
+        self.guests.append(&mut before);
         self.identity = Some((plan.ca.clone(), plan.node.clone()));
         self.phase = match &plan.refusal {
             Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
@@ -640,6 +643,11 @@ fn made(outcome: &Outcome) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Tells whether something is owed to a guest, or it can't be told how a step of it ended: it is then not forgotten, wherever it is.
+fn is_unsettled(guest: &GuestState) -> bool {
+    guest.borrowed.is_some() || matches!(guest.phase, GuestPhase::Held { .. })
 }
 
 /// Tells whether a guest's verdict outlives a new round of its host.

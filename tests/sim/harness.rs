@@ -199,6 +199,7 @@ fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
         output: Arc::clone(&engine.output),
         own_boot: None,
         lease: None,
+        neighbours: None,
     }
 }
 
@@ -410,6 +411,10 @@ struct Ways(BTreeMap<HostId, Arc<HostPorts>>);
 impl Hosts for Ways {
     fn ports(&self, host: &HostId) -> Result<Arc<HostPorts>, Fault> {
         self.0.get(host).cloned().ok_or_else(|| Fault::permanent(format!("{host} is not in the manifest")))
+    }
+
+    fn entries(&self) -> Vec<HostId> {
+        self.0.keys().cloned().collect()
     }
 }
 

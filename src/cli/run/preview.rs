@@ -76,6 +76,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Resul
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
         lease: None,
+        neighbours: None,
     };
     discover(&cx, policy, refresh).await
 }
