@@ -5,7 +5,7 @@
 //! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
 //! the journal's writer makes them durable in groups.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::neighbours::Neighbours;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, HostPorts, Hosts, JobOutput};
-use crate::ids::{BootId, HostId, Step, StepKey};
+use crate::ids::{BootId, ClusterId, HostId, Step, StepKey};
 use crate::inventory::{HostFacts, Question};
 use crate::journal::JournalError;
 use crate::journal::record::{
@@ -37,7 +37,7 @@ use crate::machine::guest::{GuestPhase, GuestState};
 use crate::machine::host::{HostPhase, HostState};
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
-use crate::plan::{HostPlan, OldBackup, OldSnapshot, plan_host, prunable, prunable_backups};
+use crate::plan::{HostPlan, OldThings, plan_host, prunable, prunable_backups};
 use crate::time::Timestamp;
 
 /// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
@@ -59,10 +59,8 @@ pub struct Engine {
     pub observers: Vec<Arc<dyn Observer>>,
     /// The bounds of waits.
     pub limits: Limits,
-    /// Snapshots of earlier runs that are no longer needed, by host: what is still there of them is removed.
-    pub old_snapshots: Arc<BTreeMap<HostId, Vec<OldSnapshot>>>,
-    /// Backups of earlier runs that are no longer needed, by host.
-    pub old_backups: Arc<BTreeMap<HostId, Vec<OldBackup>>>,
+    /// What earlier runs left and is no longer needed: what is still there of it is removed.
+    pub old: Arc<OldThings>,
     /// Where the output of upgrades goes.
     pub output: Arc<dyn JobOutput>,
     /// The boot of the machine that this program runs on, to notice that it is one of those that it is about to change.
@@ -466,7 +464,8 @@ impl Driver<'_> {
 
     /// Says why a guest that is owed its stop may not be stopped now: it moved, and this run is at work in it on its new node.
     fn worked_on_elsewhere(&self, effect: &Effect) -> Option<Fault> {
-        let guest = effect.key.target.guest().filter(|_| (effect.key.step, effect.mode) == (Step::StopGuest, Mode::Act))?;
+        let guest =
+            effect.key.target.guest().filter(|_| (effect.key.step, effect.mode) == (Step::StopGuest, Mode::Act))?;
         let own = self.run.host(effect.key.target.host())?;
         let plan = &own.guests.get(&guest)?.plan.guest;
         let (cluster, _) = own.identity.as_ref()?;
@@ -480,7 +479,11 @@ impl Driver<'_> {
             other.host() != own.host() && same_cluster && theirs.is_some_and(begun)
         };
         let other = self.run.hosts().find(at_work)?;
-        Some(Fault::transient(format!("{} {guest} moved, and is being worked on as a guest of {}", plan.kind, other.host())))
+        Some(Fault::transient(format!(
+            "{} {guest} moved, and is being worked on as a guest of {}",
+            plan.kind,
+            other.host()
+        )))
     }
 
     /// Returns what a step is performed with.
@@ -517,10 +520,13 @@ impl Driver<'_> {
                 self.neighbours.note(&host, &facts.ca, &facts.node);
                 let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
-                let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
-                let prune = prunable(&state.policy, &facts, old);
-                let old = self.engine.old_backups.get(&host).map_or(&[][..], Vec::as_slice);
-                let prune_backups = prunable_backups(&state.policy, &facts, old);
+                let old = &self.engine.old;
+                let prune = prunable(&state.policy, &facts, old.snapshots(&host, &facts.ca));
+                let mut prune_backups = prunable_backups(&state.policy, &facts, old.backups(&host, &facts.ca));
+                if !prune_backups.is_empty() {
+                    let removed = self.removed_backups(&facts.ca);
+                    prune_backups.retain(|old| !removed.contains(old.volid.as_str()));
+                }
                 let plan = plan_host(&state.policy, &facts, same_node.as_ref());
                 let plan = state.hold_to_saved(HostPlan { prune, prune_backups, ..plan });
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
@@ -529,6 +535,13 @@ impl Driver<'_> {
         };
         self.commit(host, event).await?;
         self.hand_out_turns().await
+    }
+
+    /// Names the old backups that this run removed in a cluster: their guest may have been on another node then.
+    fn removed_backups(&self, cluster: &ClusterId) -> BTreeSet<&str> {
+        let of_cluster = self.run.hosts().filter(|state| state.identity.as_ref().is_some_and(|(of, _)| of == cluster));
+        let records = of_cluster.flat_map(HostState::removed).filter(|record| record.step == Step::PruneBackup);
+        records.filter_map(|record| record.thing.as_deref()).collect()
     }
 
     /// Overlooks how the cluster of a host stands that waits behind another node of it: that node may be down for its reboot,

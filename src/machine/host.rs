@@ -316,9 +316,18 @@ impl HostState {
                 (id, state)
             })
             .collect();
-        // One that was moved away is somebody else's to plan; what is owed to it, or in doubt, stays this host's.
-        before.retain(|_, guest| is_unsettled(guest));
-        self.guests.append(&mut before);
+        // One that was moved away is somebody else's to plan. What is owed to it, in doubt, or was made of it stays this host's.
+        let made: BTreeSet<GuestId> = self.made().filter_map(|record| record.guest).collect();
+        let left = before.into_iter().filter_map(|(id, guest)| match &guest {
+            guest if is_unsettled(guest) || keeps_verdict(guest) => Some((id, guest.clone())),
+            guest if made.contains(&id) => {
+                let away = "is not on this node any more: what was to be done is planned afresh where it is now";
+                let phase = GuestPhase::Settled(GuestVerdict::Blocked(away.to_owned()));
+                Some((id, GuestState { phase, ..guest.clone() }))
+            }
+            _ => None,
+        });
+        self.guests.extend(left);
         self.identity = Some((plan.ca.clone(), plan.node.clone()));
         self.phase = match &plan.refusal {
             Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
