@@ -56,6 +56,12 @@ impl Hosts for ManifestHosts {
         ports.get_or_insert_with(|| connect(host, &self.known_hosts)).clone()
     }
 
+    fn entries(&self) -> Vec<HostId> {
+        let mut all: Vec<HostId> = self.hosts.keys().cloned().collect();
+        all.sort();
+        all
+    }
+
     fn release(&self, host: &HostId) {
         let Some(host) = self.hosts.get(host) else { return };
         // Whoever still works with them keeps them open; the connections end with the last one.

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::state::{self, StateError};
-use crate::ids::{GuestId, GuestKind, HostId, RunId, SnapshotName, Step};
+use crate::ids::{ClusterId, GuestId, GuestKind, HostId, RunId, SnapshotName, Step};
 use crate::journal::Store;
 use crate::journal::replay::RunHistory;
 use crate::machine::effect::Mode;
 use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
 use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
-use crate::plan::{GuestAddr, OldBackup, OldSnapshot, Retention, RunPolicy};
+use crate::plan::{GuestAddr, OldBackup, OldSnapshot, OldThings, Retention, RunPolicy};
 use crate::time::Timestamp;
 
 /// Something that a run made of a guest, to bring it back from.
@@ -24,6 +24,8 @@ pub struct Left {
     pub run: RunId,
     /// The host, as the manifest names it.
     pub host: HostId,
+    /// The cluster that the host was a node of, where the journal knows it.
+    pub cluster: Option<ClusterId>,
     /// The guest, as it was then.
     pub guest: GuestAddr,
     /// The guest's name; may be empty.
@@ -55,7 +57,7 @@ pub enum Thing {
 }
 
 impl Thing {
-    fn is_snapshot(&self) -> bool {
+    pub(super) fn is_snapshot(&self) -> bool {
         matches!(self, Self::Snapshot(_))
     }
 }
@@ -125,11 +127,11 @@ impl fmt::Display for Why {
     }
 }
 
-/// One guest, wherever it is now and whatever it is called.
-type Who<'a> = (GuestKind, GuestId, &'a str);
+/// One guest, wherever in its cluster it is now and whatever it is called.
+type Who<'a> = (Option<&'a ClusterId>, GuestKind, GuestId, &'a str);
 
 fn who(left: &Left) -> Option<Who<'_>> {
-    Some((left.guest.kind, left.guest.id, left.guest.identity.as_deref()?))
+    Some((left.cluster.as_ref(), left.guest.kind, left.guest.id, left.guest.identity.as_deref()?))
 }
 
 /// Lists what a run made on one host. `open` says whether a later `run` may go on with the run.
@@ -145,6 +147,7 @@ pub fn of_host(state: &HostState, open: bool) -> Vec<Left> {
         Some(Left {
             run: state.run.clone(),
             host: state.host().clone(),
+            cluster: state.identity.as_ref().map(|(cluster, _)| cluster.clone()),
             guest: guest.plan.guest.clone(),
             name: guest.plan.name.clone(),
             thing,
@@ -196,6 +199,11 @@ pub fn fates(all: &[Left], keep: impl Fn(&HostId) -> Option<Retention>, now: Tim
     all.iter().map(decide).collect()
 }
 
+/// Puts what runs made of one guest in order. Within a run a guest may have moved, and have been worked on by two hosts.
+fn order(left: &Left) -> (&RunId, Timestamp) {
+    (&left.run, left.made)
+}
+
 /// Decides about one among all that there are of its guest.
 fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fate {
     if left.open {
@@ -203,7 +211,7 @@ fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fat
     }
     let of_guest = || of_guest.iter();
     // The last run that changed the guest says whether it may have to be brought back, from whatever there is.
-    let last = of_guest().filter(|other| other.upgrade != Came::NotBegun).max_by(|a, b| a.run.cmp(&b.run));
+    let last = of_guest().filter(|other| other.upgrade != Came::NotBegun).max_by_key(|other| order(other));
     if last.is_some_and(|last| last.open || last.upgrade == Came::Ill) {
         return Fate::Stays(Why::Needed);
     }
@@ -212,7 +220,7 @@ fn fate(left: &Left, of_guest: &[&Left], keep: Retention, now: Timestamp) -> Fat
         Came::Well(at) => Some(at),
         // It is the success of a later run that counts.
         Came::Ill => {
-            let later = of_guest().filter(|other| other.run > left.run);
+            let later = of_guest().filter(|other| order(other) > order(left));
             later.filter_map(|other| if let Came::Well(at) = other.upgrade { Some(at) } else { None }).min()
         }
     };
@@ -261,27 +269,17 @@ impl Gathered {
     }
 }
 
-/// What a run removes before anything else, by host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OldThings {
-    /// Snapshots.
-    pub snapshots: BTreeMap<HostId, Vec<OldSnapshot>>,
-    /// Backups.
-    pub backups: BTreeMap<HostId, Vec<OldBackup>>,
-}
-
-impl OldThings {
-    /// Adds one; a backup whose archive is not known is left to those who can look for it.
-    pub fn add(&mut self, left: &Left) {
-        let guest = left.guest.clone();
-        match &left.thing {
+impl Left {
+    /// Adds it to what a run removes; a backup whose archive is not known is left to those who can look for it.
+    pub fn add_to(&self, all: &mut OldThings) {
+        let (guest, cluster) = (self.guest.clone(), self.cluster.as_ref());
+        match &self.thing {
             Thing::Snapshot(name) => {
-                let old = OldSnapshot { guest, name: name.clone() };
-                self.snapshots.entry(left.host.clone()).or_default().push(old);
+                all.add_snapshot(&self.host, cluster, OldSnapshot { guest, name: name.clone() });
             }
             Thing::Backup { volid: Some(volid), note } => {
                 let old = OldBackup { guest, volid: volid.clone(), note: note.clone() };
-                self.backups.entry(left.host.clone()).or_default().push(old);
+                all.add_backup(&self.host, cluster, old);
             }
             Thing::Backup { volid: None, .. } => {}
         }
@@ -306,7 +304,9 @@ pub fn old_things(
     now: Timestamp,
 ) -> Result<OldThings, StateError> {
     let keep: BTreeMap<&HostId, Retention> = present.hosts.iter().map(|host| (&host.host, host.keep)).collect();
-    let longest = keep.values().map(|keep| keep.snapshots_for_ms.max(keep.backups_for_ms)).max().unwrap_or(0);
+    // A guest of an entry that is not there any more may be on another node of its cluster by now, whichever that is.
+    let most = keep.values().copied().reduce(longer);
+    let longest = most.map_or(0, |most| most.snapshots_for_ms.max(most.backups_for_ms));
     let back = Duration::from_millis(longest).saturating_add(LOOK_BACK);
     let worth = |listed: &&state::Listed| {
         let meta = listed.meta.as_ref();
@@ -322,11 +322,21 @@ pub fn old_things(
     }
     let all = gathered.finish();
     let mut old = OldThings::default();
-    let fates = fates(&all, |host| keep.get(host).copied(), now);
+    let fates = fates(&all, |host| keep.get(host).copied().or(most), now);
     for (left, _) in all.iter().zip(fates).filter(|(left, fate)| left.there && *fate == Fate::Goes) {
-        old.add(left);
+        left.add_to(&mut old);
     }
     Ok(old)
+}
+
+/// Returns the longer of each.
+fn longer(a: Retention, b: Retention) -> Retention {
+    Retention {
+        snapshots_for_ms: a.snapshots_for_ms.max(b.snapshots_for_ms),
+        snapshots_last: a.snapshots_last.max(b.snapshots_last),
+        backups_for_ms: a.backups_for_ms.max(b.backups_for_ms),
+        backups_last: a.backups_last.max(b.backups_last),
+    }
 }
 
 #[cfg(test)]

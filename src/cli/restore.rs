@@ -8,7 +8,6 @@ use super::args::{Output, Places, RestoreArgs};
 use super::debts::Debts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::OldThings;
 use super::run::{confirm, journal_failure, state_failure};
 use super::session::{Watchers, Workshop, close_journal, open_store};
 use super::{reach, state};
@@ -23,6 +22,7 @@ use crate::machine::run::RunState;
 use crate::manifest::{HostEntry, Manifest};
 use crate::observe::log::{Log, Redactor};
 use crate::observe::sanitize::clean;
+use crate::plan::OldThings;
 
 /// Runs `proxmaint restore`.
 ///

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::args::Output;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::OldThings;
 use super::run::journal_failure;
 use crate::adapters::clock::SystemClock;
 use crate::engine::driver::{Engine, EngineError, Request, Session};
@@ -28,6 +27,7 @@ use crate::observe::log::{Console, Redactor};
 use crate::observe::output::LogFiles;
 use crate::observe::progress::{self, Progress, Style};
 use crate::observe::view::{Ask, RunView, Standing};
+use crate::plan::OldThings;
 
 /// How many questions to the engine may wait: each is answered between two steps of its loop.
 const REQUESTS: usize = 64;
@@ -77,8 +77,7 @@ impl Workshop<'_> {
             clock: Arc::new(SystemClock),
             observers,
             limits: Limits::default(),
-            old_snapshots: Arc::new(self.old.snapshots.clone()),
-            old_backups: Arc::new(self.old.backups.clone()),
+            old: Arc::new(self.old.clone()),
             output: Arc::new(LogFiles::new(self.dir.root(), self.redactor)),
             own_boot: super::own_boot(),
             who: super::own_name(),

@@ -15,7 +15,7 @@ use self::look::{Found, look};
 use super::args::{Output, Places, SnapshotsArgs, SnapshotsCommand};
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::{Fate, Gathered, Left, OldThings, fates};
+use super::kept::{Fate, Gathered, Left, fates};
 use super::policy::{Selection, run_policy};
 use super::run::{
     confirm, interrupted_before_anything, journal_failure, new_run_id, state_failure, unless_interrupted,
@@ -36,7 +36,7 @@ use crate::manifest::{HostEntry, Manifest};
 use crate::observe::log::{Log, Redactor};
 use crate::observe::style::Paint;
 use crate::observe::words::count;
-use crate::plan::{HostPolicy, Retention, RunPolicy};
+use crate::plan::{HostPolicy, OldThings, Retention, RunPolicy};
 use crate::time::Timestamp;
 
 /// How many hosts are worked on at a time: removing a snapshot costs the node little, and nodes don't depend on each other.
@@ -187,7 +187,7 @@ impl Place<'_> {
             return Ok(Exit::Clean);
         }
         let mut old = OldThings::default();
-        items.iter().for_each(|item| old.add(&item.found.left));
+        items.iter().for_each(|item| item.found.left.add_to(&mut old));
         let concerned: BTreeSet<HostId> = items.iter().map(|item| item.found.left.host.clone()).collect();
         policy.hosts.retain(|host| concerned.contains(&host.host));
         let removal = Removal { dir: &dir, policy, old, wanted: items.len(), hosts, only: concerned };

@@ -310,7 +310,8 @@ mod tests {
             HostState { phase, ..HostState::new(run.clone(), policy) }
         };
         let mut hosts: Vec<HostState> = verdicts.into_iter().enumerate().map(host).collect();
-        let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false };
+        let guest =
+            RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false, identity: None };
         hosts[2].shut.push(guest);
         RunHistory {
             id: run.clone(),

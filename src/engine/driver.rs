@@ -5,7 +5,7 @@
 //! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
 //! the journal's writer makes them durable in groups.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::{HostLease, Leases};
 use super::limits::Limits;
+use super::neighbours::Neighbours;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
-use super::port::{Clock, Hosts, JobOutput};
-use crate::ids::{BootId, HostId, Step};
+use super::port::{Clock, HostPorts, Hosts, JobOutput};
+use crate::ids::{BootId, ClusterId, HostId, Step, StepKey};
 use crate::inventory::{HostFacts, Question};
 use crate::journal::JournalError;
 use crate::journal::record::{
@@ -32,10 +33,11 @@ use crate::journal::{Batch, Committed, Entry, Journal, StreamId};
 use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
-use crate::machine::host::HostPhase;
+use crate::machine::guest::{GuestPhase, GuestState};
+use crate::machine::host::{HostPhase, HostState};
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
-use crate::plan::{HostPlan, OldBackup, OldSnapshot, plan_host, prunable, prunable_backups};
+use crate::plan::{HostPlan, OldThings, plan_host, prunable, prunable_backups};
 use crate::time::Timestamp;
 
 /// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
@@ -57,10 +59,8 @@ pub struct Engine {
     pub observers: Vec<Arc<dyn Observer>>,
     /// The bounds of waits.
     pub limits: Limits,
-    /// Snapshots of earlier runs that are no longer needed, by host: what is still there of them is removed.
-    pub old_snapshots: Arc<BTreeMap<HostId, Vec<OldSnapshot>>>,
-    /// Backups of earlier runs that are no longer needed, by host.
-    pub old_backups: Arc<BTreeMap<HostId, Vec<OldBackup>>>,
+    /// What earlier runs left and is no longer needed: what is still there of it is removed.
+    pub old: Arc<OldThings>,
     /// Where the output of upgrades goes.
     pub output: Arc<dyn JobOutput>,
     /// The boot of the machine that this program runs on, to notice that it is one of those that it is about to change.
@@ -157,6 +157,8 @@ struct Driver<'a> {
     chores: JoinSet<()>,
     /// The leases of the clusters that are worked on.
     leases: Arc<Leases>,
+    /// Which entry is which node.
+    neighbours: Arc<Neighbours>,
     /// Renews them; aborted with the driver.
     keeper: JoinSet<()>,
     news_out: mpsc::Sender<TaskNews>,
@@ -188,9 +190,12 @@ impl Engine {
         let leases = Arc::new(Leases::new(run.id.clone(), self.who.clone(), Arc::clone(&self.clock)));
         let mut keeper = JoinSet::new();
         keeper.spawn(Arc::clone(&leases).keep());
+        let known = run.hosts().filter_map(|state| Some((state.host().clone(), state.identity.clone()?)));
+        let neighbours = Arc::new(Neighbours::new(Arc::clone(&self.hosts), known));
         let mut driver = Driver {
             engine: self,
             leases,
+            neighbours,
             keeper,
             run,
             tasks: JoinSet::new(),
@@ -446,11 +451,49 @@ impl Driver<'_> {
                 return;
             }
         };
-        let state = self.run.host(effect.key.target.host());
-        let record = state.and_then(|state| state.record(&effect.key));
+        if let Some(fault) = self.worked_on_elsewhere(&effect) {
+            let handle = self.tasks.spawn(async move { Report::Ended(Outcome::Refused(fault)) });
+            self.effects.insert(handle.id(), (effect, handle));
+            return;
+        }
+        let cx = self.context(&effect.key, ports, at);
+        let performed = effect.clone();
+        let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
+        self.effects.insert(handle.id(), (effect, handle));
+    }
+
+    /// Says why a guest that is owed its stop may not be stopped now: it moved, and this run is at work in it on its new node.
+    fn worked_on_elsewhere(&self, effect: &Effect) -> Option<Fault> {
+        let guest =
+            effect.key.target.guest().filter(|_| (effect.key.step, effect.mode) == (Step::StopGuest, Mode::Act))?;
+        let own = self.run.host(effect.key.target.host())?;
+        let plan = &own.guests.get(&guest)?.plan.guest;
+        let (cluster, _) = own.identity.as_ref()?;
+        let begun = |theirs: &GuestState| {
+            theirs.phase.attempt().is_some()
+                || matches!(theirs.phase, GuestPhase::Protected { .. } | GuestPhase::Held { .. })
+        };
+        let at_work = |other: &&HostState| {
+            let same_cluster = other.identity.as_ref().is_some_and(|(other, _)| other == cluster);
+            let theirs = other.guests.get(&guest).filter(|theirs| theirs.plan.guest.identity == plan.identity);
+            other.host() != own.host() && same_cluster && theirs.is_some_and(begun)
+        };
+        let other = self.run.hosts().find(at_work)?;
+        Some(Fault::transient(format!(
+            "{} {guest} moved, and is being worked on as a guest of {}",
+            plan.kind,
+            other.host()
+        )))
+    }
+
+    /// Returns what a step is performed with.
+    fn context(&self, key: &StepKey, ports: Arc<HostPorts>, at: Timestamp) -> Context {
+        let state = self.run.host(key.target.host());
+        let record = state.and_then(|state| state.record(key));
         let cluster = state.and_then(|state| state.identity.as_ref()).map(|(ca, _)| ca.clone());
-        let host = effect.key.target.host().clone();
-        let cx = Context {
+        let host = key.target.host().clone();
+        Context {
+            neighbours: cluster.clone().map(|cluster| (Arc::clone(&self.neighbours), cluster)),
             lease: Some(HostLease::new(Arc::clone(&self.leases), host, Arc::clone(&ports), cluster)),
             ports,
             clock: Arc::clone(&self.engine.clock),
@@ -463,10 +506,7 @@ impl Driver<'_> {
             allow_quorum_loss: state.is_some_and(|state| state.policy.allow_quorum_loss),
             output: Arc::clone(&self.engine.output),
             own_boot: self.engine.own_boot.clone(),
-        };
-        let performed = effect.clone();
-        let handle = self.tasks.spawn(async move { perform(&cx, &performed).await });
-        self.effects.insert(handle.id(), (effect, handle));
+        }
     }
 
     async fn performed(&mut self, id: Id, report: Report) -> Result<(), EngineError> {
@@ -477,12 +517,16 @@ impl Driver<'_> {
             Report::Probed(found) => HostEvent::Probed { key: effect.key, found },
             Report::Ended(Outcome::Done(Detail::Discovered(mut facts))) => {
                 self.overlook_turn(&host, &mut facts);
+                self.neighbours.note(&host, &facts.ca, &facts.node);
                 let same_node = self.run.fleet_mut().claim(&facts.ca, &facts.node, &host);
                 let Some(state) = self.run.host(&host) else { return Err(EngineError::Stuck) };
-                let old = self.engine.old_snapshots.get(&host).map_or(&[][..], Vec::as_slice);
-                let prune = prunable(&state.policy, &facts, old);
-                let old = self.engine.old_backups.get(&host).map_or(&[][..], Vec::as_slice);
-                let prune_backups = prunable_backups(&state.policy, &facts, old);
+                let old = &self.engine.old;
+                let prune = prunable(&state.policy, &facts, old.snapshots(&host, &facts.ca));
+                let mut prune_backups = prunable_backups(&state.policy, &facts, old.backups(&host, &facts.ca));
+                if !prune_backups.is_empty() {
+                    let removed = self.removed_backups(&facts.ca);
+                    prune_backups.retain(|old| !removed.contains(old.volid.as_str()));
+                }
                 let plan = plan_host(&state.policy, &facts, same_node.as_ref());
                 let plan = state.hold_to_saved(HostPlan { prune, prune_backups, ..plan });
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
@@ -491,6 +535,13 @@ impl Driver<'_> {
         };
         self.commit(host, event).await?;
         self.hand_out_turns().await
+    }
+
+    /// Names the old backups that this run removed in a cluster: their guest may have been on another node then.
+    fn removed_backups(&self, cluster: &ClusterId) -> BTreeSet<&str> {
+        let of_cluster = self.run.hosts().filter(|state| state.identity.as_ref().is_some_and(|(of, _)| of == cluster));
+        let records = of_cluster.flat_map(HostState::removed).filter(|record| record.step == Step::PruneBackup);
+        records.filter_map(|record| record.thing.as_deref()).collect()
     }
 
     /// Overlooks how the cluster of a host stands that waits behind another node of it: that node may be down for its reboot,
@@ -526,8 +577,8 @@ impl Driver<'_> {
         }
         let Some(place) = self.run.host(&pending.host).and_then(|state| job_place(state, key)) else { return };
         if let Ok(ports) = self.engine.hosts.ports(&pending.host) {
-            let key = key.clone();
-            self.chores.spawn(async move { collect(&ports, &key, &place).await });
+            let (cx, key) = (self.context(key, ports, pending.at), key.clone());
+            self.chores.spawn(async move { collect(&cx, &key, &place).await });
         }
     }
 }

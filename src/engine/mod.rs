@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod lease;
 pub mod limits;
+pub mod neighbours;
 pub mod observer;
 pub mod perform;
 pub mod port;

@@ -501,6 +501,9 @@ pub trait Hosts: Send + Sync {
     /// A host that the current manifest does not have any more, or whose connection facts are not usable.
     fn ports(&self, host: &HostId) -> Result<Arc<HostPorts>, Fault>;
 
+    /// Names all hosts that there are ways to, in an order that is always the same.
+    fn entries(&self) -> Vec<HostId>;
+
     /// Is told that nothing is at work on a host any more, so that its connections need not be kept: those of a whole
     /// fleet would be more than a process may have. It may be asked for again, and is then connected to anew.
     fn release(&self, host: &HostId) {

@@ -316,6 +316,18 @@ impl HostState {
                 (id, state)
             })
             .collect();
+        // One that was moved away is somebody else's to plan. What is owed to it, in doubt, or was made of it stays this host's.
+        let made: BTreeSet<GuestId> = self.made().filter_map(|record| record.guest).collect();
+        let left = before.into_iter().filter_map(|(id, guest)| match &guest {
+            guest if is_unsettled(guest) || keeps_verdict(guest) => Some((id, guest.clone())),
+            guest if made.contains(&id) => {
+                let away = "is not on this node any more: what was to be done is planned afresh where it is now";
+                let phase = GuestPhase::Settled(GuestVerdict::Blocked(away.to_owned()));
+                Some((id, GuestState { phase, ..guest.clone() }))
+            }
+            _ => None,
+        });
+        self.guests.extend(left);
         self.identity = Some((plan.ca.clone(), plan.node.clone()));
         self.phase = match &plan.refusal {
             Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
@@ -640,6 +652,11 @@ fn made(outcome: &Outcome) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Tells whether something is owed to a guest, or it can't be told how a step of it ended: it is then not forgotten, wherever it is.
+fn is_unsettled(guest: &GuestState) -> bool {
+    guest.borrowed.is_some() || matches!(guest.phase, GuestPhase::Held { .. })
 }
 
 /// Tells whether a guest's verdict outlives a new round of its host.

@@ -155,6 +155,9 @@ pub struct RunningGuest {
     pub name: String,
     /// Whether HA manages it: the node's shutdown and HA see to it, and it is neither shut down nor started here.
     pub ha: bool,
+    /// What makes it this guest and no other under the same vmid, where that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// Something that was borrowed and must be given back.

@@ -196,7 +196,8 @@ mod tests {
 
     fn owing(name: &str, verdict: HostVerdict) -> HostState {
         let host = HostId::new(name);
-        let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false };
+        let guest =
+            RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: String::new(), ha: false, identity: None };
         let mut state = HostState::new(RunId::new("20261122-000000-test"), HostPolicy::new(host));
         state.phase = HostPhase::Done(verdict);
         state.identity = Some((ClusterId::new("ca"), NodeName::new(name)));

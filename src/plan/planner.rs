@@ -8,7 +8,7 @@ use super::{
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
-use crate::ids::{GuestKind, HostId, SnapshotName};
+use crate::ids::{GuestKind, HostId, NodeName, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
 /// Makes the plan of one host. `same_node` names another entry of the manifest that turned out to be the same node.
@@ -52,23 +52,35 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
 }
 
 /// Picks those of the old snapshots that are there still, on the very guest that they were made of.
-pub fn prunable(policy: &HostPolicy, facts: &HostFacts, old: &[OldSnapshot]) -> Vec<OldSnapshot> {
-    let still_there = |old: &&OldSnapshot| {
+pub fn prunable<'a>(
+    policy: &HostPolicy,
+    facts: &HostFacts,
+    old: impl IntoIterator<Item = &'a OldSnapshot>,
+) -> Vec<OldSnapshot> {
+    let still_there = |old: &OldSnapshot| {
         free_guest(policy, facts, &old.guest).is_some_and(|guest| {
             guest.own_snapshots.contains(&old.name)
                 && !is_among_newest(&old.name, &guest.own_snapshots, policy.keep.snapshots_last)
         })
     };
     let here = |old: &OldSnapshot| OldSnapshot { guest: on_this_node(facts, &old.guest), name: old.name.clone() };
-    old.iter().filter(still_there).map(here).collect()
+    old.into_iter().filter(|old| still_there(old)).map(here).collect()
 }
 
 /// Picks those of the old backups whose guests are those that they were made of. Whether an archive is still there, and is
-/// the one that the journal means, is looked at when it is removed.
-pub fn prunable_backups(policy: &HostPolicy, facts: &HostFacts, old: &[OldBackup]) -> Vec<OldBackup> {
+/// the one that the journal means, is looked at when it is removed: on the node where it was made, whose own its storage may be.
+pub fn prunable_backups<'a>(
+    policy: &HostPolicy,
+    facts: &HostFacts,
+    old: impl IntoIterator<Item = &'a OldBackup>,
+) -> Vec<OldBackup> {
+    let is_there = |node: &NodeName| facts.cluster.as_ref().is_some_and(|cluster| cluster.nodes.contains_key(node));
+    let still = |old: &OldBackup| match is_there(&old.guest.node) {
+        true => old.clone(),
+        false => OldBackup { guest: on_this_node(facts, &old.guest), ..old.clone() },
+    };
     let same_guest = |old: &&OldBackup| free_guest(policy, facts, &old.guest).is_some();
-    let here = |old: &OldBackup| OldBackup { guest: on_this_node(facts, &old.guest), ..old.clone() };
-    old.iter().filter(same_guest).map(here).collect()
+    old.into_iter().filter(same_guest).map(still).collect()
 }
 
 /// Returns the very guest that something was made of, where it is here and what was made may be removed. A guest that is not

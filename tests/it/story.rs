@@ -377,7 +377,13 @@ impl Story {
             remarks: remarks(),
         };
         self.done(None, Step::Verify, Detail::Verified(report));
-        let running = |id, ha| RunningGuest { id: GuestId(id), kind: GuestKind::Ct, name: format!("guest{id}"), ha };
+        let running = |id, ha| RunningGuest {
+            id: GuestId(id),
+            kind: GuestKind::Ct,
+            name: format!("guest{id}"),
+            ha,
+            identity: None,
+        };
         let ready = RebootFacts {
             boot_id: BootId::new("boot-1"),
             kernel: "6.14.11-4-pve".to_owned(),

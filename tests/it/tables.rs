@@ -111,7 +111,7 @@ fn verify_report(wants_reboot: bool) -> VerifyReport {
 }
 
 fn ready(guests: bool) -> RebootFacts {
-    let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: "web".into(), ha: false };
+    let guest = RunningGuest { id: GuestId(101), kind: GuestKind::Ct, name: "web".into(), ha: false, identity: None };
     RebootFacts {
         boot_id: BootId::new("b"),
         kernel: "6.1".into(),

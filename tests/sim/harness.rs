@@ -207,6 +207,7 @@ fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
         output: Arc::clone(&engine.output),
         own_boot: None,
         lease: None,
+        neighbours: None,
     }
 }
 
@@ -359,8 +360,7 @@ impl<'a> Play<'a> {
             clock: Arc::new(self.theatre.clone()) as Arc<dyn Clock>,
             observers: vec![Arc::new(Watcher(self.theatre.clone()))],
             limits: LIMITS,
-            old_snapshots: Arc::new(self.scenario.old_snapshots()),
-            old_backups: Arc::new(self.scenario.old_backups()),
+            old: Arc::new(self.scenario.old_things()),
             output: Arc::new(proxmaint::engine::port::NoOutput),
             own_boot: None,
             who: "the simulation".to_owned(),
@@ -424,6 +424,10 @@ struct Ways(BTreeMap<HostId, Arc<HostPorts>>);
 impl Hosts for Ways {
     fn ports(&self, host: &HostId) -> Result<Arc<HostPorts>, Fault> {
         self.0.get(host).cloned().ok_or_else(|| Fault::permanent(format!("{host} is not in the manifest")))
+    }
+
+    fn entries(&self) -> Vec<HostId> {
+        self.0.keys().cloned().collect()
     }
 }
 

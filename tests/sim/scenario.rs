@@ -6,8 +6,8 @@ use std::time::Duration;
 use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
-use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
+use proxmaint::ids::{ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
+use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, OldThings, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
 use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
 
@@ -153,26 +153,29 @@ impl Scenario {
         self
     }
 
-    /// Returns what the journal knows of earlier runs' snapshots, and of one that is gone already.
-    pub fn old_snapshots(&self) -> BTreeMap<HostId, Vec<OldSnapshot>> {
-        let mut all: BTreeMap<HostId, Vec<OldSnapshot>> = BTreeMap::new();
+    /// Returns what the journal knows of earlier runs' snapshots and backups, and of some that are gone already.
+    pub fn old_things(&self) -> OldThings {
+        let mut all = OldThings::default();
         for (node, vmid) in &self.old {
-            let guest = self.address(node, *vmid);
-            let old = |name: &str| OldSnapshot { guest: guest.clone(), name: SnapshotName::new(name) };
-            all.entry(HostId::new(*node)).or_default().extend([old(OLD_SNAPSHOT), old("pm-20261101-000000-gone-r1")]);
+            let (host, cluster, guest) = (HostId::new(*node), self.cluster(node), self.address(node, *vmid));
+            for name in [OLD_SNAPSHOT, "pm-20261101-000000-gone-r1"] {
+                let old = OldSnapshot { guest: guest.clone(), name: SnapshotName::new(name) };
+                all.add_snapshot(&host, Some(&cluster), old);
+            }
+        }
+        for (node, vmid, volid, note) in &self.old_archives {
+            let (host, cluster, guest) = (HostId::new(*node), self.cluster(node), self.address(node, *vmid));
+            for volid in [volid.as_str(), "local:backup/gone.tar.zst"] {
+                let old = OldBackup { guest: guest.clone(), volid: volid.to_owned(), note: note.clone() };
+                all.add_backup(&host, Some(&cluster), old);
+            }
         }
         all
     }
 
-    /// Returns what the journal knows of earlier runs' backups, and of one that is gone already.
-    pub fn old_backups(&self) -> BTreeMap<HostId, Vec<OldBackup>> {
-        let mut all: BTreeMap<HostId, Vec<OldBackup>> = BTreeMap::new();
-        for (node, vmid, volid, note) in &self.old_archives {
-            let guest = self.address(node, *vmid);
-            let old = |volid: &str| OldBackup { guest: guest.clone(), volid: volid.to_owned(), note: note.clone() };
-            all.entry(HostId::new(*node)).or_default().extend([old(volid), old("local:backup/gone.tar.zst")]);
-        }
-        all
+    fn cluster(&self, node: &str) -> ClusterId {
+        let realm = self.world.realm_of(node).expect("the node is there");
+        ClusterId::new(realm.ca.fingerprint.clone())
     }
 
     fn address(&self, node: &str, vmid: u32) -> GuestAddr {

@@ -328,7 +328,8 @@ fn rebooting(world: &mut World) {
         world.ended(host, None, Step::Verify, Outcome::Done(Done::Verified(report)));
         world.turns();
     }
-    let guest = RunningGuest { id: GuestId(103), kind: GuestKind::Ct, name: "idle".to_owned(), ha: false };
+    let guest =
+        RunningGuest { id: GuestId(103), kind: GuestKind::Ct, name: "idle".to_owned(), ha: false, identity: None };
     let ready = RebootFacts {
         boot_id: BootId::new("6d0c5f3a"),
         kernel: "6.14.11-4-pve".to_owned(),

@@ -192,6 +192,7 @@ impl<'a> Patient<'a> {
             output: Arc::new(NoOutput),
             own_boot: super::own_boot(),
             lease: None,
+            neighbours: None,
         };
         let target = connect::node_target(self.entry, None, self.known_hosts);
         let before = known(&target).await;

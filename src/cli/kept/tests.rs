@@ -15,6 +15,7 @@ fn left(run: u32, upgrade: Came) -> Left {
     Left {
         run: RunId::new(format!("2026112{run}-000000-test")),
         host: HostId::new("pve1"),
+        cluster: Some(ClusterId::new("lab")),
         guest,
         name: "web".to_owned(),
         thing: Thing::Snapshot(SnapshotName::new(format!("pm-{run}"))),

@@ -17,7 +17,7 @@ use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::{OldThings, old_things};
+use super::kept::old_things;
 use super::policy::{NoSuchHost, Selection, differences, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
@@ -29,7 +29,7 @@ use crate::journal::{JournalError, OpenRead, Purpose, SledJournal, StateDir, Sto
 use crate::manifest::{ApiTrust, Credentials, HostEntry, Manifest};
 use crate::observe::log::Redactor;
 use crate::observe::style::Paint;
-use crate::plan::{HostPolicy, RunPolicy};
+use crate::plan::{HostPolicy, OldThings, RunPolicy};
 use crate::time::Timestamp;
 
 pub use aim::Aim;

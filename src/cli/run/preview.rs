@@ -13,7 +13,6 @@ use crate::choices::Selector;
 use crate::cli::args::Output;
 use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
-use crate::cli::kept::OldThings;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, discover};
 use crate::engine::port::{Clock, Hosts, NoOutput};
@@ -23,7 +22,7 @@ use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
 use crate::observe::plan_view::{self, Looked, PlanTotals};
 use crate::observe::style::Paint;
-use crate::plan::{HostPlan, HostPolicy, RunPolicy, plan_host, prunable, prunable_backups};
+use crate::plan::{HostPlan, HostPolicy, OldThings, RunPolicy, plan_host, prunable, prunable_backups};
 
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
@@ -49,10 +48,8 @@ pub(in crate::cli) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old:
     let plan = |(policy, facts): (&HostPolicy, Result<HostFacts, Fault>)| {
         let plan = facts.map(|facts| {
             let same_node = fleet.claim(&facts.ca, &facts.node, &policy.host);
-            let snapshots = old.snapshots.get(&policy.host).map_or(&[][..], Vec::as_slice);
-            let prune = prunable(policy, &facts, snapshots);
-            let backups = old.backups.get(&policy.host).map_or(&[][..], Vec::as_slice);
-            let prune_backups = prunable_backups(policy, &facts, backups);
+            let prune = prunable(policy, &facts, old.snapshots(&policy.host, &facts.ca));
+            let prune_backups = prunable_backups(policy, &facts, old.backups(&policy.host, &facts.ca));
             let plan = HostPlan { prune, prune_backups, ..plan_host(policy, &facts, same_node.as_ref()) };
             Planned { plan, facts }
         });
@@ -76,6 +73,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Resul
         output: Arc::new(NoOutput),
         own_boot: crate::cli::own_boot(),
         lease: None,
+        neighbours: None,
     };
     discover(&cx, policy, refresh).await
 }

@@ -8,9 +8,9 @@ use futures_util::{StreamExt, stream};
 use crate::choices::Traits;
 use crate::cli::kept::{Left, Thing};
 use crate::engine::perform::{identity_of, local_node};
-use crate::engine::port::{BackupListing, GuestRef, HostPorts, Hosts, Resource};
+use crate::engine::port::{BackupListing, ClusterNode, GuestRef, HostPorts, Hosts, Resource};
 use crate::engine::wait::retried;
-use crate::ids::{GuestId, GuestKind, HostId, NodeName, SnapshotName};
+use crate::ids::{ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
 use crate::machine::outcome::Fault;
 use crate::plan::{GuestAddr, HostPolicy, RunPolicy};
 
@@ -20,8 +20,11 @@ const LOOKERS: usize = 16;
 /// Something that a run made and that is there now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What it is; host and node are those where the guest is now, and a backup's archive is known.
+    /// What it is; the host is the one where the guest is now. A backup's archive is known, and the node of its address is the one
+    /// that has the archive.
     pub left: Left,
+    /// The node that has the guest now; of one that is gone, the node that had it.
+    pub node: NodeName,
     /// Why it may not be removed now, however old it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -99,11 +102,17 @@ pub async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, all: Vec<Left>) -> 
     let mut looked = Looked::default();
     let work: Vec<(&HostPolicy, Vec<Left>)> =
         policy.hosts.iter().filter_map(|host| Some((host, by_host.remove(&host.host)?))).collect();
-    looked.missing.extend(by_host.into_values().flatten());
-    let looks: Vec<(HostId, Result<HostLook, NotLooked>)> = stream::iter(work)
+    // What was made over an entry that is not asked is looked for on the node where its guest is now.
+    let unasked: Vec<Left> = by_host.into_values().flatten().collect();
+    let mut idle: Vec<(&HostPolicy, Vec<Left>)> = Vec::new();
+    if unasked.iter().any(|left| left.cluster.is_some()) {
+        let has_work = |host: &&HostPolicy| work.iter().any(|(busy, _)| busy.host == host.host);
+        idle.extend(policy.hosts.iter().filter(|host| !has_work(host)).map(|host| (host, Vec::new())));
+    }
+    let looks: Vec<(HostId, Result<HostLook, NotLooked>)> = stream::iter(work.into_iter().chain(idle))
         .map(|(policy, lefts)| {
-            let hosts = Arc::clone(&hosts);
-            async move { (policy.host.clone(), look_at_host(&*hosts, policy, lefts).await) }
+            let (hosts, unasked) = (Arc::clone(&hosts), &unasked);
+            async move { (policy.host.clone(), look_at_host(&*hosts, policy, lefts, unasked).await) }
         })
         .buffered(LOOKERS)
         .collect()
@@ -112,13 +121,16 @@ pub async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, all: Vec<Left>) -> 
         .iter()
         .filter_map(|(_, look)| look.as_ref().ok().map(|look| (look.place.clone(), look.host.clone())))
         .collect();
+    // Two entries may lead to one node.
+    let mut seen: BTreeSet<Name> = BTreeSet::new();
     for (host, look) in looks {
         match look {
-            Ok(look) => {
+            Ok(mut look) => {
+                look.found.retain(|found| seen.insert(name(&found.left)));
                 let cluster = look.place.0;
                 looked.missing.extend(look.missing);
                 looked.found.extend(look.found.into_iter().map(|mut found| {
-                    match places.get(&(cluster.clone(), found.left.guest.node.clone())) {
+                    match places.get(&(cluster.clone(), found.node.clone())) {
                         Some(host) => found.left.host = host.clone(),
                         None => found.obstacle = found.obstacle.or(Some(Obstacle::Elsewhere)),
                     }
@@ -131,17 +143,34 @@ pub async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, all: Vec<Left>) -> 
             }
         }
     }
+    looked.missing.extend(unasked.into_iter().filter(|left| !seen.contains(&name(left))));
     looked
 }
 
-async fn look_at_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: Vec<Left>) -> Result<HostLook, NotLooked> {
-    match try_host(hosts, policy, &lefts).await {
+/// What tells things that runs made apart: the same is not shown twice.
+type Name = (RunId, Option<ClusterId>, GuestId, String);
+
+fn name(left: &Left) -> Name {
+    let thing = match &left.thing {
+        Thing::Snapshot(name) => name.to_string(),
+        Thing::Backup { note, .. } => note.clone(),
+    };
+    (left.run.clone(), left.cluster.clone(), left.guest.id, thing)
+}
+
+async fn look_at_host(
+    hosts: &dyn Hosts,
+    policy: &HostPolicy,
+    lefts: Vec<Left>,
+    unasked: &[Left],
+) -> Result<HostLook, NotLooked> {
+    match try_host(hosts, policy, &lefts, unasked).await {
         Ok(look) => Ok(look),
         Err(fault) => Err((fault, lefts)),
     }
 }
 
-async fn try_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: &[Left]) -> Result<HostLook, Fault> {
+async fn try_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: &[Left], unasked: &[Left]) -> Result<HostLook, Fault> {
     let ports = hosts.ports(&policy.host)?;
     let status = retried(|| ports.pve.cluster_status()).await?;
     let node = local_node(policy.node.as_ref(), &status)?;
@@ -152,19 +181,43 @@ async fn try_host(hosts: &dyn Hosts, policy: &HostPolicy, lefts: &[Left]) -> Res
         found: Vec::new(),
         missing: Vec::new(),
     };
-    let guests: BTreeSet<(GuestId, GuestKind)> = lefts.iter().map(|left| (left.guest.id, left.guest.kind)).collect();
-    for (id, kind) in guests {
+    let moved_here: Vec<&Left> = match unasked {
+        [] => Vec::new(),
+        unasked => {
+            let cluster = ClusterId::new(retried(|| ports.pve.ca_fingerprint(&node)).await?);
+            let here = |left: &Left| {
+                let is_it = |resource: &Resource| (resource.id, resource.kind) == (left.guest.id, left.guest.kind);
+                resources.iter().any(|resource| is_it(resource) && resource.node == node)
+            };
+            unasked.iter().filter(|left| left.cluster.as_ref() == Some(&cluster) && here(left)).collect()
+        }
+    };
+    let mut guests: BTreeMap<(GuestId, GuestKind), Vec<(&Left, Asked)>> = BTreeMap::new();
+    let own = lefts.iter().map(|left| (left, Asked::Yes));
+    for (left, asked) in own.chain(moved_here.into_iter().map(|left| (left, Asked::No))) {
+        guests.entry((left.guest.id, left.guest.kind)).or_default().push((left, asked));
+    }
+    for ((id, kind), of_guest) in guests {
         let resource = resources.iter().find(|resource| resource.id == id && resource.kind == kind);
-        let of_guest: Vec<&Left> = lefts.iter().filter(|left| (left.guest.id, left.guest.kind) == (id, kind)).collect();
-        let guest = Guest::look(&ports, &node, resource, of_guest[0]).await?;
-        for left in of_guest {
-            match guest.find(policy, left) {
-                Some(found) => look.found.push(found),
-                None => look.missing.push(left.clone()),
+        let things: Vec<&Left> = of_guest.iter().map(|(left, _)| *left).collect();
+        let guest = Guest::look(&ports, &node, &status.nodes, resource, &things).await?;
+        for (left, asked) in of_guest {
+            match (guest.find(policy, left), asked) {
+                (Some(found), _) => look.found.push(found),
+                (None, Asked::Yes) => look.missing.push(left.clone()),
+                // Whoever asked for it enters it once.
+                (None, Asked::No) => {}
             }
         }
     }
     Ok(look)
+}
+
+/// Whether something was made over the entry that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
 }
 
 /// A guest as the API shows it now.
@@ -173,18 +226,20 @@ struct Guest<'a> {
     identity: Option<String>,
     locked: bool,
     snapshots: Vec<SnapshotName>,
-    backups: Vec<BackupListing>,
+    /// Its archives, with the nodes that have them.
+    backups: Vec<(NodeName, BackupListing)>,
 }
 
 impl<'a> Guest<'a> {
     async fn look(
         ports: &HostPorts,
         node: &NodeName,
+        nodes: &[ClusterNode],
         resource: Option<&'a Resource>,
-        left: &Left,
+        things: &[&Left],
     ) -> Result<Self, Fault> {
         let node = resource.map_or(node, |resource| &resource.node);
-        let at = GuestRef { node: node.clone(), kind: left.guest.kind, id: left.guest.id };
+        let at = GuestRef { node: node.clone(), kind: things[0].guest.kind, id: things[0].guest.id };
         let mut guest = Self { resource, identity: None, locked: false, snapshots: Vec::new(), backups: Vec::new() };
         if resource.is_some() {
             let config = retried(|| ports.pve.guest_config(&at)).await?;
@@ -194,9 +249,15 @@ impl<'a> Guest<'a> {
             let snapshots = retried(|| ports.pve.snapshots(&at)).await?;
             guest.snapshots = snapshots.into_iter().map(|snapshot| snapshot.name).collect();
         }
-        // An archive outlives its guest.
-        for storage in retried(|| ports.pve.backup_storages(node)).await? {
-            guest.backups.extend(retried(|| ports.pve.backups(&at, &storage.name)).await?);
+        // An archive outlives its guest, and stays where it was made when its guest moves.
+        let there = |node: &&NodeName| nodes.iter().any(|other| other.online && other.name == **node);
+        let made_on = things.iter().filter(|left| !left.thing.is_snapshot()).map(|left| &left.guest.node).filter(there);
+        for node in made_on.chain([node]).collect::<BTreeSet<&NodeName>>() {
+            let at = GuestRef { node: node.clone(), ..at.clone() };
+            for storage in retried(|| ports.pve.backup_storages(node)).await? {
+                let archives = retried(|| ports.pve.backups(&at, &storage.name)).await?;
+                guest.backups.extend(archives.into_iter().map(|archive| (node.clone(), archive)));
+            }
         }
         Ok(guest)
     }
@@ -204,15 +265,18 @@ impl<'a> Guest<'a> {
     /// Looks for one thing; `None` where it is not there.
     fn find(&self, policy: &HostPolicy, left: &Left) -> Option<Found> {
         let same = self.identity.is_some() && self.identity == left.guest.identity;
-        let thing = match &left.thing {
+        let on = self.resource.map_or_else(|| left.guest.node.clone(), |resource| resource.node.clone());
+        let (thing, node) = match &left.thing {
             // A snapshot goes with its guest; of that name on another guest it is another one.
-            Thing::Snapshot(name) => (same && self.snapshots.contains(name)).then(|| left.thing.clone())?,
+            Thing::Snapshot(name) => {
+                (same && self.snapshots.contains(name)).then(|| (left.thing.clone(), on.clone()))?
+            }
             Thing::Backup { volid, note } => {
-                let is_it = |archive: &&BackupListing| {
+                let is_it = |(_, archive): &&(NodeName, BackupListing)| {
                     archive.notes.trim() == note && volid.as_ref().is_none_or(|volid| *volid == archive.volid)
                 };
-                let archive = self.backups.iter().find(is_it)?;
-                Thing::Backup { volid: Some(archive.volid.clone()), note: note.clone() }
+                let (node, archive) = self.backups.iter().find(is_it)?;
+                (Thing::Backup { volid: Some(archive.volid.clone()), note: note.clone() }, node.clone())
             }
         };
         let obstacle = match self.resource {
@@ -230,8 +294,7 @@ impl<'a> Guest<'a> {
                 (!policy.may_prune(&traits)).then_some(Obstacle::LeftAlone)
             }
         };
-        let node = self.resource.map_or_else(|| left.guest.node.clone(), |resource| resource.node.clone());
         let guest = GuestAddr { node, ..left.guest.clone() };
-        Some(Found { left: Left { guest, thing, ..left.clone() }, obstacle })
+        Some(Found { left: Left { guest, thing, ..left.clone() }, node: on, obstacle })
     }
 }

@@ -121,7 +121,7 @@ fn entry(item: &Item, now: Timestamp) -> Entry<'_> {
     let (what, name) = named(&left.thing);
     Entry {
         host: &left.host,
-        node: &left.guest.node,
+        node: &item.found.node,
         guest: left.guest.id,
         kind: left.guest.kind,
         guest_name: &left.name,

@@ -244,7 +244,7 @@ pub fn local_node(named: Option<&NodeName>, status: &ClusterStatus) -> Result<No
 }
 
 /// Makes sure that API and SSH lead to one machine. `hostname` may be fully qualified.
-pub(super) fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
+pub(in crate::engine) fn same_machine(node: &NodeName, hostname: &str) -> Result<(), Fault> {
     let short = hostname.split('.').next().unwrap_or(hostname);
     if short.eq_ignore_ascii_case(node.as_str()) {
         return Ok(());

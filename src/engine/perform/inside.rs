@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::whereabouts::{find, find_by};
 use super::{Context, addresses, guest_ref, proven};
 use crate::choices::{Stopped, Traits, ViaChoice};
 use crate::engine::port::{AgentState, GuestConfig, GuestListing, GuestRef, Identity, Place, Resource};
@@ -90,15 +91,20 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
 ///
 /// The bound is that of a boot: an agent needs up to two minutes, and an address may come even later.
 pub(super) async fn started(cx: &Context, guest: &GuestAddr, choice: ViaChoice) -> Outcome {
+    let by_pct = ways_into(guest.kind, choice, (cx.ports.ssh_known)(guest.id)).contains(&Way::Pct);
+    let found = match by_pct {
+        true => find_by(cx, guest, &Via::Pct).await,
+        false => find(cx, guest).await.map(|found| (cx.clone(), found)),
+    };
+    let (cx, guest) = &match found {
+        Ok(found) => found,
+        Err(fault) => return Outcome::Failed(fault),
+    };
     let at = guest_ref(guest);
     let config = match retried(|| cx.ports.pve.guest_config(&at)).await {
         Ok(config) => config,
         Err(fault) => return Outcome::Failed(fault),
     };
-    if identity_of(guest.kind, &config) != guest.identity {
-        let what = format!("{} {} is not the guest that was started any more", guest.kind, guest.id);
-        return Outcome::Failed(Fault::identity(what));
-    }
     let entrance = Entrance { at: &at, identity: guest.identity.as_deref(), config: &config, choice };
     let mut backoff = Backoff::within(cx.limits.boot);
     loop {

@@ -17,6 +17,7 @@ mod survey;
 mod task;
 mod upgrade;
 mod verify;
+mod whereabouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::lease::HostLease;
 use super::limits::Limits;
+use super::neighbours::Neighbours;
 use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
 use super::wait::{Backoff, retried};
-use crate::ids::{BootId, GuestId, GuestKind, Step, StepKey, Upid};
+use crate::ids::{BootId, ClusterId, GuestId, GuestKind, Step, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode, Replay, replay};
 use crate::machine::host::HostState;
@@ -36,6 +38,7 @@ use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::{Decision, GuestAddr};
 use crate::time::Timestamp;
 
+pub(super) use discover::same_machine;
 pub use discover::{discover, local_node};
 pub use examine::{Examination, examine};
 pub use inside::{Way, identity_of, ways_into};
@@ -88,6 +91,8 @@ pub struct Context {
     pub own_boot: Option<BootId>,
     /// The lease of the host's cluster; whoever only looks has none.
     pub lease: Option<HostLease>,
+    /// The ways to the other nodes of the host's cluster, for guests that moved there; whoever only looks has none.
+    pub neighbours: Option<(Arc<Neighbours>, ClusterId)>,
 }
 
 /// Performs an effect. What changes something is only begun while the lease of the host's cluster is had.
@@ -157,19 +162,36 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
     }
 }
 
+/// Where the job of an upgrade step was begun.
+#[derive(Debug)]
+pub enum JobAt {
+    /// On the node.
+    Node,
+    /// In this guest, on this path.
+    Guest(GuestAddr, Via),
+}
+
 /// Removes what a finished job left on its target. A failure is only logged: the job's outcome is durable already.
-pub async fn collect(ports: &HostPorts, key: &StepKey, place: &Place) {
-    if let Err(fault) = ports.remote.collect_job(place, &key.job_name()).await {
+pub async fn collect(cx: &Context, key: &StepKey, at: &JobAt) {
+    let name = key.job_name();
+    let collected = match at {
+        JobAt::Node => cx.ports.remote.collect_job(&Place::Node, &name).await,
+        JobAt::Guest(guest, via) => match whereabouts::find_by(cx, guest, via).await {
+            Ok((cx, guest)) => cx.ports.remote.collect_job(&place_of(&guest, via), &name).await,
+            Err(fault) => Err(fault),
+        },
+    };
+    if let Err(fault) = collected {
         tracing::warn!(%key, %fault, "a finished job's files stay on the target");
     }
 }
 
-/// Returns where the job of an upgrade step runs.
-pub fn job_place(state: &HostState, key: &StepKey) -> Option<Place> {
-    let Some(guest) = key.target.guest() else { return Some(Place::Node) };
+/// Returns where the job of an upgrade step was begun.
+pub fn job_place(state: &HostState, key: &StepKey) -> Option<JobAt> {
+    let Some(guest) = key.target.guest() else { return Some(JobAt::Node) };
     let plan = &state.guests.get(&guest)?.plan;
     match &plan.decision {
-        Decision::Upgrade(upgrade) => Some(place_of(&plan.guest, &upgrade.via)),
+        Decision::Upgrade(upgrade) => Some(JobAt::Guest(plan.guest.clone(), upgrade.via.clone())),
         Decision::Skip(_) | Decision::Block(_) | Decision::Start(_) => None,
     }
 }
@@ -191,12 +213,7 @@ fn guest_ref(guest: &GuestAddr) -> GuestRef {
 async fn same_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
     let at = guest_ref(guest);
     let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
-    let now = identity_of(guest.kind, &config);
-    if now == guest.identity {
-        return Ok(());
-    }
-    Err(Fault::identity(format!("{} {} is not the guest that was planned any more", guest.kind, guest.id))
-        .hint("it was destroyed and made anew, or restored: the next run plans it afresh"))
+    whereabouts::is_same(guest, identity_of(guest.kind, &config))
 }
 
 /// Makes sure that a guest is the planned one, runs, and that nothing else works on it.
@@ -211,7 +228,10 @@ async fn ready_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
 
 /// Waits until nothing else works on a guest, makes sure that it is the planned one, and returns its power state.
 async fn idle_guest(cx: &Context, guest: &GuestAddr) -> Result<Power, Fault> {
-    let power = wait_for_lock(cx, &guest_ref(guest)).await?;
+    let power = match wait_for_lock(cx, &guest_ref(guest)).await {
+        Ok(power) => power,
+        Err(fault) => return Err(whereabouts::explained(cx, guest, fault).await),
+    };
     // What held the lock may have been a restore: who it is, is looked at afterwards.
     same_guest(cx, guest).await?;
     Ok(power)

@@ -1,7 +1,10 @@
 //! Starts, stops and reboots a guest. Such an act carries no key: what it is known by is the guest's state and its tasks.
 
 use super::task::{TaskEnd, guest_tasks, kind_of, known_task, task_end, tell};
-use super::{Context, Report, change_failed, guest_ref, idle_guest, is_guest, place_of, probed, refused, same_guest};
+use super::whereabouts::{Whereabouts, find, find_by, whereabouts};
+use super::{
+    Context, Report, change_failed, guest_ref, idle_guest, is_guest, place_of, probed, refused, same_guest, unclear,
+};
 use crate::engine::port::{GuestRef, Place, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{BootId, GuestKind, StepKey, Upid};
@@ -26,7 +29,14 @@ enum StartLook {
 
 /// Starts a guest that does not run.
 pub(super) async fn start(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: Mode) -> Report {
-    let at = guest_ref(guest);
+    let planned = guest_ref(guest);
+    let at = match mode {
+        Mode::Act => planned.clone(),
+        Mode::Attach | Mode::Probe => match find(cx, guest).await {
+            Ok(found) => guest_ref(&found),
+            Err(fault) => return unclear(mode, fault),
+        },
+    };
     match mode {
         Mode::Act => match idle_guest(cx, guest).await {
             // Whoever started it, it was not this step: it is not to be stopped again.
@@ -35,7 +45,7 @@ pub(super) async fn start(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: 
             Ok(Power::Other) => refused(neither(&at)),
             Err(fault) => refused(fault),
         },
-        Mode::Probe => probed(match look_at_start(cx, &at).await {
+        Mode::Probe => probed(match look_at_start(cx, &planned, &at).await {
             Ok(StartLook::Runs) => Probed::Ended(Outcome::Done(Detail::Started)),
             Ok(StartLook::RunsAnyway) => Probed::Ended(Outcome::AlreadyDone(Detail::Started)),
             Ok(StartLook::AtWork) => Probed::Running,
@@ -46,7 +56,7 @@ pub(super) async fn start(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: 
         Mode::Attach => {
             let mut backoff = Backoff::within(cx.limits.start);
             Report::Ended(loop {
-                match look_at_start(cx, &at).await {
+                match look_at_start(cx, &planned, &at).await {
                     Ok(StartLook::Runs) => break Outcome::Done(Detail::Started),
                     Ok(StartLook::RunsAnyway) => break Outcome::AlreadyDone(Detail::Started),
                     Ok(StartLook::AtWork) => {}
@@ -88,11 +98,13 @@ async fn begin_start(cx: &Context, key: &StepKey, at: &GuestRef) -> Outcome {
     }
 }
 
-/// Looks what became of a start.
-async fn look_at_start(cx: &Context, at: &GuestRef) -> Result<StartLook, Fault> {
-    let tasks = guest_tasks(cx, at, &["start"]).await?;
+/// Looks what became of a start. It was asked for where the guest was planned: a start on a node that it moved to is that of the
+/// move.
+async fn look_at_start(cx: &Context, planned: &GuestRef, at: &GuestRef) -> Result<StartLook, Fault> {
+    let tasks = guest_tasks(cx, planned, &["start"]).await?;
+    let there = if at == planned { Vec::new() } else { guest_tasks(cx, at, &["start"]).await? };
     let known = known_task(cx).await?;
-    if tasks.iter().any(|task| task.running) || known == Some(TaskState::Running) {
+    if tasks.iter().chain(&there).any(|task| task.running) || known == Some(TaskState::Running) {
         return Ok(StartLook::AtWork);
     }
     let (power, _) = retried(|| cx.ports.pve.guest_status(at)).await?;
@@ -167,7 +179,7 @@ pub(super) async fn stop(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: M
         Ok(None) if mode == Mode::Probe => return probed(Probed::Ended(Outcome::AlreadyDone(Detail::Stopped))),
         Ok(None) => return Report::Ended(Outcome::AlreadyDone(Detail::Stopped)),
         Err(fault) if mode == Mode::Act => return refused(fault),
-        Err(fault) => return super::unclear(mode, fault),
+        Err(fault) => return unclear(mode, fault),
     };
     match mode {
         Mode::Act => {
@@ -192,8 +204,11 @@ pub(super) async fn stop(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: M
 
 /// Finds the guest: it may have been moved since it was planned.
 async fn where_now(cx: &Context, guest: &GuestAddr) -> Result<Option<GuestRef>, Fault> {
-    let node = retried(|| cx.ports.pve.locate(guest.id)).await?;
-    Ok(node.map(|node| GuestRef { node, kind: guest.kind, id: guest.id }))
+    Ok(match whereabouts(cx, guest).await? {
+        Whereabouts::Here => Some(guest_ref(guest)),
+        Whereabouts::Moved(node) => Some(GuestRef { node, ..guest_ref(guest) }),
+        Whereabouts::Gone => None,
+    })
 }
 
 /// How long a shutdown may take until its task says so: the time that the guest is given, and a minute for the task itself.
@@ -298,6 +313,12 @@ pub(super) async fn reboot(
     boot_id: &BootId,
     mode: Mode,
 ) -> Report {
+    // It was upgraded, and only its reboot is left: it is rebooted where it is.
+    let (cx, guest) = &match find_by(cx, guest, via).await {
+        Ok(found) => found,
+        Err(fault) if mode == Mode::Act => return refused(fault),
+        Err(fault) => return unclear(mode, fault),
+    };
     let (at, place) = (guest_ref(guest), place_of(guest, via));
     match mode {
         Mode::Act => match before_reboot(cx, guest, &place).await {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::task::{since, tell};
-use super::{Context, Report, change_failed, guest_ref, ready_guest, refused};
+use super::whereabouts::find;
+use super::{Context, Report, change_failed, guest_ref, ready_guest, refused, unclear};
 use crate::choices::BackupMode;
-use crate::engine::port::{BackupSpec, GuestRef, TaskState};
+use crate::engine::port::{BackupListing, BackupSpec, GuestRef, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{GuestKind, StepKey, Upid};
 use crate::machine::effect::Mode;
@@ -55,6 +56,14 @@ impl Way<'_> {
     }
 }
 
+/// The step, wherever its guest is by now.
+struct Protecting<'a> {
+    key: &'a StepKey,
+    way: &'a Way<'a>,
+    /// The guest on the node where it was planned, which alone makes something of it.
+    made: &'a GuestRef,
+}
+
 /// Takes a snapshot.
 pub(super) async fn snapshot(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: Mode) -> Report {
     protect(cx, key, guest, &Way::Snapshot, mode).await
@@ -73,21 +82,30 @@ pub(super) async fn backup(
 }
 
 async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, mode: Mode) -> Report {
-    let at = guest_ref(guest);
+    let made = guest_ref(guest);
+    // What was begun is looked for where the guest is now; nothing is begun but where it was planned.
+    let at = match mode {
+        Mode::Act => made.clone(),
+        Mode::Probe | Mode::Attach => match find(cx, guest).await {
+            Ok(found) => guest_ref(&found),
+            Err(fault) => return unclear(mode, fault),
+        },
+    };
+    let step = Protecting { key, way, made: &made };
     match mode {
-        Mode::Probe => match look(cx, key, &at, way).await {
+        Mode::Probe => match look(cx, &step, &at).await {
             Ok(Found::There(protection)) => Report::Probed(Probed::Ended(done(protection))),
             Ok(Found::AtWork) => Report::Probed(Probed::Running),
             Ok(Found::Failed(why)) => Report::Probed(Probed::Ended(Outcome::Failed(Fault::permanent(why)))),
             Ok(Found::Absent) => Report::Probed(Probed::NotDone),
             Err(fault) => Report::Probed(Probed::Unclear(fault)),
         },
-        Mode::Attach => Report::Ended(wait_by_looking(cx, key, &at, way).await),
+        Mode::Attach => Report::Ended(wait_by_looking(cx, &step, &at).await),
         Mode::Act => {
             if let Err(fault) = ready_guest(cx, guest).await {
                 return refused(fault);
             }
-            match existing(cx, key, &at, way).await {
+            match existing(cx, &step, &at).await {
                 Ok(Some(protection)) => return Report::Ended(Outcome::AlreadyDone(Detail::Protected(protection))),
                 Ok(None) => {}
                 Err(fault) => return refused(fault),
@@ -98,7 +116,7 @@ async fn protect(cx: &Context, key: &StepKey, guest: &GuestAddr, way: &Way<'_>, 
             match begin(cx, key, &at, way).await {
                 Ok(task) => {
                     tell(cx, key, &task).await;
-                    Report::Ended(wait_for_task(cx, key, &at, way, &task).await)
+                    Report::Ended(wait_for_task(cx, &step, &at, &task).await)
                 }
                 Err(fault) => Report::Ended(change_failed(fault)),
             }
@@ -148,8 +166,9 @@ async fn begin(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Res
 }
 
 /// Looks for the finished thing itself.
-async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Option<Protection>, Fault> {
-    match way {
+async fn existing(cx: &Context, step: &Protecting<'_>, at: &GuestRef) -> Result<Option<Protection>, Fault> {
+    let key = step.key;
+    match step.way {
         Way::Snapshot => {
             let name = key.snapshot_name();
             let all = retried(|| cx.ports.pve.snapshots(at)).await?;
@@ -158,7 +177,7 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
         }
         Way::Backup { storage, .. } => {
             let note = key.backup_note();
-            let all = retried(|| cx.ports.pve.backups(at, storage)).await?;
+            let all = archives(cx, step.made, at, storage, &note).await?;
             let found = all.into_iter().find(|archive| archive.notes.trim() == note);
             Ok(found.map(|a| Protection::Backup {
                 at: a.made.unwrap_or_else(|| cx.clock.now()),
@@ -169,9 +188,27 @@ async fn existing(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> 
     }
 }
 
+/// Lists the archives of a guest. They are where they were made: a storage may be that node's own, and bear the name of another
+/// one on the node that has the guest now. That one is asked where the first can't be, and believed where it has the archive.
+async fn archives(
+    cx: &Context,
+    made: &GuestRef,
+    at: &GuestRef,
+    storage: &str,
+    note: &str,
+) -> Result<Vec<BackupListing>, Fault> {
+    let fault = match retried(|| cx.ports.pve.backups(made, storage)).await {
+        Err(fault) if at != made => fault,
+        listed => return listed,
+    };
+    let all = retried(|| cx.ports.pve.backups(at, storage)).await?;
+    if all.iter().any(|archive| archive.notes.trim() == note) { Ok(all) } else { Err(fault) }
+}
+
 /// Looks what became of the step. A task that is known to do it says most; without one the guest's lock counts before the
 /// thing itself, since that may be listed while it is being made. A lock that a dead task left behind is nobody's work.
-async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Result<Found, Fault> {
+async fn look(cx: &Context, step: &Protecting<'_>, at: &GuestRef) -> Result<Found, Fault> {
+    let way = step.way;
     let (_, lock) = retried(|| cx.ports.pve.guest_status(at)).await?;
     // The node's clock need not agree with ours; a task of the kind that still runs counts whoever began it.
     let tasks = retried(|| cx.ports.pve.tasks_of(at, since(cx))).await?;
@@ -182,7 +219,7 @@ async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Resu
         Some(task) => Some((task, retried(|| cx.ports.pve.task(task)).await?)),
         None => None,
     };
-    let there = existing(cx, key, at, way).await?;
+    let there = existing(cx, step, at).await?;
     Ok(match (known, there) {
         (Some((_, TaskState::Running)), _) => Found::AtWork,
         (Some((_, TaskState::Ok { .. } | TaskState::Failed(_))), Some(protection)) => Found::There(protection),
@@ -201,13 +238,14 @@ async fn look(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Resu
 }
 
 /// Waits for the end of a task that was just begun.
-async fn wait_for_task(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>, task: &Upid) -> Outcome {
+async fn wait_for_task(cx: &Context, step: &Protecting<'_>, at: &GuestRef, task: &Upid) -> Outcome {
+    let way = step.way;
     let mut backoff = Backoff::within(way.limit(cx));
     loop {
         match retried(|| cx.ports.pve.task(task)).await {
             Ok(TaskState::Running) => {}
             Ok(TaskState::Ok { .. }) => {
-                return match existing(cx, key, at, way).await {
+                return match existing(cx, step, at).await {
                     Ok(Some(protection)) => done(protection),
                     Ok(None) => Outcome::Failed(Fault::permanent(format!(
                         "the task {task} ended well, but made no {}",
@@ -230,10 +268,11 @@ async fn wait_for_task(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>
 }
 
 /// Waits for something that another session of this run began.
-async fn wait_by_looking(cx: &Context, key: &StepKey, at: &GuestRef, way: &Way<'_>) -> Outcome {
+async fn wait_by_looking(cx: &Context, step: &Protecting<'_>, at: &GuestRef) -> Outcome {
+    let way = step.way;
     let mut backoff = Backoff::within(way.limit(cx));
     loop {
-        match look(cx, key, at, way).await {
+        match look(cx, step, at).await {
             Ok(Found::There(protection)) => return done(protection),
             Ok(Found::AtWork) => {}
             Ok(Found::Failed(why)) => return Outcome::Failed(Fault::permanent(why)),

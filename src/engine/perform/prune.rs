@@ -2,7 +2,8 @@
 //! backup by its volume identifier and the note that it must carry.
 
 use super::task::{TaskEnd, known_task, since, task_end, tell};
-use super::{Context, Report, change_failed, guest_ref, idle_guest, probed, refused};
+use super::whereabouts::find;
+use super::{Context, Report, change_failed, guest_ref, idle_guest, probed, refused, unclear};
 use crate::engine::port::{GuestRef, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{StepKey, Upid};
@@ -22,7 +23,14 @@ enum Found {
 
 /// Removes a snapshot.
 pub(super) async fn snapshot(cx: &Context, key: &StepKey, old: &OldSnapshot, mode: Mode) -> Report {
-    let at = guest_ref(&old.guest);
+    let at = match mode {
+        Mode::Act => guest_ref(&old.guest),
+        // A snapshot moves along with its guest.
+        Mode::Attach | Mode::Probe => match find(cx, &old.guest).await {
+            Ok(found) => guest_ref(&found),
+            Err(fault) => return unclear(mode, fault),
+        },
+    };
     match mode {
         Mode::Act => {
             if let Err(fault) = idle_guest(cx, &old.guest).await {
@@ -113,7 +121,12 @@ pub(super) async fn backup(cx: &Context, key: &StepKey, old: &OldBackup, mode: M
     match mode {
         Mode::Act => {
             // What restores a guest from the archive locks the guest meanwhile.
-            if let Err(fault) = idle_guest(cx, &old.guest).await {
+            // The guest may be elsewhere: the archive stays where it was made.
+            let idle = match find(cx, &old.guest).await {
+                Ok(found) => idle_guest(cx, &found).await,
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = idle {
                 return refused(fault);
             }
             match look_at_archive(cx, old).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::discover::same_machine;
 use super::power::bring_up;
 use super::task::{TaskEnd, known_task, since, task_end, tell};
-use super::{Context, Report, change_failed, probed, refused, unclear};
+use super::{Context, Report, change_failed, identity_of, probed, refused, unclear};
 use crate::engine::port::{GuestListing, GuestRef, Place, TaskState};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::{BootId, GuestId, NodeName, StepKey};
@@ -133,16 +133,17 @@ async fn running(cx: &Context, node: &NodeName, listed: &[GuestListing]) -> Resu
         let at = GuestRef { node: node.clone(), kind: guest.kind, id: guest.id };
         let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
         let order = config.0.get("startup").and_then(|startup| start_order(startup));
-        all.push((order.unwrap_or(u32::MAX), guest));
+        let noted = RunningGuest {
+            id: guest.id,
+            kind: guest.kind,
+            name: guest.name.clone(),
+            ha: ha.contains(&guest.id),
+            identity: identity_of(guest.kind, &config),
+        };
+        all.push((order.unwrap_or(u32::MAX), noted));
     }
     all.sort_by_key(|(order, guest)| (*order, guest.id));
-    let noted = |guest: &GuestListing| RunningGuest {
-        id: guest.id,
-        kind: guest.kind,
-        name: guest.name.clone(),
-        ha: ha.contains(&guest.id),
-    };
-    Ok(all.into_iter().map(|(_, guest)| noted(guest)).collect())
+    Ok(all.into_iter().map(|(_, guest)| guest).collect())
 }
 
 /// Reads the order out of `startup` (`order=2,up=30`, or `2,up=30`).
@@ -446,16 +447,40 @@ async fn wait_for_guests(cx: &Context, node: &NodeName, guests: &[RunningGuest])
     }
 }
 
-/// Returns those of the guests that are here and do not run, in their order. One that was moved away or destroyed meanwhile is
-/// not ours to start, and HA starts its own.
+/// Returns those of the guests that do not run, in their order, where they are now: one that somebody moved meanwhile is owed its
+/// start all the same. One that was destroyed is not, whoever has its vmid now, and HA starts its own.
 async fn missing(cx: &Context, node: &NodeName, guests: &[RunningGuest]) -> Result<Vec<GuestRef>, Fault> {
     let listed = retried(|| cx.ports.pve.guests(node)).await?;
-    let off = |guest: &&RunningGuest| {
-        !guest.ha
-            && listed.iter().any(|here| here.id == guest.id && here.kind == guest.kind && here.power != Power::Running)
-    };
-    let at = |guest: &RunningGuest| GuestRef { node: node.clone(), kind: guest.kind, id: guest.id };
-    Ok(guests.iter().filter(off).map(at).collect())
+    let mut all = None;
+    let mut missing = Vec::new();
+    for guest in guests.iter().filter(|guest| !guest.ha) {
+        let is_it = |kind, id| (kind, id) == (guest.kind, guest.id);
+        if let Some(here) = listed.iter().find(|here| is_it(here.kind, here.id)) {
+            let at = GuestRef { node: node.clone(), kind: guest.kind, id: guest.id };
+            if here.power != Power::Running && is_that(cx, &at, guest).await? {
+                missing.push(at);
+            }
+            continue;
+        }
+        let all = match &mut all {
+            Some(all) => all,
+            None => all.insert(retried(|| cx.ports.pve.resources()).await?),
+        };
+        let Some(found) = all.iter().find(|found| is_it(found.kind, found.id)) else { continue };
+        let at = GuestRef { node: found.node.clone(), kind: guest.kind, id: guest.id };
+        let off = retried(|| cx.ports.pve.guest_status(&at)).await?.0 != Power::Running;
+        if off && is_that(cx, &at, guest).await? {
+            missing.push(at);
+        }
+    }
+    Ok(missing)
+}
+
+/// Tells whether whoever has a vmid is the guest that had it; where that was not noted, the vmid is all there is to go by.
+async fn is_that(cx: &Context, at: &GuestRef, guest: &RunningGuest) -> Result<bool, Fault> {
+    let Some(identity) = &guest.identity else { return Ok(true) };
+    let config = retried(|| cx.ports.pve.guest_config(at)).await?;
+    Ok(identity_of(at.kind, &config).as_ref() == Some(identity))
 }
 
 /// Waits, within `limits.start_all`, until the API answers, the cluster lets guests be started, and the node's own start of its

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::output::Follower;
+use super::whereabouts::find_by;
 use super::{Context, Report, place_of, ready_guest, refused, right_machine, unclear};
 use crate::engine::port::{Job, JobState, JobWork, Place};
 use crate::engine::wait::{Backoff, retried};
@@ -24,19 +25,23 @@ pub(super) async fn guest(
     manager: PackageManager,
     mode: Mode,
 ) -> Report {
-    let place = place_of(guest, via);
-    if mode == Mode::Act
-        && let Err(fault) = ready_guest(cx, guest).await
-    {
-        return refused(fault);
+    // A job that was begun moves along with its guest; none is begun elsewhere than planned.
+    let found = match mode {
+        Mode::Act => ready_guest(cx, guest).await.map(|()| (cx.clone(), guest.clone())),
+        Mode::Attach | Mode::Probe => find_by(cx, guest, via).await,
+    };
+    let proven = match found {
+        Ok((cx, guest)) => {
+            let place = place_of(&guest, via);
+            right_machine(&cx, &guest, &place).await.map(|()| (cx, place))
+        }
+        Err(fault) => Err(fault),
+    };
+    match (proven, mode) {
+        (Ok((cx, place)), mode) => upgrade(&cx, key, &place, manager, mode).await,
+        (Err(fault), Mode::Act) => refused(fault),
+        (Err(fault), Mode::Attach | Mode::Probe) => unclear(mode, fault),
     }
-    if let Err(fault) = right_machine(cx, guest, &place).await {
-        return match mode {
-            Mode::Act => refused(fault),
-            Mode::Attach | Mode::Probe => unclear(mode, fault),
-        };
-    }
-    upgrade(cx, key, &place, manager, mode).await
 }
 
 /// Upgrades the node.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::whereabouts::find_by;
 use super::{Context, guest_ref, place_of, right_machine_in_time};
 use crate::engine::port::{GuestRef, Place};
 use crate::engine::wait::{Backoff, retried};
@@ -25,6 +26,8 @@ async fn check_guest(
     via: &Via,
     pending: &[PackageChange],
 ) -> Result<CheckReport, Fault> {
+    // It may have been moved since its upgrade began: what was done is checked where it is.
+    let (cx, guest) = &find_by(cx, guest, via).await?;
     let at = guest_ref(guest);
     let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
     if power != Power::Running {

@@ -106,15 +106,13 @@ fn transitions() -> Outcome<()> {
 
 fn engine(guests: u32, journal: Arc<dyn Journal>, observers: Vec<Arc<dyn Observer>>) -> Engine {
     let hosts = Arc::new(World::new(guests));
-    let old_snapshots = Arc::default();
     Engine {
         hosts,
         journal,
         clock: Arc::new(SystemClock),
         observers,
         limits: Limits::default(),
-        old_snapshots,
-        old_backups: Default::default(),
+        old: Arc::default(),
         output: Arc::new(proxmaint::engine::port::NoOutput),
         own_boot: None,
         who: "bench".to_owned(),

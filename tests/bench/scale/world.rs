@@ -74,6 +74,10 @@ impl Hosts for World {
         });
         Ok(Arc::clone(ports))
     }
+
+    fn entries(&self) -> Vec<HostId> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
 }
 
 struct Node {
