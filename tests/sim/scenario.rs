@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Stopped};
+use proxmaint::choices::{Canary, GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
+use proxmaint::machine::order::Order;
+use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, RolloutPolicy, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
 use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
 
@@ -34,6 +35,10 @@ pub struct Scenario {
     pub old_archives: Vec<(&'static str, u32, String, String)>,
     /// What the operator wants for each host.
     pub wants: HostPolicy,
+    /// Who goes first, and when the run halts.
+    pub rollout: RolloutPolicy,
+    /// What the operator says of hosts, and how long after the run was begun.
+    pub orders: Vec<(Duration, Order, &'static str)>,
     /// The saved plans that the run follows.
     pub saved: BTreeMap<HostId, HostPlan>,
 }
@@ -71,6 +76,8 @@ impl Scenario {
             old,
             old_archives,
             wants,
+            rollout: RolloutPolicy::default(),
+            orders: Vec::new(),
             saved: BTreeMap::new(),
         }
     }
@@ -79,6 +86,23 @@ impl Scenario {
     #[must_use]
     pub fn wants(mut self, change: impl FnOnce(&mut HostPolicy)) -> Self {
         change(&mut self.wants);
+        self
+    }
+
+    /// Says who goes first, for how long they are left alone, and how much may fail.
+    #[must_use]
+    pub fn rolled_out(mut self, canary: &[&str], soak: Duration, max_failures: Option<u32>) -> Self {
+        let is_host = |name: &str| self.world.nodes.contains_key(name);
+        let canary = canary.iter().map(|text| Canary::read(text, is_host).expect("a canary")).collect();
+        let soak_ms = u64::try_from(soak.as_millis()).expect("a soak of less than 500 million years");
+        self.rollout = RolloutPolicy { max_failures, canary, soak_ms, ..RolloutPolicy::default() };
+        self
+    }
+
+    /// Lets the operator say something of a host, so long after the run was begun.
+    #[must_use]
+    pub fn order(mut self, after: Duration, order: Order, host: &'static str) -> Self {
+        self.orders.push((after, order, host));
         self
     }
 
@@ -192,7 +216,8 @@ impl Scenario {
             saved: self.saved.get(&HostId::new(name.clone())).cloned().map(Box::new),
             ..self.wants.clone()
         };
-        RunPolicy { parallel_hosts: self.parallel_hosts, hosts: self.world.nodes.keys().map(host).collect() }
+        let rollout = self.rollout.clone();
+        RunPolicy { parallel_hosts: self.parallel_hosts, rollout, hosts: self.world.nodes.keys().map(host).collect() }
     }
 }
 
