@@ -3,6 +3,7 @@
 //! They are written in the manifest and on the command line, frozen in the policy of a run, and decided by in the plan;
 //! so they belong to none of these.
 
+mod canary;
 mod selector;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use canary::{Canary, CanaryError};
 pub use selector::{Selector, SelectorError, Traits, selects};
 
 /// A word that is none of those that a key takes.

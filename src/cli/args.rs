@@ -12,8 +12,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use self::help::{
-    ADD_HOST_EXAMPLES, DOCTOR_EXAMPLES, EXAMPLES, INVENTORY_EXAMPLES, PLAN_EXAMPLES, PRUNE_EXAMPLES, RESOLVE_EXAMPLES,
-    RESTORE_EXAMPLES, RUN_EXAMPLES, SET_EXAMPLES, STATUS_EXAMPLES, WIZARD_EXAMPLES, help_end,
+    ADD_HOST_EXAMPLES, DOCTOR_EXAMPLES, EXAMPLES, INVENTORY_EXAMPLES, ORDER_EXAMPLES, PLAN_EXAMPLES, PRUNE_EXAMPLES,
+    RESOLVE_EXAMPLES, RESTORE_EXAMPLES, RUN_EXAMPLES, SET_EXAMPLES, STATUS_EXAMPLES, WIZARD_EXAMPLES, help_end,
 };
 use super::exit_code::Exit;
 use super::run::Aim;
@@ -85,6 +85,15 @@ pub enum Command {
     /// Show how a run stands, while it works as well as afterwards
     #[command(after_help = help_end(STATUS_EXAMPLES))]
     Status(StatusArgs),
+    /// Begin nothing new on hosts of the run at work, until told to go on
+    #[command(after_help = help_end(ORDER_EXAMPLES))]
+    Pause(OrderArgs),
+    /// Go on with hosts of the run at work that were paused or stopped
+    #[command(after_help = help_end(ORDER_EXAMPLES))]
+    Continue(OrderArgs),
+    /// Begin nothing new on hosts of the run at work, and leave them for the next run
+    #[command(after_help = help_end(ORDER_EXAMPLES))]
+    Stop(OrderArgs),
     /// Decide about a step that is held because nobody can tell how it ended
     #[command(after_help = help_end(RESOLVE_EXAMPLES))]
     Resolve(ResolveArgs),
@@ -142,6 +151,9 @@ pub struct RunArgs {
     /// How many hosts to work on at a time; nodes of one cluster always take turns
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub parallel_hosts: u32,
+    /// Halt when more hosts and guests than this have failed: nothing more begins then, and the next run goes on
+    #[arg(long, value_name = "N")]
+    pub max_failures: Option<u32>,
     /// Begin a new run even though an unfinished one could be gone on with
     #[arg(long, conflicts_with = "resume")]
     pub fresh: bool,
@@ -256,6 +268,20 @@ pub struct StatusArgs {
     /// Show what happened, one event a line
     #[arg(long)]
     pub events: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What `pause`, `continue` and `stop` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct OrderArgs {
+    /// The hosts
+    #[arg(value_name = "HOST", required_unless_present = "all")]
+    pub hosts: Vec<String>,
+    /// All hosts that are not over
+    #[arg(long, conflicts_with = "hosts")]
+    pub all: bool,
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,

@@ -79,6 +79,8 @@ impl Exit {
     pub fn of_run(end: RunEnd) -> Self {
         match (end.result, end.interrupted) {
             (RunResult::Clean, _) => Self::Clean,
+            // It stopped by itself, since something is wrong with it.
+            (RunResult::Unfinished, false) if end.halted => Self::Failed,
             (RunResult::Unfinished, _) | (RunResult::Failed | RunResult::Held, true) => Self::Interrupted,
             (RunResult::Failed, false) => Self::Failed,
             (RunResult::Held, false) => Self::Held,
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_run_ends_as_it_came_out() {
-        let end = |result, interrupted| Exit::of_run(RunEnd { result, interrupted });
+        let end = |result, interrupted| Exit::of_run(RunEnd { result, interrupted, halted: false });
         assert_eq!(end(RunResult::Clean, false), Exit::Clean);
         assert_eq!(end(RunResult::Clean, true), Exit::Clean);
         assert_eq!(end(RunResult::Failed, false), Exit::Failed);
@@ -111,5 +113,7 @@ mod tests {
         assert_eq!(end(RunResult::Held, false), Exit::Held);
         assert_eq!(end(RunResult::Unfinished, false), Exit::Interrupted);
         assert_eq!(end(RunResult::Unfinished, true), Exit::Interrupted);
+        let halted = RunEnd { result: RunResult::Unfinished, interrupted: false, halted: true };
+        assert_eq!(Exit::of_run(halted), Exit::Failed);
     }
 }

@@ -22,6 +22,7 @@ pub mod journal;
 pub mod kept;
 mod last_run;
 pub mod manifest;
+pub mod order_command;
 pub mod plan;
 pub mod policy;
 mod reach;
@@ -42,6 +43,7 @@ use std::process::ExitCode;
 
 use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
+use crate::machine::order::Order;
 use crate::manifest::Manifest;
 use crate::observe::log::Redactor;
 use args::{Cli, Command, JournalCommand, ManifestCommand, Output, Places};
@@ -74,6 +76,9 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
             doctor::doctor(places, args, redactor)
         }
         Command::Status(args) => status_command::status(places, args),
+        Command::Pause(args) => order_command::order(places, Order::Pause, args),
+        Command::Continue(args) => order_command::order(places, Order::Continue, args),
+        Command::Stop(args) => order_command::order(places, Order::Stop, args),
         Command::Resolve(args) => resolve::resolve(places, args),
         Command::Restore(args) => {
             install_tls();

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::ids::{GuestId, HostId};
-use crate::manifest::{GuestEntry, HostEntry, Manifest, Wanted};
-use crate::plan::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy};
+use crate::manifest::{Defaults, GuestEntry, HostEntry, Manifest, Wanted};
+use crate::plan::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RolloutPolicy, RunPolicy};
 
 /// The hosts that a command is about.
 #[derive(Debug, Clone, Default)]
@@ -50,9 +50,24 @@ impl Selection {
     }
 }
 
+/// Returns who goes first and when a run halts. `partial` says that the run is about some hosts or guests only; `max_failures` is
+/// what the command line says.
+pub fn rollout_policy(manifest: &Manifest, max_failures: Option<u32>, partial: bool) -> RolloutPolicy {
+    let Defaults { canary, soak, max_failures: wanted, .. } = &manifest.defaults;
+    let soak = if canary.is_empty() { Duration::ZERO } else { *soak };
+    RolloutPolicy {
+        max_failures: max_failures.or(*wanted),
+        max_failures_asked: max_failures.is_some(),
+        canary: canary.clone(),
+        soak_ms: millis(soak),
+        partial: partial && !canary.is_empty(),
+    }
+}
+
 /// Returns the policy of these hosts.
 pub fn run_policy<'a>(entries: impl IntoIterator<Item = &'a HostEntry>, parallel_hosts: u32) -> RunPolicy {
-    RunPolicy { parallel_hosts, hosts: entries.into_iter().map(host_policy).collect() }
+    let hosts = entries.into_iter().map(host_policy).collect();
+    RunPolicy { parallel_hosts, rollout: RolloutPolicy::default(), hosts }
 }
 
 /// Returns the policy of one host.
@@ -135,8 +150,8 @@ fn millis(time: Duration) -> u64 {
 /// Lists, in words, where the manifest's present policy differs from the one that a run was opened with. Hosts that are new
 /// are no difference: they simply join the run.
 pub fn differences(frozen: &RunPolicy, present: &RunPolicy) -> Vec<String> {
+    let mut out = frozen.rollout.differences(&present.rollout);
     let present: HashMap<&HostId, &HostPolicy> = present.hosts.iter().map(|new| (&new.host, new)).collect();
-    let mut out = Vec::new();
     for old in &frozen.hosts {
         match present.get(&old.host) {
             Some(new) => out.extend(old.differences(new)),

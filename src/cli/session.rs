@@ -13,17 +13,19 @@ use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::run::journal_failure;
 use crate::adapters::clock::SystemClock;
-use crate::engine::driver::{Engine, EngineError, Request, Session};
+use crate::engine::driver::{Engine, EngineError, OrderTaken, Request, Session};
 use crate::engine::limits::Limits;
 use crate::engine::observer::{Observer, RunEnd};
 use crate::engine::port::{Clock, Hosts};
 use crate::ids::HostId;
 use crate::journal::replay::RunHistory;
 use crate::journal::{JournalError, LockAttempt, Purpose, RunLock, SledJournal, StateDir, Store};
+use crate::machine::order::Order;
 use crate::machine::run::RunState;
 use crate::observe::json::JsonLines;
-use crate::observe::live::Live;
+use crate::observe::live::{Answers, Live};
 use crate::observe::log::{Console, Redactor};
+use crate::observe::order::{OrderReply, replies};
 use crate::observe::output::LogFiles;
 use crate::observe::progress::{self, Progress, Style};
 use crate::observe::view::{Ask, RunView, Standing};
@@ -115,7 +117,7 @@ impl Workshop<'_> {
         let stop = CancellationToken::new();
         let live = Live::bind(self.dir.root()).map_err(|error| Failure::new(Exit::Config, error))?;
         let asked = requests.clone();
-        let serving = tokio::spawn(live.serve(move |ask| status(asked.clone(), ask), stop.clone()));
+        let serving = tokio::spawn(live.serve(AtWork(asked), stop.clone()));
         let engine = self.engine(watchers.observers());
         let ended = tokio::select! {
             ended = engine.run(run, session, waiting) => Some(ended),
@@ -175,6 +177,29 @@ impl Watchers {
         if let Some(progress) = &self.progress {
             progress.finish();
         }
+    }
+}
+
+/// The run at work, as the socket's clients are answered.
+#[derive(Clone)]
+struct AtWork(mpsc::Sender<Request>);
+
+impl Answers for AtWork {
+    async fn status(&self, ask: Ask) -> RunView {
+        status(self.0.clone(), ask).await
+    }
+
+    async fn order(&self, order: Order, hosts: Vec<HostId>) -> Result<Vec<OrderReply>, String> {
+        let (answer, answered) = oneshot::channel();
+        let report = Box::new(move |run: &RunState, taken: OrderTaken| {
+            let replies = taken.map(|taken| replies(order, run, &taken)).map_err(|error| error.to_string());
+            // A client that went away has no use for its answer.
+            let hand_over: Box<dyn FnOnce() + Send> = Box::new(move || drop(answer.send(replies)));
+            hand_over
+        });
+        let ended = || "the run is over".to_owned();
+        self.0.send(Request::Order { order, hosts, report }).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
     }
 }
 

@@ -12,6 +12,7 @@ use crate::journal::replay::{ReplayError, RunHistory, replay};
 use crate::journal::{Batch, Entry, Journal, JournalError, RunListing, SledJournal, Store, StreamId};
 use crate::machine::event::HostEvent;
 use crate::machine::host::{HostPhase, HostState};
+use crate::machine::rollout::Noted;
 use crate::machine::run::RunState;
 use crate::plan::RunPolicy;
 use crate::time::Timestamp;
@@ -325,6 +326,14 @@ pub async fn adopt(
             entries.push(Entry { stream, at, body: encode_event(&event), checkpoint: None });
             changed = true;
         }
+    }
+    if replan && history.policy.rollout != present.rollout {
+        // Other canaries are not those that held.
+        if history.policy.rollout.canary != present.rollout.canary {
+            history.noted = Noted::Nothing;
+        }
+        history.policy.rollout.clone_from(&present.rollout);
+        changed = true;
     }
     if !changed {
         return Ok(());

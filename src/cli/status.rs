@@ -15,8 +15,8 @@ use crate::observe::report::{painted, verdict};
 use crate::observe::sanitize::{clean, clean_json};
 use crate::observe::style::Paint;
 use crate::observe::view::{
-    GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RunView, SMALL_FLEET, Standing,
-    StepStanding, StepView, VIEW_VERSION,
+    GateView, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RolloutStage,
+    RolloutView, RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
 };
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
@@ -45,7 +45,27 @@ pub fn json(view: &RunView) -> String {
 fn head(out: &mut String, view: &RunView, paint: Paint) {
     let standing = standing(view.standing, view.result, paint);
     let _ok = writeln!(out, "Run {} of {}: {standing}", paint.strong(view.run.as_str()), view.opened_at);
-    let _ok = writeln!(out, "{}\n", host_counts(&view.counts));
+    let _ok = writeln!(out, "{}", host_counts(&view.counts));
+    if let Some(text) = view.rollout.as_ref().and_then(|rollout| rollout_line(rollout, paint)) {
+        let _ok = writeln!(out, "{text}");
+    }
+    out.push('\n');
+}
+
+/// Says how far a run is with its canaries, and why it halted; nothing where there is nothing to wait for.
+fn rollout_line(rollout: &RolloutView, paint: Paint) -> Option<String> {
+    if let Some(why) = &rollout.halted {
+        return Some(paint.bad(&format!("Halted: {}", clean(why))));
+    }
+    let text = match (rollout.stage, rollout.until) {
+        (RolloutStage::Rest, _) => return None,
+        (RolloutStage::Finding, _) => "Canaries first: looking for them".to_owned(),
+        (RolloutStage::Canaries, _) => "Canaries first: at work on them".to_owned(),
+        (RolloutStage::Soaking, Some(until)) => format!("The canaries are done: soaking until {until}"),
+        (RolloutStage::Soaking, None) => "The canaries are done and left alone".to_owned(),
+        (RolloutStage::Rechecking, _) => "The canaries are looked at once more".to_owned(),
+    };
+    Some(paint.note(&text))
 }
 
 fn standing(standing: Standing, result: RunResult, paint: Paint) -> String {
@@ -188,11 +208,18 @@ pub(super) fn host_state(host: &HostView, running: bool) -> String {
         HostStanding::Rebooting => "rebooting",
         HostStanding::StartingGuests => "starting guests again",
         HostStanding::GivingBack => "stopping started guests",
+        HostStanding::Rechecking => "looking at canaries once more",
         HostStanding::Held => "held",
         HostStanding::Done => verdict(host.result),
     };
+    let phase = match host.gate {
+        GateView::Paused => "paused",
+        GateView::Stopped => "stopped",
+        _ => phase,
+    };
     match host.result {
         HostResult::Held => "held".to_owned(),
+        _ if matches!(host.gate, GateView::Paused | GateView::Stopped) && running => phase.to_owned(),
         _ if !running
             && !matches!(
                 host.phase,

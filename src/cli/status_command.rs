@@ -21,7 +21,7 @@ use crate::journal::{EventFilter, LoadedRun, OpenRead, StateDir, Store, StreamId
 use crate::machine::host::{HostPhase, HostState};
 use crate::machine::run::RunResult;
 use crate::observe::live::{LiveError, ask_status};
-use crate::observe::project::RunHeader;
+use crate::observe::project::{RunHeader, rollout_view};
 use crate::observe::style::Paint;
 use crate::observe::view::{Ask, Detail, HostCounts, RunView, Standing};
 
@@ -197,11 +197,14 @@ pub(super) fn header(history: &RunHistory, at_work: Option<(&RunId, u32)>) -> Ru
         _ if history.is_open() => Standing::Interrupted,
         _ => Standing::Finished,
     };
+    let rollout = history.rollout();
     RunHeader {
         run: history.id.clone(),
         opened_at: history.opened_at,
         parallel_hosts: history.policy.parallel_hosts,
         standing,
+        rollout: rollout_view(&rollout, history.halted.as_deref()),
+        kept_back: rollout.kept_back(&history.hosts),
     }
 }
 
@@ -229,7 +232,7 @@ fn tallied(listed: &Listed) -> Option<RunLine> {
     };
     let (run, opened_at, parallel_hosts) = (listed.run.clone(), meta.opened_at, tally.parallel_hosts);
     let counts = HostCounts::of(&tally.results);
-    let header = RunHeader { run, opened_at, parallel_hosts, standing };
+    let header = RunHeader { run, opened_at, parallel_hosts, standing, rollout: None, kept_back: Default::default() };
     Some(RunLine { header, result: counts.result(), counts, owed: tally.owed })
 }
 
@@ -317,10 +320,12 @@ mod tests {
             id: run.clone(),
             opened_at: Timestamp(1),
             touched_at: Timestamp(2),
-            policy: RunPolicy { parallel_hosts: 3, hosts: Vec::new() },
+            policy: RunPolicy { parallel_hosts: 3, rollout: Default::default(), hosts: Vec::new() },
             manifest: None,
             pid: None,
             ended: None,
+            noted: Default::default(),
+            halted: None,
             closed: (!open).then_some(CloseReason::Expired),
             hosts,
         }

@@ -5,6 +5,8 @@
 //! is durable, and an intent without an outcome is in doubt. Batches of different hosts are in flight together, and
 //! the journal's writer makes them durable in groups.
 
+mod steer;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -35,10 +37,12 @@ use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{GuestPhase, GuestState};
 use crate::machine::host::{HostPhase, HostState};
+use crate::machine::order::{NotOrdered, Order, Ordered};
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
 use crate::plan::{HostPlan, OldThings, plan_host, prunable, prunable_backups};
 use crate::time::Timestamp;
+use steer::Waits;
 
 /// A host's state is checkpointed after so many of its events: a resumed run folds at most this many for each host.
 const CHECKPOINT_EVERY: u32 = 32;
@@ -105,12 +109,27 @@ impl Session {
 /// Looks at the run and returns what hands the result over; called once what it saw is durable.
 pub type Inspect = Box<dyn FnOnce(&RunState) -> Box<dyn FnOnce() + Send> + Send>;
 
+/// What came of an order, host by host.
+pub type OrderTaken = Result<Vec<(HostId, Ordered)>, NotOrdered>;
+
+/// Looks at what came of an order and returns what hands the answer over; called once what follows from it is durable.
+pub type OrderReport = Box<dyn FnOnce(&RunState, OrderTaken) -> Box<dyn FnOnce() + Send> + Send>;
+
 /// What can be asked of a run at work.
 pub enum Request {
     /// Begin no new step; end when what can't be left alone has ended.
     Drain,
     /// Look at the run as it durably is.
     Inspect(Inspect),
+    /// Pause hosts, go on with them, or stop there.
+    Order {
+        /// Which of these.
+        order: Order,
+        /// The hosts; all that are not over where none is named.
+        hosts: Vec<HostId>,
+        /// Takes the answer.
+        report: OrderReport,
+    },
 }
 
 /// Why the engine stopped short.
@@ -172,6 +191,8 @@ struct Driver<'a> {
     on_their_way: HashMap<HostId, usize>,
     /// Hosts whose debts were paid, or tried to be, in this session.
     paid: HashSet<HostId>,
+    /// What is waited for besides steps.
+    waits: Waits,
 }
 
 impl Engine {
@@ -209,6 +230,7 @@ impl Engine {
             session,
             on_their_way: HashMap::new(),
             paid: HashSet::new(),
+            waits: Waits::default(),
         };
         driver.begin().await?;
         driver.work(&mut requests).await?;
@@ -235,6 +257,12 @@ impl Driver<'_> {
         };
         for (host, event) in events {
             self.commit(host, event).await?;
+        }
+        if !self.session.begins_nothing() {
+            self.run.begin_session();
+            self.steer(false).await?;
+            self.set_gates().await?;
+            self.note_soak();
         }
         self.hand_out_turns().await?;
         self.pay_debts().await
@@ -264,7 +292,12 @@ impl Driver<'_> {
         let mut asking = true;
         let deadline = tokio::time::sleep(std::time::Duration::MAX);
         tokio::pin!(deadline);
-        while !(self.tasks.is_empty() && self.submitted.is_empty()) {
+        loop {
+            let busy = !(self.tasks.is_empty() && self.submitted.is_empty());
+            let wakes_at = self.wakes_at(busy, asking);
+            if !busy && wakes_at.is_none() {
+                break;
+            }
             tokio::select! {
                 biased;
                 Some(durable) = self.submitted.next() => {
@@ -283,8 +316,10 @@ impl Driver<'_> {
                         let hand_over = look(&self.run);
                         self.submitted.push_back(Box::pin(async move { Ok(Durable::Look(hand_over)) }));
                     }
+                    Some(Request::Order { order, hosts, report }) => self.order(order, &hosts, report).await?,
                     None => asking = false,
                 },
+                () = until(wakes_at) => self.woken().await?,
                 () = &mut deadline, if self.draining.is_cancelled() => {
                     // What still works is left: its intent is durable, so the next run looks what became of it.
                     self.tasks.abort_all();
@@ -330,8 +365,11 @@ impl Driver<'_> {
         }
         // Not before: a renewal that is under way would come after the giving back.
         self.keeper.abort_all();
-        let end =
-            RunEnd { result: self.run.result(), interrupted: self.draining.is_cancelled() && !self.run.is_finished() };
+        let end = RunEnd {
+            result: self.run.result(),
+            interrupted: self.draining.is_cancelled() && !self.run.is_finished(),
+            halted: self.run.rollout().halted().is_some(),
+        };
         let finished = self.run.is_finished();
         let record = RunRecord::Ended { result: end.result, interrupted: end.interrupted, finished };
         self.append_run(record, Some(end)).await?;
@@ -394,8 +432,9 @@ impl Driver<'_> {
 
     async fn hand_out_turns(&mut self) -> Result<(), EngineError> {
         while !self.draining.is_cancelled() && !self.session.begins_nothing() {
+            self.steer(false).await?;
             let grants = self.run.grants();
-            if grants.is_empty() {
+            if grants.is_empty() && !self.steer(true).await? {
                 break;
             }
             for (host, event) in grants {
@@ -533,6 +572,7 @@ impl Driver<'_> {
             }
             Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },
         };
+        self.halt_before(&host, &event).await?;
         self.commit(host, event).await?;
         self.hand_out_turns().await
     }
@@ -580,6 +620,14 @@ impl Driver<'_> {
             let (cx, key) = (self.context(key, ports, pending.at), key.clone());
             self.chores.spawn(async move { collect(&cx, &key, &place).await });
         }
+    }
+}
+
+/// Waits until then; for ever where there is no such time.
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

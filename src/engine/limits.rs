@@ -27,6 +27,9 @@ pub struct Limits {
     pub start_all: Duration,
     /// How many guests of a host are looked at at the same time: each costs a channel or two of ten that a stock sshd allows.
     pub lookers: usize,
+    /// How long a session with nothing else to do waits for hosts that the operator paused: a day, as an unfinished run is gone on
+    /// with for so long.
+    pub paused: Duration,
     /// How long steps that can't be left alone may go on after the operator asked to stop.
     pub drain: Duration,
 }
@@ -45,6 +48,7 @@ impl Default for Limits {
             reboot: Duration::from_secs(30 * 60),
             start_all: Duration::from_secs(30 * 60),
             lookers: 4,
+            paused: Duration::from_secs(24 * 3600),
             drain: Duration::from_secs(30),
         }
     }

@@ -31,6 +31,20 @@ pub enum Seen<'a> {
         /// The host.
         state: &'a HostState,
     },
+    /// The canaries are over, and left alone until then.
+    Soaking {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The canaries held: the rest of the run begins.
+    CanariesHeld,
+    /// Too much went wrong: nothing more is begun.
+    Halted {
+        /// Why.
+        why: &'a str,
+        /// How many hosts nothing was begun on.
+        not_begun: usize,
+    },
     /// The operator asked to stop: no new step begins.
     Draining,
     /// The engine stopped working on the run.
@@ -44,6 +58,8 @@ pub struct RunEnd {
     pub result: RunResult,
     /// Whether the operator interrupted it.
     pub interrupted: bool,
+    /// Whether it halted, since too much went wrong.
+    pub halted: bool,
 }
 
 /// Someone who watches.

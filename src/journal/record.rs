@@ -16,7 +16,7 @@ use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target, Upid};
 use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::Resolution;
-use crate::machine::host::{HostResult, HostState};
+use crate::machine::host::{Gate, HostResult, HostState};
 use crate::machine::outcome::{Outcome, Probed};
 use crate::machine::run::RunResult;
 use crate::plan::{HostPlan, HostPolicy, RunPolicy};
@@ -77,6 +77,18 @@ pub enum RunRecord {
     Replanned {
         /// The policy from here on.
         policy: RunPolicy,
+    },
+    /// The canaries are over, and left alone for a while.
+    Soaking {
+        /// When the last of them was over.
+        since: Timestamp,
+    },
+    /// The canaries were looked at once more, and were well: the rest may begin.
+    CanariesHeld,
+    /// Too much went wrong, and the session began nothing more.
+    Halted {
+        /// Why.
+        why: String,
     },
     /// A session ended.
     Ended {
@@ -178,6 +190,13 @@ pub enum HostRecord {
         /// The policy from here on.
         policy: HostPolicy,
     },
+    /// [`HostEvent::Gated`].
+    Gated {
+        /// What may begin from here on.
+        gate: Gate,
+    },
+    /// [`HostEvent::Recheck`].
+    Recheck,
     /// [`HostEvent::NewRound`].
     NewRound,
     /// [`HostEvent::Resolved`].
@@ -225,6 +244,8 @@ impl From<&HostEvent> for HostRecord {
             HostEvent::Probed { key, found } => Self::Probed { key: key.into(), found: found.clone() },
             HostEvent::Resumed => Self::Resumed,
             HostEvent::PolicyChanged { policy } => Self::PolicyChanged { policy: policy.clone() },
+            HostEvent::Gated { gate } => Self::Gated { gate: gate.clone() },
+            HostEvent::Recheck => Self::Recheck,
             HostEvent::NewRound => Self::NewRound,
             HostEvent::Resolved { guest, resolution } => Self::Resolved { guest: *guest, resolution: *resolution },
         }
@@ -245,6 +266,8 @@ impl HostRecord {
             Self::Probed { key, found } => HostEvent::Probed { key: key.to_key(run, host), found },
             Self::Resumed => HostEvent::Resumed,
             Self::PolicyChanged { policy } => HostEvent::PolicyChanged { policy },
+            Self::Gated { gate } => HostEvent::Gated { gate },
+            Self::Recheck => HostEvent::Recheck,
             Self::NewRound => HostEvent::NewRound,
             Self::Resolved { guest, resolution } => HostEvent::Resolved { guest, resolution },
             Self::Intent { key, mode } => return HostEntry::Intent { key: key.to_key(run, host), mode },
@@ -487,6 +510,8 @@ mod tests {
             HostEvent::Resumed,
             HostEvent::PolicyChanged { policy: state().policy },
             HostEvent::NewRound,
+            HostEvent::Gated { gate: Gate::Canaries { guests: vec!["tag:canary".parse().unwrap()] } },
+            HostEvent::Recheck,
             HostEvent::Resolved { guest: Some(GuestId(101)), resolution: Resolution::Retry },
         ] {
             let entry = decode_host(&encode_event(&event)).unwrap().into_entry(&run, &host);

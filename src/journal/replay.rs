@@ -8,6 +8,7 @@ use super::record::{BodyError, CloseReason, HostEntry, RunRecord, decode_checkpo
 use crate::ids::{HostId, RunId};
 use crate::machine::Illegal;
 use crate::machine::host::HostState;
+use crate::machine::rollout::{Noted, Rollout};
 use crate::machine::run::{RunResult, RunState};
 use crate::plan::{HostPolicy, RunPolicy};
 use crate::time::Timestamp;
@@ -31,6 +32,10 @@ pub struct RunHistory {
     pub ended: Option<SessionEnd>,
     /// Why it was closed unfinished.
     pub closed: Option<CloseReason>,
+    /// What is known of its canaries.
+    pub noted: Noted,
+    /// Why its last session began nothing more, where it halted.
+    pub halted: Option<String>,
     /// Its hosts, in the manifest's order.
     pub hosts: Vec<HostState>,
 }
@@ -57,9 +62,15 @@ impl RunHistory {
         self.manifest.as_deref().is_none_or(|path| Path::new(path) == manifest)
     }
 
+    /// Works out how far it is with its canaries.
+    pub fn rollout(&self) -> Rollout {
+        Rollout::new(self.policy.rollout.clone(), self.noted, self.hosts.iter())
+    }
+
     /// Makes the state that the engine works on.
     pub fn into_state(self) -> RunState {
         RunState::restore(self.id, self.policy.parallel_hosts, self.opened_at, self.hosts)
+            .rolled_out(self.policy.rollout, self.noted)
     }
 }
 
@@ -123,6 +134,8 @@ fn fold_run(loaded: &LoadedRun, events: &[StoredEvent]) -> Result<RunHistory, Re
                     pid: None,
                     ended: None,
                     closed: None,
+                    noted: Noted::Nothing,
+                    halted: None,
                 });
             }
             (Some(history), record) => {
@@ -147,12 +160,20 @@ fn fold_run_record(history: &mut RunHistory, record: RunRecord) {
                 before.remove(&host.host).unwrap_or_else(|| HostState::new(run.clone(), host.clone()))
             };
             history.hosts = policy.hosts.iter().map(kept_or_new).collect();
+            // Other canaries are not those that held.
+            if history.policy.rollout.canary != policy.rollout.canary {
+                history.noted = Noted::Nothing;
+            }
             history.policy = policy;
         }
         RunRecord::Session { pid } => {
             history.pid = Some(pid);
             history.ended = None;
+            history.halted = None;
         }
+        RunRecord::Soaking { since } => history.noted = Noted::SoakingSince(since),
+        RunRecord::CanariesHeld => history.noted = Noted::Held,
+        RunRecord::Halted { why } => history.halted = Some(why),
         RunRecord::Ended { result, interrupted, finished } => {
             history.ended = Some(SessionEnd { result, interrupted, finished });
         }

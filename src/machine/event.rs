@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::guest::Resolution;
+use super::host::Gate;
 use super::outcome::{Outcome, Probed};
 use crate::ids::{GuestId, StepKey, Upid};
 use crate::plan::{HostPlan, HostPolicy};
@@ -54,6 +55,13 @@ pub enum HostEvent {
         /// The policy from here on.
         policy: HostPolicy,
     },
+    /// What may begin on the host changed.
+    Gated {
+        /// What may begin from here on.
+        gate: Gate,
+    },
+    /// Canaries that were upgraded are to be looked at once more.
+    Recheck,
     /// A host that came out badly is tried again from discovery.
     NewRound,
     /// The operator decided about a guest, or about the host where `guest` is `None`.
@@ -79,6 +87,8 @@ impl HostEvent {
             Self::Probed { .. } => "probed",
             Self::Resumed => "resumed",
             Self::PolicyChanged { .. } => "policy-changed",
+            Self::Gated { .. } => "gated",
+            Self::Recheck => "recheck",
             Self::NewRound => "new-round",
             Self::Resolved { .. } => "resolved",
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::guest::GuestPhase;
 use super::host::{HostPhase, HostState, HostVerdict};
 use crate::ids::{ClusterId, HostId, NodeName};
 
@@ -20,6 +21,10 @@ pub enum Grant {
     Turn(HostId),
     /// The host may be rebooted.
     Reboot(HostId),
+    /// The host's gate may be opened.
+    Open(HostId),
+    /// The host's canaries may be looked at once more.
+    Recheck(HostId),
 }
 
 /// Who may work.
@@ -50,6 +55,14 @@ pub struct Fleet {
     rebooters: VecDeque<HostId>,
     /// Hosts that proxmaint itself runs on or in: they come when everything else is over.
     last: VecDeque<HostId>,
+    /// Hosts that nothing may begin on: they keep their places in the queues.
+    kept_back: BTreeSet<HostId>,
+    /// Hosts whose gate is to be opened when there is a place for them.
+    opening: VecDeque<HostId>,
+    /// Hosts whose canaries are to be looked at once more.
+    rechecks: VecDeque<HostId>,
+    /// Whether nothing is handed out any more.
+    halted: bool,
     /// Which entry turned out to be which node.
     claims: BTreeMap<(ClusterId, NodeName), HostId>,
 }
@@ -76,6 +89,8 @@ impl Fleet {
                 HostPhase::Pending | HostPhase::AwaitingTurn { .. } => fleet.queue(&host),
                 HostPhase::AwaitingReboot { .. } => fleet.rebooters.push_back(host),
                 HostPhase::Done(_) => {}
+                // It goes on when its gate is opened.
+                _ if state.is_behind_its_gate() && !has_held(state) => {}
                 _ if state.is_parked() => held.push(host),
                 _ => fleet.interrupted.push_back(host),
             }
@@ -90,6 +105,67 @@ impl Fleet {
         self.queued.retain(|host| !hosts.contains(host));
         self.active.retain(|host| !hosts.contains(host));
         self.rebooters.retain(|host| !hosts.contains(host));
+        self.opening.retain(|host| !hosts.contains(host));
+    }
+
+    /// Hands nothing out any more.
+    pub fn halt(&mut self) {
+        self.halted = true;
+    }
+
+    /// Lets a host begin, or keeps it from it. One that waits goes on from where it waits.
+    pub fn keep_back(&mut self, state: &HostState, keep: bool) {
+        let host = state.host();
+        if keep {
+            self.kept_back.insert(host.clone());
+            return;
+        }
+        if !self.kept_back.remove(host) {
+            return;
+        }
+        match &state.phase {
+            HostPhase::Pending => self.queue(host),
+            HostPhase::AwaitingTurn { plan } => match &plan.cluster {
+                Some(cluster) if self.waiting.get(cluster).is_some_and(|queue| queue.contains(host)) => {
+                    self.freed.push_back(cluster.clone());
+                }
+                Some(_) | None if !self.last.contains(host) && !self.active.contains(host) => self.queue(host),
+                Some(_) | None => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Tells whether a host takes up a place.
+    pub fn is_active(&self, host: &HostId) -> bool {
+        self.active.contains(host)
+    }
+
+    /// Opens the gate of a host as soon as there is a place for it.
+    pub fn open_later(&mut self, host: &HostId) {
+        if !self.opening.contains(host) {
+            self.opening.push_back(host.clone());
+        }
+    }
+
+    /// Leaves the gate of a host as it is after all.
+    pub fn open_no_more(&mut self, host: &HostId) {
+        self.opening.retain(|other| other != host);
+    }
+
+    /// Looks once more at the canaries of a host as soon as there is a place for it.
+    pub fn recheck_later(&mut self, host: &HostId) {
+        self.rechecks.push_back(host.clone());
+    }
+
+    /// Takes note of another gate of a host, which by itself puts nothing to work that was not.
+    pub fn gated(&mut self, state: &HostState) {
+        if self.active.contains(state.host()) || !state.is_parked() && !self.interrupted.contains(state.host()) {
+            self.observe(state);
+        } else if matches!(state.phase, HostPhase::Pending) {
+            self.interrupted.retain(|host| host != state.host());
+            self.queue(state.host());
+        }
     }
 
     /// Returns the entry that claimed a node first, if it is another one, and notes the claim.
@@ -117,7 +193,14 @@ impl Fleet {
             _ => {}
         }
         match &state.phase {
-            HostPhase::Pending => self.queue(host),
+            HostPhase::Pending => {
+                self.active.remove(host);
+                self.queue(host);
+            }
+            // It is planned anew when it may go on.
+            HostPhase::AwaitingTurn { .. } if self.kept_back.contains(host) => {
+                self.active.remove(host);
+            }
             HostPhase::AwaitingTurn { plan } if self.active.contains(host) => match plan.own {
                 Some(_) if self.others_are_left(host) => {
                     self.active.remove(host);
@@ -173,22 +256,35 @@ impl Fleet {
 
     /// Returns the turns that can be handed out now.
     pub fn grants(&mut self) -> Vec<Grant> {
+        if self.halted {
+            return Vec::new();
+        }
         let mut grants: Vec<Grant> = self.ready.drain(..).map(Grant::Turn).collect();
         if self.rebooting.is_none()
             && self.active.len() < self.parallel
-            && let Some(host) = self.rebooters.pop_front()
+            && let Some(place) = self.rebooters.iter().position(|host| !self.kept_back.contains(host))
+            && let Some(host) = self.rebooters.remove(place)
         {
             self.rebooting = Some(host.clone());
             self.active.insert(host.clone());
             grants.push(Grant::Reboot(host));
         }
+        // Those that are at work have their place.
+        let (at_work, others): (VecDeque<HostId>, VecDeque<HostId>) =
+            std::mem::take(&mut self.opening).into_iter().partition(|host| self.active.contains(host));
+        self.opening = others;
+        grants.extend(at_work.into_iter().map(Grant::Open));
         while self.active.len() < self.parallel {
-            let (host, grant): (HostId, fn(HostId) -> Grant) = match self.interrupted.pop_front() {
-                Some(host) => (host, Grant::Resume),
-                None => match self.next_host() {
-                    Some(host) => (host, Grant::Begin),
-                    None => break,
-                },
+            let (host, grant): (HostId, fn(HostId) -> Grant) = if let Some(host) = self.interrupted.pop_front() {
+                (host, Grant::Resume)
+            } else if let Some(host) = self.opening.pop_front() {
+                (host, Grant::Open)
+            } else if let Some(host) = self.rechecks.pop_front() {
+                (host, Grant::Recheck)
+            } else if let Some(host) = self.next_host() {
+                (host, Grant::Begin)
+            } else {
+                break;
             };
             self.active.insert(host.clone());
             grants.push(grant(host));
@@ -207,6 +303,7 @@ impl Fleet {
             || !self.ready.is_empty()
             || !self.queued.is_empty()
             || !self.interrupted.is_empty()
+            || !self.opening.is_empty()
             || (self.rebooting.is_none() && !self.rebooters.is_empty())
     }
 
@@ -215,20 +312,29 @@ impl Fleet {
             if self.turns.contains_key(&cluster) {
                 continue;
             }
-            if let Some(host) = self.waiting.get_mut(&cluster).and_then(VecDeque::pop_front) {
+            let kept_back = &self.kept_back;
+            let next = |queue: &mut VecDeque<HostId>| {
+                let place = queue.iter().position(|host| !kept_back.contains(host))?;
+                queue.remove(place)
+            };
+            if let Some(host) = self.waiting.get_mut(&cluster).and_then(next) {
                 self.turns.insert(cluster.clone(), host.clone());
                 self.turn_of.insert(host.clone(), cluster);
                 return Some(host);
             }
         }
         while let Some(host) = self.pending.pop_front() {
-            if self.queued.remove(&host) {
+            // It is put into the queue again when it may begin.
+            if self.queued.remove(&host) && !self.kept_back.contains(&host) {
                 return Some(host);
             }
         }
         // It is looked at anew, since it has waited.
         match self.active.is_empty() {
-            true => self.last.pop_front(),
+            true => {
+                let place = self.last.iter().position(|host| !self.kept_back.contains(host))?;
+                self.last.remove(place)
+            }
             false => None,
         }
     }
@@ -241,4 +347,9 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Tells whether a guest of a host is held: it is looked at when the run goes on.
+fn has_held(state: &HostState) -> bool {
+    state.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }))
 }

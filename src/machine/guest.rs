@@ -60,6 +60,11 @@ impl GuestState {
         }
     }
 
+    /// Tells whether it can be looked into as after its upgrade: one that was stopped again can't.
+    pub(super) fn can_be_checked(&self) -> bool {
+        self.upgrade().is_some()
+    }
+
     /// Returns how the guest is started, where it is to be.
     fn start(&self) -> Option<&GuestStart> {
         match &self.plan.decision {
@@ -245,6 +250,11 @@ impl GuestState {
             }
             (Ph::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)), In::Resolve(Resolution::Skip)) => {
                 Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
+            }
+            (Ph::Settled(GuestVerdict::Upgraded { protection, rebooted, .. }), In::Recheck)
+                if self.can_be_checked() =>
+            {
+                Ph::Checking { protection, rebooted, attempt: self.rounds.first(Step::CheckGuest) }
             }
             (Ph::Settled(verdict), In::GiveBack) if self.borrowed.is_some() => self.finish(verdict),
             (

@@ -2,6 +2,7 @@
 //! where it is asked for reboot. `own` is the table of the node's own steps, `debts` what is owed and how it is given back.
 
 mod debts;
+mod gate;
 mod own;
 mod saved;
 
@@ -14,6 +15,7 @@ use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use debts::Unpaid;
+pub use gate::{Gate, ShutBecause};
 
 pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
@@ -54,6 +56,9 @@ pub struct HostState {
     /// Whether it has the fleet's one turn to be rebooted; a reboot that went wrong keeps it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot_turn: bool,
+    /// What may begin there.
+    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    pub gate: Gate,
     /// When something first happened to it.
     pub began: Option<Timestamp>,
     /// When something last happened to it.
@@ -95,6 +100,7 @@ impl HostState {
             identity: None,
             shut: Vec::new(),
             reboot_turn: false,
+            gate: Gate::Open,
             began: None,
             touched: None,
         }
@@ -142,8 +148,10 @@ impl HostState {
             HostEvent::Probed { key, found } => self.probed(key, found, at, &mut effects)?,
             HostEvent::Resumed => self.resumed(&mut effects)?,
             HostEvent::PolicyChanged { policy } => self.change_policy(policy),
+            HostEvent::Gated { gate } => self.gated(gate),
+            HostEvent::Recheck => self.recheck()?,
             HostEvent::NewRound => {
-                if !matches!(self.phase, HostPhase::Done(_)) {
+                if !self.may_begin_anew() {
                     return Err(Illegal::new("host", self.phase.name(), event.name()));
                 }
                 self.phase = HostPhase::Pending;
@@ -210,6 +218,8 @@ impl HostState {
             HostPhase::Done(HostVerdict::Failed(_)) => HostResult::Failed,
             HostPhase::Done(HostVerdict::Skipped) => HostResult::Skipped,
             _ if held_guest && self.is_parked() => HostResult::Held,
+            // What went wrong is not tried again in this session.
+            _ if self.is_to_be_tried_again() => HostResult::NothingToDo,
             _ => return HostResult::Unfinished,
         };
         let guests = self.guests.values().map(|guest| match &guest.phase {
@@ -238,7 +248,9 @@ impl HostState {
             | HostPhase::StoppingGuests { .. }
             | HostPhase::Rebooting { .. }
             | HostPhase::StartingGuests { .. }
+            | HostPhase::Rechecking { .. }
             | HostPhase::GivingBack { .. } => false,
+            _ if self.is_behind_its_gate() => true,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
                 self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
@@ -479,12 +491,22 @@ impl HostState {
         if let HostPhase::GivingBack { .. } = self.phase {
             return self.advance_giving_back(at, effects);
         }
+        if let HostPhase::Rechecking { .. } = self.phase {
+            self.bring_back(effects)?;
+            return self.advance_rechecking(at, effects);
+        }
         if self.works_on_guests() {
             self.bring_back(effects)?;
         }
+        if matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
+            self.stop_behind_gate(effects)?;
+        }
+        let gate = self.gate.clone();
         if matches!(self.phase, HostPhase::Snapshotting { .. }) {
             // One that has to be started first runs no longer than it must: its turn comes with the upgrades.
-            let now = |guest: &GuestState| matches!(guest.phase, GuestPhase::Waiting) && !guest.is_to_be_started();
+            let now = |guest: &GuestState| {
+                matches!(guest.phase, GuestPhase::Waiting) && !guest.is_to_be_started() && gate.lets(guest)
+            };
             self.hand_out(effects, |guest| now(guest).then_some(GuestInput::Protect))?;
             let protecting = |g: &GuestState| now(g) || matches!(g.phase, GuestPhase::Protecting { .. });
             if !self.guests.values().any(protecting)
@@ -500,6 +522,7 @@ impl HostState {
             let others_are_over = self.guests.values().all(|guest| guest.plan.own || guest.phase.is_over());
             let next = |guest: &GuestState| match &guest.phase {
                 _ if guest.plan.own && !others_are_over => None,
+                _ if !gate.lets(guest) => None,
                 GuestPhase::Protected { protection } if fresh(protection) => Some(GuestInput::Upgrade),
                 GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
                 _ => None,
@@ -507,7 +530,8 @@ impl HostState {
             // What is begun is finished before another guest is started.
             self.hand_out(effects, |guest| next(guest).filter(|_| !guest.is_to_be_started()))?;
             self.hand_out(effects, next)?;
-            if self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
+            if gate.is_open()
+                && self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
                 && let HostPhase::UpgradingGuests { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
             {
                 self.phase = self.after_guests(plan);
@@ -521,7 +545,10 @@ impl HostState {
     fn works_on_guests(&self) -> bool {
         matches!(
             self.phase,
-            HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } | HostPhase::GivingBack { .. }
+            HostPhase::Snapshotting { .. }
+                | HostPhase::UpgradingGuests { .. }
+                | HostPhase::Rechecking { .. }
+                | HostPhase::GivingBack { .. }
         )
     }
 

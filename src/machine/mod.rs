@@ -8,8 +8,10 @@ pub mod event;
 pub mod fleet;
 pub mod guest;
 pub mod host;
+pub mod order;
 pub mod outcome;
 pub mod phase;
+pub mod rollout;
 pub mod run;
 pub mod step;
 

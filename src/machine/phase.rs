@@ -1,10 +1,12 @@
 //! Where a host may stand, and how it may come out: the phases of its table, each with the data that it needs.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::guest::Attempt;
 use super::outcome::{Fault, RebootFacts, RunningGuest, VerifyReport};
-use crate::ids::NodeName;
+use crate::ids::{GuestId, NodeName};
 use crate::plan::HostPlan;
 
 /// Where a host stands.
@@ -105,6 +107,13 @@ pub enum HostPhase {
         /// What comes then.
         then: Box<HostPhase>,
     },
+    /// Canaries that were upgraded are being looked at once more, before the rest of the run begins.
+    Rechecking {
+        /// Those that have not been looked at yet.
+        left: BTreeSet<GuestId>,
+        /// What comes then.
+        then: Box<HostPhase>,
+    },
     /// It can't be told how a step of the node ended.
     Held {
         /// The phase that was left, to go back to.
@@ -193,6 +202,7 @@ impl HostPhase {
             Self::Rebooting { .. } => "rebooting",
             Self::StartingGuests { .. } => "starting-guests",
             Self::GivingBack { .. } => "giving-back",
+            Self::Rechecking { .. } => "rechecking",
             Self::Held { .. } => "held",
             Self::Done(_) => "done",
         }
@@ -243,7 +253,9 @@ impl HostPhase {
             | Self::StoppingGuests { case, .. }
             | Self::Rebooting { case, .. }
             | Self::StartingGuests { then: AfterReturn::Hold { case, .. }, .. } => Some(&case.plan),
-            Self::StartingGuests { then: AfterReturn::Stand(at), .. } | Self::GivingBack { then: at } => at.plan(),
+            Self::StartingGuests { then: AfterReturn::Stand(at), .. }
+            | Self::GivingBack { then: at }
+            | Self::Rechecking { then: at, .. } => at.plan(),
             Self::StartingGuests { then: AfterReturn::Discover, .. } => None,
             Self::Held { at, .. } => at.plan(),
             Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,

@@ -8,9 +8,10 @@ use super::Illegal;
 use super::effect::{Effect, Mode};
 use super::event::HostEvent;
 use super::fleet::{Fleet, Grant};
-use super::host::{HostPhase, HostResult, HostState, HostVerdict};
+use super::host::{HostPhase, HostResult, HostState, HostVerdict, ShutBecause};
+use super::rollout::{Noted, Rollout};
 use crate::ids::{ClusterId, HostId, RunId, StepKey};
-use crate::plan::RunPolicy;
+use crate::plan::{RolloutPolicy, RunPolicy};
 use crate::time::Timestamp;
 
 /// A run as the engine works on it.
@@ -24,10 +25,14 @@ pub struct RunState {
     pub parallel_hosts: u32,
     /// Its hosts, in the manifest's order.
     pub order: Vec<HostId>,
-    hosts: BTreeMap<HostId, HostState>,
+    pub(super) hosts: BTreeMap<HostId, HostState>,
     /// Hosts that are left as they are this time.
-    left_out: BTreeSet<HostId>,
-    fleet: Fleet,
+    pub(super) left_out: BTreeSet<HostId>,
+    pub(super) fleet: Fleet,
+    /// Who goes first, and whether the run goes on.
+    pub(super) rollout: Rollout,
+    /// What the operator said of hosts in this session.
+    pub(super) orders: BTreeMap<HostId, ShutBecause>,
 }
 
 /// How a run as a whole stands.
@@ -48,7 +53,14 @@ impl RunState {
     /// Makes a run that nothing has happened to.
     pub fn open(id: RunId, policy: &RunPolicy, at: Timestamp) -> Self {
         let hosts = policy.hosts.iter().map(|host| HostState::new(id.clone(), host.clone())).collect();
-        Self::restore(id, policy.parallel_hosts, at, hosts)
+        Self::restore(id, policy.parallel_hosts, at, hosts).rolled_out(policy.rollout.clone(), Noted::Nothing)
+    }
+
+    /// Sets the order of the run, and what the journal knows of it.
+    #[must_use]
+    pub fn rolled_out(mut self, policy: RolloutPolicy, noted: Noted) -> Self {
+        self.rollout = Rollout::new(policy, noted, self.order.iter().filter_map(|host| self.hosts.get(host)));
+        self
     }
 
     /// Makes a run from its hosts' states, in the manifest's order.
@@ -56,13 +68,15 @@ impl RunState {
         let order: Vec<HostId> = hosts.iter().map(|state| state.host().clone()).collect();
         let fleet = Fleet::new(parallel_hosts, hosts.iter());
         let hosts = hosts.into_iter().map(|state| (state.host().clone(), state)).collect();
-        Self { id, opened_at, parallel_hosts, order, hosts, left_out: BTreeSet::new(), fleet }
+        let (left_out, orders) = (BTreeSet::new(), BTreeMap::new());
+        Self { id, opened_at, parallel_hosts, order, hosts, left_out, fleet, rollout: Rollout::default(), orders }
     }
 
     /// Leaves all hosts but these as they are: they keep what they hold, and are given no turn.
     pub fn restrict_to(&mut self, only: &BTreeSet<HostId>) {
         self.left_out = self.order.iter().filter(|host| !only.contains(*host)).cloned().collect();
         self.fleet.leave_out(&self.left_out);
+        self.rollout.leave_out(&self.left_out);
     }
 
     /// Returns a host's state.
@@ -81,8 +95,19 @@ impl RunState {
     /// An event that does not fit the host's phase, or of a host that is not in the run, is [`Illegal`].
     pub fn apply(&mut self, host: &HostId, event: &HostEvent, at: Timestamp) -> Result<Vec<Effect>, Illegal> {
         let state = self.hosts.get_mut(host).ok_or_else(|| Illegal::new("host", "not in the run", event.name()))?;
+        let rechecking = |state: &HostState| matches!(state.phase, HostPhase::Rechecking { .. });
+        let was_rechecking = rechecking(state) || *event == HostEvent::Recheck;
         let effects = state.apply(event, at)?;
-        self.fleet.observe(state);
+        self.rollout.note(state);
+        if was_rechecking && !rechecking(state) {
+            self.rollout.was_rechecked(host);
+        }
+        let Some(state) = self.hosts.get(host) else { return Ok(effects) };
+        self.fleet.keep_back(state, self.keeps_back(host));
+        match event {
+            HostEvent::Gated { .. } => self.fleet.gated(state),
+            _ => self.fleet.observe(state),
+        }
         Ok(effects)
     }
 
@@ -95,13 +120,16 @@ impl RunState {
 
     /// Returns the turns that can be handed out now, as events of their hosts.
     pub fn grants(&mut self) -> Vec<(HostId, HostEvent)> {
+        let grants = self.fleet.grants();
         let event = |grant| match grant {
             Grant::Resume(host) => (host, HostEvent::Resumed),
             Grant::Begin(host) => (host, HostEvent::Begun),
             Grant::Turn(host) => (host, HostEvent::TurnGiven),
             Grant::Reboot(host) => (host, HostEvent::RebootTurnGiven),
+            Grant::Open(host) => self.opened(host),
+            Grant::Recheck(host) => (host, HostEvent::Recheck),
         };
-        self.fleet.grants().into_iter().map(event).collect()
+        grants.into_iter().map(event).collect()
     }
 
     /// The fleet, to claim nodes.
@@ -117,8 +145,11 @@ impl RunState {
     /// Returns the events by which hosts that failed, or whose guest failed, get a new round when a run is gone on with.
     /// Hosts that were interrupted or held are gone on with as places become free ([`Self::grants`]).
     pub fn new_rounds(&self) -> Vec<(HostId, HostEvent)> {
-        let failed =
-            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.result() == HostResult::Failed;
+        let failed = |state: &HostState| {
+            matches!(state.phase, HostPhase::Done(_)) && state.result() == HostResult::Failed
+                || state.is_to_be_tried_again()
+                || self.rollout.has_blocked_canary(state)
+        };
         self.events_where(failed, &HostEvent::NewRound)
     }
 

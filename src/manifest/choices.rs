@@ -12,7 +12,7 @@ use crate::choices::{
 use crate::ids::GuestId;
 
 use super::keys;
-use super::raw::{Found, Reader};
+use super::raw::{Found, Given, Reader};
 use super::settings::value;
 use super::wanted::{Backup, Keep, Wanted};
 
@@ -141,28 +141,29 @@ pub(super) fn protect(reader: &mut Reader, found: &Found<'_>) -> Option<Vec<Prot
 fn selectors(reader: &mut Reader, found: &Found<'_>) -> Option<Vec<Selector>> {
     let errors = reader.drafts.len();
     let mut list = Vec::new();
-    match found.item.as_array() {
-        Some(array) => {
-            for item in array {
-                let span = item.span().unwrap_or_else(|| found.span.clone());
-                match item {
-                    Value::String(text) => list.extend(selector_of(reader, found.name, text.value(), span)),
-                    Value::Integer(number) => list.extend(selector_of(reader, found.name, &number.to_string(), span)),
-                    other => {
-                        let kind = super::raw::kind_of_value(other);
-                        let message = format!("each item of `{}` must be a string, not {kind}", found.name);
-                        reader.error(span, message, &[Selector::HELP]);
-                    }
-                }
-            }
-        }
-        None => {
-            for item in reader.strings(found)? {
-                list.extend(selector_of(reader, found.name, &item.value, item.span));
+    for item in words(reader, found)? {
+        list.extend(selector_of(reader, found.name, &item.value, item.span));
+    }
+    (reader.drafts.len() == errors && !list.is_empty()).then_some(list)
+}
+
+/// Reads a list of texts, or one text in its stead; numbers may stand without quotes. An empty one counts as not given.
+pub(super) fn words(reader: &mut Reader, found: &Found<'_>) -> Option<Vec<Given<String>>> {
+    let Some(array) = found.item.as_array() else { return reader.strings(found) };
+    let mut list = Vec::new();
+    for item in array {
+        let span = item.span().unwrap_or_else(|| found.span.clone());
+        match item {
+            Value::String(text) => list.push(Given { value: text.value().clone(), span }),
+            Value::Integer(number) => list.push(Given { value: number.to_string(), span }),
+            other => {
+                let kind = super::raw::kind_of_value(other);
+                let message = format!("each item of `{}` must be a string, not {kind}", found.name);
+                reader.error(span, message, &[Selector::HELP]);
             }
         }
     }
-    (reader.drafts.len() == errors && !list.is_empty()).then_some(list)
+    Some(list).filter(|list| !list.is_empty())
 }
 
 /// Reads one selector.

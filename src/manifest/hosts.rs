@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use toml_edit::{Table, TableLike};
 
+use crate::choices::{Canary, CanaryError, Selector};
 use crate::ids::HostId;
 
+use super::choices::words;
 use super::guests;
 use super::jump::is_host;
 use super::keys::{self, Key, Level};
@@ -28,7 +30,7 @@ pub(super) struct Content {
 /// Reads the whole file. What is wrong is noted in the reader; the result is only good where nothing was.
 pub(super) fn read(reader: &mut Reader, file: &Table) -> Content {
     top_level(reader, file);
-    let (run, settings) = defaults(reader, file);
+    let (run, settings, canary) = defaults(reader, file);
     let mut content = Content { defaults: run, hosts: Vec::new(), password_at: None };
     let mut names: BTreeMap<HostId, Range<usize>> = BTreeMap::new();
     for (table, span) in host_tables(reader, file) {
@@ -47,6 +49,7 @@ pub(super) fn read(reader: &mut Reader, file: &Table) -> Content {
         }
         content.hosts.push(entry);
     }
+    content.defaults.canary = canaries(reader, canary, &content.hosts);
     content
 }
 
@@ -75,19 +78,57 @@ fn top_level(reader: &mut Reader, file: &Table) {
     }
 }
 
-fn defaults(reader: &mut Reader, file: &Table) -> (Defaults, Settings) {
-    let built_in = Defaults { resume_within: Defaults::RESUME_WITHIN };
-    let Some(found) = find(file, "defaults") else { return (built_in, Settings::default()) };
+/// Reads who goes first, which may be said in terms of the hosts.
+fn canaries(reader: &mut Reader, given: Option<Given<Vec<Given<String>>>>, hosts: &[HostEntry]) -> Vec<Canary> {
+    let mut canaries = Vec::new();
+    for item in given.map_or_else(Vec::new, |given| given.value) {
+        match Canary::read(&item.value, |name| hosts.iter().any(|entry| entry.id.as_str() == name)) {
+            Ok(canary) => canaries.push(canary),
+            Err(error) => {
+                let known = hosts.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>().join(", ");
+                let hint = match &error {
+                    CanaryError::NoSuchHost(_) => format!("the manifest has: {known}"),
+                    CanaryError::Selector(_) => format!("{}; {}", Canary::HELP, Selector::HELP),
+                };
+                reader.error(item.span, format!("`canary`: {error}"), &[&hint]);
+            }
+        }
+    }
+    canaries
+}
+
+/// What `[defaults]` says of runs, of hosts, and of canaries, which only hosts make clear.
+type OfDefaults = (Defaults, Settings, Option<Given<Vec<Given<String>>>>);
+
+fn defaults(reader: &mut Reader, file: &Table) -> OfDefaults {
+    let built_in = Defaults::default();
+    let Some(found) = find(file, "defaults") else { return (built_in, Settings::default(), None) };
     let Some(table) = found.item.as_table_like() else {
         let message = format!("`defaults` must be a table, not {}", kind_of(found.item));
         reader.error(found.span, message, &["begin it with a line [defaults]"]);
-        return (built_in, Settings::default());
+        return (built_in, Settings::default(), None);
     };
     reader.unknown_keys(table, Level::Defaults);
     let resume_within = reader.pick(table, &keys::RESUME_WITHIN, Reader::duration);
     let settings = Settings::read(reader, table);
     warn_of_idle_insecure(reader, table, &settings, &Settings::default());
-    (Defaults { resume_within: resume_within.map_or(Defaults::RESUME_WITHIN, |given| given.value) }, settings)
+    let canary = reader.pick(table, &keys::CANARY, words);
+    let soak = reader.pick(table, &keys::SOAK, Reader::duration);
+    if let Some(soak) = soak.as_ref().filter(|_| canary.is_none()) {
+        reader.warn(
+            soak.span.clone(),
+            "`soak` has no effect without `canary`",
+            &["say who goes first: canary = [\"..\"]"],
+        );
+    }
+    let max_failures = reader.pick(table, &keys::MAX_FAILURES, Reader::whole_number);
+    let run = Defaults {
+        canary: built_in.canary,
+        soak: soak.map_or(built_in.soak, |given| given.value),
+        max_failures: max_failures.map(|given| given.value),
+        resume_within: resume_within.map_or(built_in.resume_within, |given| given.value),
+    };
+    (run, settings, canary)
 }
 
 /// Returns the tables of the hosts; that there is none is an error.

@@ -97,6 +97,9 @@ keys! { Both:
 
 keys! { Defaults:
     RESUME_WITHIN = ["resume_within"], "`\"24h\"`", "how long after its last event an unfinished run may still be gone on with";
+    CANARY = ["canary"], "none", "who goes first: names of hosts, guests of one (`\"pve1/104\"`), selectors of guests (`\"tag:canary\"`)";
+    SOAK = ["soak"], "none", "how long canaries are left alone before they are checked once more and the rest begins";
+    MAX_FAILURES = ["max_failures"], "no bound", "hosts and guests that may fail before a run halts: 0 halts at the first one";
 }
 
 keys! { Guest:
@@ -117,7 +120,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 40] = [
+pub(super) const ALL: [&Key; 43] = [
     &HOST,
     &NAME,
     &USER,
@@ -156,6 +159,9 @@ pub(super) const ALL: [&Key; 40] = [
     &MAX_PARALLEL,
     &DRY_RUN,
     &RESUME_WITHIN,
+    &CANARY,
+    &SOAK,
+    &MAX_FAILURES,
     &GUESTS,
     &GUEST_INVENTORY,
 ];

@@ -127,6 +127,20 @@ impl Reader {
         }
     }
 
+    /// Reads a whole number that may be 0 as well.
+    pub(super) fn whole_number(&mut self, found: &Found<'_>) -> Option<u32> {
+        let Some(number) = found.item.as_integer() else {
+            self.wrong_type(found, "an integer");
+            return None;
+        };
+        let read = u32::try_from(number).ok();
+        if read.is_none() {
+            let message = format!("`{}` must be from 0 to {}, not {number}", found.name, u32::MAX);
+            self.error(found.span.clone(), message, &[]);
+        }
+        read
+    }
+
     pub(super) fn port(&mut self, found: &Found<'_>) -> Option<u16> {
         let number = self.number(found, u32::from(u16::MAX))?;
         u16::try_from(number.get()).ok()

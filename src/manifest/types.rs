@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::choices::Canary;
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 
 use super::fingerprint::Fingerprint;
@@ -44,8 +45,20 @@ impl Manifest {
 /// Settings of `[defaults]` that belong to a run and not to one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
+    /// `canary`: who goes first; all go together where it is empty.
+    pub canary: Vec<Canary>,
+    /// `soak`: how long canaries are left alone.
+    pub soak: Duration,
+    /// `max_failures`: how much may fail before a run halts.
+    pub max_failures: Option<u32>,
     /// `resume_within`: how old an unfinished run may be and still be gone on with.
     pub resume_within: Duration,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { canary: Vec::new(), soak: Duration::ZERO, max_failures: None, resume_within: Self::RESUME_WITHIN }
+    }
 }
 
 impl Defaults {

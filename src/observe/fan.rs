@@ -57,8 +57,13 @@ impl Observer for EventLog {
                 let (host, guest) = (clean(state.host().as_str()), told.guest.unwrap_or_default());
                 tracing::info!(seq, %host, guest, event = event.name(), "{}", told.what);
             }
+            Seen::Soaking { until } => tracing::info!(%until, "the canaries are done, and left alone"),
+            Seen::CanariesHeld => tracing::info!("the canaries are well: the rest begins"),
+            Seen::Halted { why, not_begun } => tracing::warn!(not_begun, "halted: {}", clean(why)),
             Seen::Draining => tracing::info!("draining: no new step begins"),
-            Seen::RunEnded(end) => tracing::info!(result = ?end.result, interrupted = end.interrupted, "run ended"),
+            Seen::RunEnded(end) => {
+                tracing::info!(result = ?end.result, interrupted = end.interrupted, halted = end.halted, "run ended")
+            }
         }
     }
 }

@@ -23,9 +23,14 @@
 //! | `resolved` | `guest`, `resolution` (`retry`, `done`, `skip`) | the operator decided |
 //! | `guest-changed` | `guest`, `kind`, `name`, `state` (as in `status`), `in_doubt`, `reason` | follows from the event before it |
 //! | `host-changed` | `phase`, `result` (as in `status`), `in_doubt`, `reason` | follows from the event before it |
+//! | `gated` | `gate` (as in `status`) | what may begin on the host changed |
+//! | `recheck` | | its canaries are looked at once more |
+//! | `soaking` | `at`, `until` | the canaries are done, and left alone until then |
+//! | `canaries-held` | `at` | the canaries are well: the rest begins |
+//! | `halted` | `at`, `reason`, `not_begun` (how many hosts) | too much went wrong: nothing more begins |
 //! | `draining` | `at` | the operator asked to stop |
 //! | `dropped` | `count` | so many lines were left out because they were not read fast enough |
-//! | `run-ended` | `at`, `run`, `result`, `interrupted`, `exit_code`, `counts`, `hosts[]`, `next[]` (as in `status`); a host has `host`, `result`, `phase`, `reason`, `hint`, `waits_for`, `duration_ms`, `counts`, `changed`, `reboot_wanted`, `rebooted`, `not_rebooted`, `remarks`, `removed`, `owed[]` (as in `status`: what is to be given back) | last line |
+//! | `run-ended` | `at`, `run`, `result`, `interrupted`, `halted`, `rollout` (as in `status`), `exit_code`, `counts`, `hosts[]`, `next[]` (as in `status`); a host has `host`, `result`, `phase`, `reason`, `hint`, `waits_for`, `duration_ms`, `counts`, `changed`, `reboot_wanted`, `rebooted`, `not_rebooted`, `remarks`, `removed`, `owed[]` (as in `status`: what is to be given back) | last line |
 //!
 //! `--dry-run --output json` writes the events of [`super::plan_view`] instead.
 
@@ -37,7 +42,8 @@ use serde::Serialize;
 use super::sanitize::clean_json;
 use super::sink::LineSink;
 use super::view::{
-    Advice, GuestCounts, GuestStanding, HostCounts, HostStanding, HostView, KeptKind, OwedView, RemarksView, RunView,
+    Advice, GateView, GuestCounts, GuestStanding, HostCounts, HostStanding, HostView, KeptKind, OwedView, RemarksView,
+    RolloutView, RunView,
 };
 use super::watch::{News, Watch};
 use super::{project, when};
@@ -95,6 +101,27 @@ struct RunBegan<'a> {
 struct Draining {
     #[serde(with = "when")]
     at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct Gated {
+    gate: GateView,
+}
+
+#[derive(Debug, Serialize)]
+struct Soaking {
+    #[serde(with = "when")]
+    at: Timestamp,
+    #[serde(with = "when")]
+    until: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct Halted<'a> {
+    #[serde(with = "when")]
+    at: Timestamp,
+    reason: &'a str,
+    not_begun: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -201,6 +228,8 @@ struct RunEnded<'a> {
     run: &'a RunId,
     result: RunResult,
     interrupted: bool,
+    halted: bool,
+    rollout: Option<&'a RolloutView>,
     exit_code: u8,
     counts: HostCounts,
     hosts: Vec<EndedHost<'a>>,
@@ -250,6 +279,8 @@ impl JsonLines {
             run: &view.run,
             result: end.result,
             interrupted: end.interrupted,
+            halted: end.halted,
+            rollout: view.rollout.as_ref(),
             exit_code,
             counts: view.counts,
             hosts: view.hosts.iter().map(ended_host).collect(),
@@ -280,6 +311,8 @@ impl JsonLines {
             HostEvent::Probed { key, found } => self.step("step-probed", place, key, probed(found)),
             HostEvent::Resumed => self.say("resumed", Some(place), Nothing {}),
             HostEvent::PolicyChanged { .. } => self.say("policy-changed", Some(place), Nothing {}),
+            HostEvent::Gated { gate } => self.say("gated", Some(place), Gated { gate: project::gate_view(gate) }),
+            HostEvent::Recheck => self.say("recheck", Some(place), Nothing {}),
             HostEvent::NewRound => self.say("new-round", Some(place), Nothing {}),
             HostEvent::Resolved { guest, resolution } => {
                 self.say("resolved", Some(place), Resolved { guest: *guest, resolution: *resolution });
@@ -313,6 +346,11 @@ impl Observer for JsonLines {
             }
             Seen::Host { seq, at, event, state } => {
                 self.host(Place { seq: *seq, at: *at, host: state.host() }, event, state);
+            }
+            Seen::Soaking { until } => self.say("soaking", None, Soaking { at: self.clock.now(), until: *until }),
+            Seen::CanariesHeld => self.say("canaries-held", None, Draining { at: self.clock.now() }),
+            Seen::Halted { why, not_begun } => {
+                self.say("halted", None, Halted { at: self.clock.now(), reason: why, not_begun: *not_begun });
             }
             Seen::Draining => self.say("draining", None, Draining { at: self.clock.now() }),
             // The last line needs the exit code and every host: `finish` writes it.

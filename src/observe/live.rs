@@ -5,6 +5,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `{"v":1,"ask":"status"}`, with `"detail":"brief"` or `"full"` and `"host":"NAME"` as wanted | `{"v":1,"status":{..}}`, a [`RunView`] |
+//! | `{"v":1,"ask":"pause","hosts":["NAME"]}`, or `continue`, or `stop`; all that are not over where none is named | `{"v":1,"orders":[{"host":..,"done":true,"what":"in words"}]}`, once it is durable |
 //! | anything else | `{"v":1,"error":"why"}` |
 //!
 //! The path of a Unix socket is limited to 107 bytes; a longer one is reached through the directory's own descriptor.
@@ -27,8 +28,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::order::OrderReply;
 use super::view::{Ask, Detail, RunView};
 use crate::ids::HostId;
+use crate::machine::order::Order;
 
 /// The socket's name within the state directory.
 pub const SOCKET: &str = "control.sock";
@@ -97,12 +100,39 @@ struct Request {
     detail: Detail,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<HostId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<HostId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Question {
     Status,
+    Pause,
+    Continue,
+    Stop,
+}
+
+impl From<Order> for Question {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Pause => Self::Pause,
+            Order::Continue => Self::Continue,
+            Order::Stop => Self::Stop,
+        }
+    }
+}
+
+/// What a live run answers.
+pub trait Answers: Clone + Send + 'static {
+    /// Says how the run stands.
+    fn status(&self, ask: Ask) -> impl Future<Output = RunView> + Send;
+
+    /// Takes an order for hosts, for all that are not over where none is named; answers when it is durable.
+    ///
+    /// # Errors
+    /// Why it can't be taken.
+    fn order(&self, order: Order, hosts: Vec<HostId>) -> impl Future<Output = Result<Vec<OrderReply>, String>> + Send;
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,7 +141,15 @@ struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     status: Option<Box<RunView>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    orders: Option<Vec<OrderReply>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+impl Answer {
+    fn new() -> Self {
+        Self { v: VERSION, status: None, orders: None, error: None }
+    }
 }
 
 /// The socket of a live run. Dropping it takes it away.
@@ -135,12 +173,8 @@ impl Live {
         }
     }
 
-    /// Answers until `stop`. `status` is asked for each answer.
-    pub async fn serve<F, R>(self, status: F, stop: CancellationToken)
-    where
-        F: Fn(Ask) -> R + Clone + Send + 'static,
-        R: Future<Output = RunView> + Send + 'static,
-    {
+    /// Answers until `stop`. `run` is asked for each answer.
+    pub async fn serve(self, run: impl Answers, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         let mut clients = JoinSet::new();
         loop {
@@ -155,11 +189,11 @@ impl Live {
             while clients.try_join_next().is_some() {}
             match stream {
                 Ok((stream, _)) => {
-                    let status = status.clone();
+                    let run = run.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away early is its own affair.
-                        let _served = timeout(CLIENT_TIME + ANSWER_TIME, answer(stream, status)).await;
+                        let _served = timeout(CLIENT_TIME + ANSWER_TIME, answer(stream, run)).await;
                     });
                 }
                 // Out of descriptors, or the like: a moment later there may be some again.
@@ -208,15 +242,11 @@ fn short(path: &Path, dir: &File, name: &str) -> PathBuf {
     }
 }
 
-async fn answer<F, R>(stream: UnixStream, status: F) -> io::Result<()>
-where
-    F: Fn(Ask) -> R,
-    R: Future<Output = RunView>,
-{
+async fn answer(stream: UnixStream, run: impl Answers) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let read = timeout(CLIENT_TIME, BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line)).await;
-    let refused = |why: String| Answer { v: VERSION, status: None, error: Some(why) };
+    let refused = |why: String| Answer { error: Some(why), ..Answer::new() };
     let answer = match read {
         Err(_) => refused(format!("no request within {} s", CLIENT_TIME.as_secs())),
         Ok(Err(error)) => refused(format!("reading the request: {error}")),
@@ -226,9 +256,23 @@ where
             Ok(request) if request.v != VERSION => {
                 refused(format!("version {} of the protocol is not known here, only {VERSION}", request.v))
             }
-            Ok(Request { ask: Question::Status, detail, host, .. }) => {
-                let view = status(Ask { detail, host }).await;
-                Answer { v: VERSION, status: Some(Box::new(view)), error: None }
+            Ok(Request { ask, detail, host, hosts, .. }) => {
+                let order = match ask {
+                    Question::Status => None,
+                    Question::Pause => Some(Order::Pause),
+                    Question::Continue => Some(Order::Continue),
+                    Question::Stop => Some(Order::Stop),
+                };
+                match order {
+                    None => {
+                        let view = run.status(Ask { detail, host }).await;
+                        Answer { status: Some(Box::new(view)), ..Answer::new() }
+                    }
+                    Some(order) => match run.order(order, hosts).await {
+                        Ok(replies) => Answer { orders: Some(replies), ..Answer::new() },
+                        Err(why) => refused(why),
+                    },
+                }
             }
         },
     };
@@ -243,8 +287,31 @@ where
 /// # Errors
 /// [`LiveError::NobodyThere`] where no run is at work (a socket left behind included); others where the question failed.
 pub async fn ask_status(state_dir: &Path, ask: &Ask) -> Result<RunView, LiveError> {
+    let request =
+        Request { v: VERSION, ask: Question::Status, detail: ask.detail, host: ask.host.clone(), hosts: Vec::new() };
+    let answer = answer_to(state_dir, &request).await?;
+    match (answer.status, answer.error) {
+        (Some(view), _) => Ok(*view),
+        (None, error) => Err(LiveError::Refused(error.unwrap_or_else(|| "the answer was empty".to_owned()))),
+    }
+}
+
+/// Says something of hosts to the run that works in a state directory, of all that are not over where none is named.
+///
+/// # Errors
+/// [`LiveError::NobodyThere`] where no run is at work; [`LiveError::Refused`] where it does not take that.
+pub async fn ask_order(state_dir: &Path, order: Order, hosts: &[HostId]) -> Result<Vec<OrderReply>, LiveError> {
+    let request = Request { v: VERSION, ask: order.into(), detail: Detail::Brief, host: None, hosts: hosts.to_vec() };
+    let answer = answer_to(state_dir, &request).await?;
+    match (answer.orders, answer.error) {
+        (Some(replies), _) => Ok(replies),
+        (None, error) => Err(LiveError::Refused(error.unwrap_or_else(|| "the answer was empty".to_owned()))),
+    }
+}
+
+async fn answer_to(state_dir: &Path, request: &Request) -> Result<Answer, LiveError> {
     let path = state_dir.join(SOCKET);
-    match timeout(ANSWER_TIME, exchange(state_dir, ask)).await {
+    match timeout(ANSWER_TIME, exchange(state_dir, request)).await {
         Err(_) => Err(LiveError::TimedOut { path }),
         Ok(Err(source)) => Err(match source.kind() {
             io::ErrorKind::NotFound
@@ -255,21 +322,18 @@ pub async fn ask_status(state_dir: &Path, ask: &Ask) -> Result<RunView, LiveErro
         }),
         // It ended between the question and the answer.
         Ok(Ok(text)) if text.is_empty() => Err(LiveError::NobodyThere { path }),
-        Ok(Ok(text)) => {
-            let answer: Answer = serde_json::from_slice(&text).map_err(LiveError::Answer)?;
-            match (answer.status, answer.error) {
-                (Some(view), _) => Ok(*view),
-                (None, error) => Err(LiveError::Refused(error.unwrap_or_else(|| "the answer was empty".to_owned()))),
-            }
-        }
+        Ok(Ok(text)) => serde_json::from_slice(&text).map_err(LiveError::Answer),
     }
 }
 
-async fn exchange(state_dir: &Path, ask: &Ask) -> io::Result<Vec<u8>> {
+async fn exchange(state_dir: &Path, request: &Request) -> io::Result<Vec<u8>> {
     let dir = File::open(state_dir)?;
     let mut stream = UnixStream::connect(short(&state_dir.join(SOCKET), &dir, SOCKET)).await?;
-    let request = Request { v: VERSION, ask: Question::Status, detail: ask.detail, host: ask.host.clone() };
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
+    if line.len() as u64 >= MAX_REQUEST {
+        let why = format!("so many hosts don't fit into a question of {MAX_REQUEST} bytes: say it of fewer, or of all");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut text = Vec::new();
@@ -292,6 +356,8 @@ mod tests {
             opened_at: Timestamp(1),
             parallel_hosts: 1,
             standing: Standing::Running { pid: 7 },
+            rollout: None,
+            kept_back: Default::default(),
         };
         RunView::build(&header, [], |_| None, Timestamp(2), ask)
     }
@@ -310,6 +376,43 @@ mod tests {
         gone.await.unwrap();
     }
 
+    /// Answers a question for its host's view, and an order with its hosts.
+    #[derive(Clone)]
+    struct Echo;
+
+    impl Answers for Echo {
+        async fn status(&self, ask: Ask) -> RunView {
+            view(&ask)
+        }
+
+        async fn order(&self, order: Order, hosts: Vec<HostId>) -> Result<Vec<OrderReply>, String> {
+            match hosts.is_empty() {
+                true => Err("nobody was named".to_owned()),
+                false => Ok(hosts
+                    .into_iter()
+                    .map(|host| OrderReply { host, done: true, what: format!("{order:?}") })
+                    .collect()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_is_answered_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = serve(dir.path());
+        let reply = |what: &str| OrderReply { host: HostId::new("pve1"), done: true, what: what.to_owned() };
+        for (order, word) in [(Order::Pause, "Pause"), (Order::Continue, "Continue"), (Order::Stop, "Stop")] {
+            let replies = ask_order(dir.path(), order, &[HostId::new("pve1")]).await.unwrap();
+            assert_eq!(replies, [reply(word)]);
+        }
+        let refused = ask_order(dir.path(), Order::Stop, &[]).await.unwrap_err();
+        assert_eq!(refused.to_string(), "asking the run: nobody was named");
+        let many: Vec<HostId> = (0..1000).map(|n| HostId::new(format!("pve{n}"))).collect();
+        assert!(matches!(ask_order(dir.path(), Order::Stop, &many).await, Err(LiveError::Io { .. })));
+        served.end().await;
+        assert!(matches!(ask_order(dir.path(), Order::Stop, &[]).await, Err(LiveError::NobodyThere { .. })));
+    }
+
     struct Served {
         stop: CancellationToken,
         task: tokio::task::JoinHandle<()>,
@@ -318,7 +421,7 @@ mod tests {
     fn serve(dir: &Path) -> Served {
         let live = Live::bind(dir).unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(live.serve(|ask| async move { view(&ask) }, stop.clone()));
+        let task = tokio::spawn(live.serve(Echo, stop.clone()));
         Served { stop, task }
     }
 

@@ -9,6 +9,7 @@ pub mod grid;
 pub mod json;
 pub mod live;
 pub mod log;
+pub mod order;
 pub mod output;
 pub mod output_name;
 pub mod plan_view;

@@ -1,20 +1,24 @@
 //! Makes a [`RunView`] from the states of a run's hosts: the one place where states become what is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::output_name;
 use super::view::{
-    Advice, Ask, Detail, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, KeptKind,
-    OwedKind, OwedView, RemarksView, RunView, SMALL_FLEET, Standing, StepStanding, StepView, VIEW_VERSION,
+    Advice, Ask, Detail, GateView, GuestCounts, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept,
+    KeptKind, OwedKind, OwedView, RemarksView, RolloutStage, RolloutView, RunView, SMALL_FLEET, Standing, StepStanding,
+    StepView, VIEW_VERSION,
 };
 use super::words;
 use crate::choices::Scope;
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
 use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
-use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState, Unpaid};
+use crate::machine::host::{
+    Gate, HostPhase, HostResult, HostState, HostVerdict, ShutBecause, StepRecord, StepState, Unpaid,
+};
 use crate::machine::outcome::{Fault, Obligation, Protection, Remarks, VerifyReport};
+use crate::machine::rollout::{Rollout, Stage};
 use crate::machine::run::{RunResult, RunState};
 use crate::plan::policy::PRUNE_ONLY;
 use crate::plan::{Decision, OwnPlace, ProtectBy};
@@ -31,13 +35,49 @@ pub struct RunHeader {
     pub parallel_hosts: u32,
     /// Whether it is being worked on.
     pub standing: Standing,
+    /// How far it is with its canaries, where it has some, or a bound of failures.
+    pub rollout: Option<RolloutView>,
+    /// Hosts that have not begun, since the canaries go first.
+    pub kept_back: BTreeSet<HostId>,
+}
+
+/// Returns how far a run is with its canaries; nothing where all go together and it goes on. `halted` says why it stopped.
+pub fn rollout_view(rollout: &Rollout, halted: Option<&str>) -> Option<RolloutView> {
+    let stage = match rollout.stage() {
+        Stage::Finding => RolloutStage::Finding,
+        Stage::Canaries => RolloutStage::Canaries,
+        Stage::Soaking { .. } => RolloutStage::Soaking,
+        Stage::Rechecking => RolloutStage::Rechecking,
+        Stage::Rest => RolloutStage::Rest,
+    };
+    let halted = halted.map(str::to_owned);
+    (!rollout.is_plain()).then(|| RolloutView { stage, until: rollout.soaks_until(), halted })
+}
+
+/// Returns what may begin on a host.
+pub fn gate_view(gate: &Gate) -> GateView {
+    match gate {
+        Gate::Open => GateView::Open,
+        Gate::Canaries { .. } => GateView::Canaries,
+        Gate::Shut { why: ShutBecause::Canaries } => GateView::WaitsForCanaries,
+        Gate::Shut { why: ShutBecause::Halted } => GateView::Halted,
+        Gate::Shut { why: ShutBecause::Paused } => GateView::Paused,
+        Gate::Shut { why: ShutBecause::Stopped } => GateView::Stopped,
+    }
 }
 
 impl RunView {
     /// Makes the view of a run that is in memory.
     pub fn of_run(run: &RunState, standing: Standing, now: Timestamp, ask: &Ask) -> Self {
-        let header =
-            RunHeader { run: run.id.clone(), opened_at: run.opened_at, parallel_hosts: run.parallel_hosts, standing };
+        let rollout = rollout_view(run.rollout(), run.rollout().halted());
+        let header = RunHeader {
+            run: run.id.clone(),
+            opened_at: run.opened_at,
+            parallel_hosts: run.parallel_hosts,
+            standing,
+            rollout,
+            kept_back: run.kept_back(),
+        };
         Self::build(&header, run.hosts(), |state| run.waits_for(state).cloned(), now, ask)
     }
 
@@ -59,6 +99,7 @@ impl RunView {
             standing: header.standing,
             result: RunResult::Clean,
             parallel_hosts: header.parallel_hosts,
+            rollout: header.rollout.clone(),
             counts: HostCounts::default(),
             hosts: Vec::new(),
             next: Vec::new(),
@@ -73,6 +114,11 @@ impl RunView {
             if ask.host.as_ref().is_none_or(|wanted| wanted == state.host()) {
                 let projection = Projection { state, running, now, detail: ask.detail };
                 let mut host = projection.host(waits(state));
+                let waits = matches!(host.phase, HostStanding::Pending | HostStanding::AwaitingTurn);
+                if waits && host.gate == GateView::Open && header.kept_back.contains(&host.host) {
+                    host.gate = GateView::WaitsForCanaries;
+                    host.reason.get_or_insert_with(|| ShutBecause::Canaries.to_string());
+                }
                 if fold && host.is_quiet() {
                     host.guests = Vec::new();
                 }
@@ -212,6 +258,7 @@ pub fn host_standing(phase: &HostPhase) -> HostStanding {
         HostPhase::Rebooting { .. } => HostStanding::Rebooting,
         HostPhase::StartingGuests { .. } => HostStanding::StartingGuests,
         HostPhase::GivingBack { .. } => HostStanding::GivingBack,
+        HostPhase::Rechecking { .. } => HostStanding::Rechecking,
         HostPhase::Held { .. } => HostStanding::Held,
         HostPhase::Done(_) => HostStanding::Done,
     }
@@ -264,6 +311,7 @@ impl Projection<'_> {
             node: self.node(),
             phase: host_standing(&state.phase),
             result: state.result(),
+            gate: gate_view(&state.gate),
             in_doubt,
             reason,
             hint,
@@ -413,7 +461,11 @@ impl Projection<'_> {
             HostPhase::AwaitingReboot { .. } => format!("waits for the reboot of {holder}"),
             _ => format!("waits for {holder}, a node of the same cluster"),
         };
-        (waits_for.map(waits), None)
+        let gate = match &self.state.gate {
+            Gate::Shut { why } if !matches!(self.state.phase, HostPhase::Done(_)) => Some(why.to_string()),
+            _ => None,
+        };
+        (waits_for.map(waits).or(gate), None)
     }
 
     /// Tells whether it is not known how an attempt ended: it is being looked at, or nobody is there any more to know.

@@ -14,11 +14,13 @@
 //! | `standing` | `{"state": "running", "pid": 4711}`, or `state` is `interrupted` (a later run goes on), `finished`, `expired` (too old to go on with) |
 //! | `result` | `clean`, `failed` (something failed or was blocked), `held`, `unfinished` |
 //! | `seen_at` | when this view was made |
+//! | `rollout` | where there are canaries, or a bound of failures: `{"stage": "finding" (hosts are looked at for canaries), "canaries", "soaking", "rechecking" or "rest", "until": the end of the soak, "halted": why}` |
 //! | `counts` | hosts by result: `total`, `nothing_to_do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`; `active` of the unfinished are being worked on |
 //! | `hosts[]` | the hosts in the manifest's order |
 //! | `hosts[].host`, `.node` | the manifest's entry, and the node that it is |
-//! | `hosts[].phase` | `pending`, `discovering`, `awaiting-turn`, `pruning`, `snapshotting`, `upgrading-guests`, `upgrading-host`, `verifying`, `awaiting-reboot`, `preparing-reboot`, `stopping-guests`, `rebooting`, `starting-guests`, `giving-back`, `held`, `done` |
+//! | `hosts[].phase` | `pending`, `discovering`, `awaiting-turn`, `pruning`, `snapshotting`, `upgrading-guests`, `upgrading-host`, `verifying`, `awaiting-reboot`, `preparing-reboot`, `stopping-guests`, `rebooting`, `starting-guests`, `giving-back`, `rechecking`, `held`, `done` |
 //! | `hosts[].result` | `nothing-to-do`, `succeeded`, `skipped`, `blocked`, `failed`, `held`, `unfinished`: the host with all its guests |
+//! | `hosts[].gate` | what may begin there: `open`, `canaries` (only these), or nothing: `waits-for-canaries`, `halted`, `paused`, `stopped` |
 //! | `hosts[].reason`, `.hint` | the first thing that went wrong or is waited for, and what to do about it |
 //! | `hosts[].in_doubt` | whether it can't be told yet how a step of the node itself ended |
 //! | `hosts[].waits_for` | the host whose turn must end first |
@@ -127,6 +129,9 @@ pub struct RunView {
     pub result: RunResult,
     /// How many hosts are worked on at a time.
     pub parallel_hosts: u32,
+    /// How far it is with its canaries, and whether it halted; nothing where all go together and it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
     /// Its hosts, counted.
     pub counts: HostCounts,
     /// Its hosts, in the manifest's order.
@@ -171,6 +176,54 @@ pub struct Advice {
     pub guest: Option<GuestId>,
 }
 
+/// How far a run is with its canaries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// How far.
+    pub stage: RolloutStage,
+    /// Until when the canaries are left alone.
+    #[serde(default, with = "when::option")]
+    pub until: Option<Timestamp>,
+    /// Why the run halted.
+    #[serde(default)]
+    pub halted: Option<String>,
+}
+
+/// How far a run is with its canaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutStage {
+    /// Hosts are looked at for canaries.
+    Finding,
+    /// The canaries are worked on.
+    Canaries,
+    /// They are done, and left alone.
+    Soaking,
+    /// They are looked at once more.
+    Rechecking,
+    /// All may begin.
+    Rest,
+}
+
+/// What may begin on a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateView {
+    /// Everything.
+    #[default]
+    Open,
+    /// Guests that are canaries.
+    Canaries,
+    /// Nothing: the canaries go first.
+    WaitsForCanaries,
+    /// Nothing: the run has halted.
+    Halted,
+    /// Nothing: the operator paused it.
+    Paused,
+    /// Nothing: the operator stopped it.
+    Stopped,
+}
+
 /// Where a host stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -203,6 +256,8 @@ pub enum HostStanding {
     StartingGuests,
     /// Guests that were started to be upgraded are being stopped.
     GivingBack,
+    /// Canaries that were upgraded are being looked at once more.
+    Rechecking,
     /// A step of the node is held.
     Held,
     /// It is over.
@@ -220,6 +275,9 @@ pub struct HostView {
     pub phase: HostStanding,
     /// The host with all its guests.
     pub result: HostResult,
+    /// What may begin there.
+    #[serde(default)]
+    pub gate: GateView,
     /// Whether it can't be told yet how a step of the node itself ended.
     pub in_doubt: bool,
     /// The first thing that went wrong or is waited for.

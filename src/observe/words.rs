@@ -10,7 +10,7 @@ use crate::ids::{GuestId, GuestKind, HostId, Step, StepKey};
 use crate::inventory::PackageChange;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::Resolution;
-use crate::machine::host::HostState;
+use crate::machine::host::{Gate, HostState};
 use crate::machine::outcome::{Detail, Outcome, Probed, Remarks};
 use crate::plan::{Decision, GuestPlan, HostPlan};
 
@@ -205,6 +205,8 @@ impl Teller {
                 (None, "the run went on: what was at work is looked at before anything else".to_owned())
             }
             HostEvent::PolicyChanged { .. } => (None, "goes on by what the manifest says now".to_owned()),
+            HostEvent::Gated { gate } => (None, gate_words(gate)),
+            HostEvent::Recheck => (None, "its canaries are looked at once more".to_owned()),
             HostEvent::NewRound => (None, "is tried again, from looking for updates on".to_owned()),
             HostEvent::Resolved { guest, resolution } => (*guest, resolved(*resolution).to_owned()),
         };
@@ -216,6 +218,17 @@ impl Teller {
             Some((kind, name)) => guest(*kind, id, name),
             None => format!("guest {id}"),
         }
+    }
+}
+
+/// Says what may begin on a host.
+pub fn gate_words(gate: &Gate) -> String {
+    match gate {
+        Gate::Open => "goes on: everything may begin".to_owned(),
+        Gate::Canaries { guests } => {
+            format!("only canaries may begin: {}", list(guests.iter().map(|who| clean(&who.to_string()).into_owned())))
+        }
+        Gate::Shut { why } => format!("nothing new begins: {why}"),
     }
 }
 

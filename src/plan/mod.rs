@@ -9,6 +9,7 @@ mod planner;
 pub mod policy;
 pub mod preflight;
 pub mod quorum;
+pub mod rollout;
 
 use std::fmt;
 
@@ -24,6 +25,7 @@ pub use old::OldThings;
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
 pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
 pub use preflight::{Check, Finding, Level, preflight};
+pub use rollout::RolloutPolicy;
 
 /// What is to be done on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostPlan, SkipReason};
+use super::{HostPlan, RolloutPolicy, SkipReason};
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
     selects,
@@ -25,6 +25,9 @@ pub const PRUNE_ONLY: &str = "only old snapshots and backups are removed";
 pub struct RunPolicy {
     /// How many hosts may be worked on at a time.
     pub parallel_hosts: u32,
+    /// Who goes first, and when the run stops.
+    #[serde(default, skip_serializing_if = "RolloutPolicy::is_plain")]
+    pub rollout: RolloutPolicy,
     /// The hosts, in the manifest's order.
     pub hosts: Vec<HostPolicy>,
 }

@@ -113,7 +113,7 @@ fn a_run_that_only_prunes_is_settled_and_never_gone_on_with() {
     let run = RunId::new("20261123-020304-prun");
     with_store(&state_dir, |store| {
         let host = HostPolicy { scope: Scope::PruneOnly, ..HostPolicy::new(HostId::new("pve1")) };
-        let policy = RunPolicy { parallel_hosts: 1, hosts: vec![host] };
+        let policy = RunPolicy { parallel_hosts: 1, rollout: Default::default(), hosts: vec![host] };
         let journal = SledJournal::start(store).unwrap();
         block_on(state::open_run(&journal, &run, &policy, Path::new(MANIFEST), NOW)).unwrap();
         journal.close().unwrap();

@@ -98,7 +98,7 @@ fn policy() -> RunPolicy {
     };
     let second = HostPolicy { scope: Scope::GuestsOnly, ..HostPolicy::new(pve(2)) };
     let third = HostPolicy::new(pve(3));
-    RunPolicy { parallel_hosts: 3, hosts: vec![first, second, third] }
+    RunPolicy { parallel_hosts: 3, rollout: Default::default(), hosts: vec![first, second, third] }
 }
 
 fn change(name: &str) -> PackageChange {

@@ -630,7 +630,7 @@ fn a_host_that_waits_for_its_reboot_again_has_no_turn() {
     apply(&mut state, &HostEvent::Resumed);
     assert_eq!((state.phase.name(), state.reboot_turn), ("awaiting-reboot", false));
     assert!(state.owed().is_empty(), "nothing was shut down");
-    let policy = RunPolicy { parallel_hosts: 1, hosts: vec![policy()] };
+    let policy = RunPolicy { parallel_hosts: 1, rollout: Default::default(), hosts: vec![policy()] };
     let mut run = RunState::restore(run(), policy.parallel_hosts, NOW, vec![state]);
     let grants: Vec<&str> = run.grants().iter().map(|(_, event)| event.name()).collect();
     assert_eq!(grants, ["reboot-turn-given"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxmaint::adapters::pve::client::Client;
 use proxmaint::adapters::pve::transport::Transport;
-use proxmaint::engine::driver::{Engine, EngineError, Session};
+use proxmaint::engine::driver::{Engine, EngineError, OrderTaken, Request, Session};
 use proxmaint::engine::limits::Limits;
 use proxmaint::engine::observer::{Observer, Seen};
 use proxmaint::engine::perform::{Context, discover};
@@ -24,6 +24,7 @@ use proxmaint_lab::faults::{self, Site};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::World;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::debts;
@@ -57,6 +58,7 @@ const LIMITS: Limits = Limits {
     reboot: Duration::from_secs(15 * 60),
     start_all: Duration::from_secs(10 * 60),
     lookers: 4,
+    paused: Duration::from_secs(12 * 3600),
     drain: Duration::from_secs(30),
 };
 
@@ -320,7 +322,8 @@ impl<'a> Play<'a> {
             (_, true) => Session::Restore,
             (_, false) => Session::Again,
         };
-        let (_operator, requests) = mpsc::channel(1);
+        let (operator, requests) = mpsc::channel(1);
+        let _operator = self.operate(operator);
         let end = tokio::select! {
             biased;
             () = self.theatre.alarm() => Err("the judge objected".to_owned()),
@@ -336,6 +339,27 @@ impl<'a> Play<'a> {
             return Err(self.violation(objection));
         }
         end.map_err(|what| self.violation(what))
+    }
+
+    /// Lets the operator say what is planned, each at its time in the world.
+    fn operate(&self, requests: mpsc::Sender<Request>) -> JoinSet<()> {
+        let mut operator = JoinSet::new();
+        let (orders, theatre) = (self.scenario.orders.clone(), self.theatre.clone());
+        operator.spawn(async move {
+            for (after, order, host) in orders {
+                let passed = Duration::from_millis(theatre.now());
+                let Some(left) = after.checked_sub(passed) else { continue };
+                tokio::time::sleep(left).await;
+                let report = Box::new(|_: &RunState, _: OrderTaken| -> Box<dyn FnOnce() + Send> { Box::new(|| {}) });
+                let request = Request::Order { order, hosts: vec![HostId::new(host)], report };
+                if requests.send(request).await.is_err() {
+                    return;
+                }
+            }
+            // The operator is there as long as the run.
+            requests.closed().await;
+        });
+        operator
     }
 
     /// Builds an engine whose ports lead to the stage.

@@ -11,19 +11,22 @@
 //! | no node goes down while another one is, or while a guest runs there that HA does not see to | each entry of the ledger |
 //! | no cluster loses its quorum by a reboot, unless that was allowed | each entry of the ledger |
 //! | no guest is stopped hard; none is stopped that this run did not start, but for a reboot | each entry of the ledger |
+//! | nothing begins on a host whose gate is shut, or anywhere once the run has halted | each intent |
+//! | nothing but canaries is changed before they held; they are left alone for the whole soak | each intent, each record of the run |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxmaint::choices::ProtectChoice;
+use proxmaint::choices::{ProtectChoice, selects};
 use proxmaint::ids::{GuestId, HostId, RunId, Step, StepKey};
-use proxmaint::journal::record::{HostEntry, decode_host};
+use proxmaint::journal::record::{HostEntry, RunRecord, decode_host, decode_run};
 use proxmaint::journal::{StoredEvent, StreamId};
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::guest::{GuestPhase, GuestState};
 use proxmaint::machine::host::{AfterReturn, HostPhase, HostState, StepState};
+use proxmaint::machine::rollout::Noted;
 use proxmaint::plan::RunPolicy;
 use proxmaint_lab::ledger::{Act, Entry, Outcome};
 use proxmaint_lab::world::{Asker, Guest, MachineId, Realm, World};
@@ -49,6 +52,10 @@ pub struct Judge {
     /// The guests that ran, and that HA does not see to, when the world was last looked at, with their nodes; kept while a
     /// host is at its reboot.
     ran: BTreeSet<(String, u32)>,
+    /// Whether the session has halted.
+    halted: bool,
+    /// What is known of the canaries.
+    canaries: Noted,
     violation: Option<String>,
 }
 
@@ -91,6 +98,8 @@ impl Judge {
             begun: BTreeSet::new(),
             looked: 0,
             ran: BTreeSet::new(),
+            halted: false,
+            canaries: Noted::Nothing,
             violation: None,
         }
     }
@@ -123,7 +132,12 @@ impl Judge {
     /// A batch became durable.
     pub fn durable(&mut self, records: &[StoredEvent]) {
         for record in records {
-            let StreamId::Host(host) = &record.stream else { continue };
+            let StreamId::Host(host) = &record.stream else {
+                if let Err(what) = self.of_run(record) {
+                    self.object(what);
+                }
+                continue;
+            };
             if let Some(count) = self.in_flight.get_mut(host) {
                 *count = count.saturating_sub(1);
             }
@@ -157,8 +171,70 @@ impl Judge {
         Ok(())
     }
 
+    /// A record of the run as a whole became durable.
+    fn of_run(&mut self, record: &StoredEvent) -> Result<(), String> {
+        let body = decode_run(&record.body).map_err(|error| format!("record {} can't be read: {error}", record.seq))?;
+        match body {
+            RunRecord::Session { .. } => self.halted = false,
+            RunRecord::Halted { .. } => self.halted = true,
+            RunRecord::Soaking { since } => self.canaries = Noted::SoakingSince(since),
+            RunRecord::CanariesHeld => {
+                let soak = self.policy.rollout.soak();
+                let changed = self.shadow.values().any(|state| {
+                    state.steps.iter().any(|step| {
+                        matches!(step.step, Step::UpgradeGuest | Step::UpgradeHost) && step.state == StepState::Done
+                    })
+                });
+                match self.canaries {
+                    Noted::SoakingSince(since) if record.at.since(since) < soak => {
+                        return Err(format!("the canaries were left alone from {since} to {} only", record.at));
+                    }
+                    Noted::Nothing if changed => return Err("the canaries were not left alone".to_owned()),
+                    _ => self.canaries = Noted::Held,
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a change may begin now, and here.
+    fn may_begin(&self, host: &HostId, key: &StepKey) -> Result<(), String> {
+        let state = &self.shadow[host];
+        let guest = key.target.guest().and_then(|id| state.guests.get(&id));
+        let begins = match key.step {
+            // A guest that was started is protected at once, and another way may follow one that failed.
+            Step::Snapshot => key.round == 1 && guest.is_some_and(|guest| guest.borrowed.is_none()),
+            // What a look showed not to have been done is still the same change.
+            Step::UpgradeHost => key.round == 1,
+            Step::UpgradeGuest | Step::StartGuest | Step::StopGuests | Step::RebootHost => true,
+            Step::PruneSnapshot | Step::PruneBackup => true,
+            _ => false,
+        };
+        if !begins {
+            return Ok(());
+        }
+        if self.halted {
+            return Err(format!("{key} is begun, though the run has halted"));
+        }
+        if state.gate.is_shut() {
+            return Err(format!("{key} is begun, though {host} is shut: {:?}", state.gate));
+        }
+        let rollout = &self.policy.rollout;
+        let is_canary = match guest {
+            _ if rollout.is_canary(host) => true,
+            Some(guest) => selects(&rollout.selectors_of(host), &guest.plan.traits()),
+            None => matches!(key.step, Step::PruneSnapshot | Step::PruneBackup),
+        };
+        match rollout.canary.is_empty() || is_canary || self.canaries == Noted::Held {
+            true => Ok(()),
+            false => Err(format!("{key} is begun before the canaries held")),
+        }
+    }
+
     /// An intent to do something became durable.
     fn intent(&mut self, host: &HostId, key: StepKey) -> Result<(), String> {
+        self.may_begin(host, &key)?;
         let seen = match key.step {
             Step::PruneSnapshot => Some(self.pruned(host)?),
             _ => trace(&key).map(|(act, name)| (act, machine(&key), name)),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proxmaint::choices::{GuestReboot, HostReboot, ProtectChoice, Stopped};
+use proxmaint::choices::{Canary, GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, OldThings, RunPolicy};
+use proxmaint::machine::order::Order;
+use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, OldThings, RolloutPolicy, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
 use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
 
@@ -34,6 +35,10 @@ pub struct Scenario {
     pub old_archives: Vec<(&'static str, u32, String, String)>,
     /// What the operator wants for each host.
     pub wants: HostPolicy,
+    /// Who goes first, and when the run halts.
+    pub rollout: RolloutPolicy,
+    /// What the operator says of hosts, and how long after the run was begun.
+    pub orders: Vec<(Duration, Order, &'static str)>,
     /// The saved plans that the run follows.
     pub saved: BTreeMap<HostId, HostPlan>,
 }
@@ -71,6 +76,8 @@ impl Scenario {
             old,
             old_archives,
             wants,
+            rollout: RolloutPolicy::default(),
+            orders: Vec::new(),
             saved: BTreeMap::new(),
         }
     }
@@ -79,6 +86,23 @@ impl Scenario {
     #[must_use]
     pub fn wants(mut self, change: impl FnOnce(&mut HostPolicy)) -> Self {
         change(&mut self.wants);
+        self
+    }
+
+    /// Says who goes first, for how long they are left alone, and how much may fail.
+    #[must_use]
+    pub fn rolled_out(mut self, canary: &[&str], soak: Duration, max_failures: Option<u32>) -> Self {
+        let is_host = |name: &str| self.world.nodes.contains_key(name);
+        let canary = canary.iter().map(|text| Canary::read(text, is_host).expect("a canary")).collect();
+        let soak_ms = u64::try_from(soak.as_millis()).expect("a soak of less than 500 million years");
+        self.rollout = RolloutPolicy { max_failures, canary, soak_ms, ..RolloutPolicy::default() };
+        self
+    }
+
+    /// Lets the operator say something of a host, so long after the run was begun.
+    #[must_use]
+    pub fn order(mut self, after: Duration, order: Order, host: &'static str) -> Self {
+        self.orders.push((after, order, host));
         self
     }
 
@@ -195,7 +219,8 @@ impl Scenario {
             saved: self.saved.get(&HostId::new(name.clone())).cloned().map(Box::new),
             ..self.wants.clone()
         };
-        RunPolicy { parallel_hosts: self.parallel_hosts, hosts: self.world.nodes.keys().map(host).collect() }
+        let rollout = self.rollout.clone();
+        RunPolicy { parallel_hosts: self.parallel_hosts, rollout, hosts: self.world.nodes.keys().map(host).collect() }
     }
 }
 
@@ -564,4 +589,60 @@ pub fn locked_guests() -> Scenario {
         };
         world.back_up(0, "pve1", order, &Asker::root());
     })
+}
+
+/// A fleet in which a node and a guest of another one go first, and are left alone for a while.
+pub fn canaries() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2"])
+        .standalone("solo")
+        .node("pve1", |node| node.pending(1))
+        .node("pve2", |node| node.pending(1))
+        .node("solo", |node| node.pending(2))
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .ct("pve2", 111, |ct| ct.pending(1))
+        .ct("solo", 301, |ct| ct.pending(2))
+        .ct("solo", 302, |ct| ct.pending(1).stopped());
+    Scenario::new("canaries", world)
+        .parallel(2, 2)
+        .wants(|wants| wants.guests.stopped = Stopped::Start)
+        .rolled_out(&["solo", "pve1/101"], Duration::from_secs(600), None)
+}
+
+/// The same, and a canary fails the first time.
+pub fn canary_fails_once() -> Scenario {
+    let mut scenario = canaries().sessions(2).with(|world| world.faults.plant(Fault::upgrade("101", UpgradeFault::Exit { code: 100 })));
+    scenario.name = "a canary that fails once";
+    scenario
+}
+
+/// Guests fail one after the other, and the run goes on with one failure only.
+pub fn too_many_failures() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .standalone("pve2")
+        .node("pve1", |node| node.pending(1))
+        .node("pve2", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .ct("pve1", 103, |ct| ct.pending(1))
+        .ct("pve2", 111, |ct| ct.pending(1))
+        .fault(Fault::upgrade("101", UpgradeFault::Exit { code: 100 }))
+        .fault(Fault::upgrade("102", UpgradeFault::Exit { code: 100 }));
+    Scenario::new("too many failures", world).sessions(2).rolled_out(&[], Duration::ZERO, Some(1))
+}
+
+/// Hosts that are paused, gone on with and stopped while a run works on them.
+pub fn paused() -> Scenario {
+    let mut scenario = cluster_rebooted()
+        .with(|world| {
+            let guest = world.guest_id("pve1", 101).expect("the guest is there");
+            let packages = &mut world.machine_mut(&guest).expect("a machine").packages;
+            packages.installed.insert("curl".to_owned(), "8.1".to_owned());
+            packages.repository.insert("curl".to_owned(), "8.2".to_owned());
+        })
+        .sessions(2);
+    scenario.name = "paused hosts";
+    scenario
 }

@@ -117,7 +117,7 @@ fn plain(story: &Story, verbose: bool) -> String {
     plain.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false });
     story.tell(&plain, 0);
     plain.seen(&Seen::Draining);
-    plain.seen(&Seen::RunEnded(RunEnd { result: RunResult::Held, interrupted: true }));
+    plain.seen(&Seen::RunEnded(RunEnd { result: RunResult::Held, interrupted: true, halted: false }));
     plain.finish();
     out.text()
 }
@@ -176,7 +176,7 @@ fn json_lines() {
     story.tell(&json, 0);
     json.seen(&Seen::Draining);
     let view = story.world.view(Standing::Interrupted, Detail::Brief, None);
-    json.finish(&view, RunEnd { result: view.result, interrupted: true }, 5);
+    json.finish(&view, RunEnd { result: view.result, interrupted: true, halted: false }, 5);
     for line in out.text().lines() {
         let value: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
         assert_eq!(value["v"], 1);

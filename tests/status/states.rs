@@ -251,7 +251,14 @@ fn all_runs() {
     let line = |world: &World, run: &str, standing| {
         let view = world.view(standing, Detail::Brief, None);
         let run = proxmaint::ids::RunId::new(run);
-        let header = RunHeader { run, opened_at: OPENED, parallel_hosts: 2, standing };
+        let header = RunHeader {
+            run,
+            opened_at: OPENED,
+            parallel_hosts: 2,
+            standing,
+            rollout: None,
+            kept_back: Default::default(),
+        };
         RunLine { header, result: view.result, counts: view.counts, owed: 0 }
     };
     let mut lines = vec![line(&world, "20261120-010203-aaaa", Standing::Expired)];

@@ -172,7 +172,11 @@ impl World {
 
     /// A world whose hosts have another policy than the default.
     pub fn with(hosts: &[&str], change: impl Fn(&mut HostPolicy)) -> Self {
-        let mut policy = RunPolicy { parallel_hosts: 2, hosts: hosts.iter().map(|host| policy(host)).collect() };
+        let mut policy = RunPolicy {
+            parallel_hosts: 2,
+            rollout: Default::default(),
+            hosts: hosts.iter().map(|host| policy(host)).collect(),
+        };
         policy.hosts.iter_mut().for_each(change);
         let run = RunState::open(RunId::new("20261122-222842-kqzt"), &policy, OPENED);
         Self { run, now: OPENED, open: Vec::new(), events: Vec::new() }

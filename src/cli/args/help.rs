@@ -67,6 +67,18 @@ Examples:
   proxmaint status 20261122 --host pve1      each step of one host, and the packages that changed
   proxmaint status --events                  what happened, one line an event";
 
+pub(super) const ORDER_EXAMPLES: &str = "\
+Said to a run at work, and kept in its journal before it is answered. What has begun on a host comes to its end: a guest \
+that is being upgraded is checked, one that was started is stopped again. A host that is paused keeps its cluster's turn, \
+and the run waits for it, for a day at most; one that is stopped is not waited for, and the next `proxmaint run` goes on \
+with it.
+
+Examples:
+  proxmaint pause pve1          nothing new begins on pve1
+  proxmaint continue pve1       it goes on
+  proxmaint stop pve1 pve2      these are left for the next run
+  proxmaint pause --all         nothing new begins anywhere";
+
 pub(super) const SET_EXAMPLES: &str = "\
 Everything else in the file stays as it is, comments and spacing included. The previous file is kept as FILE.bak.
 

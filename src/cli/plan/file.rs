@@ -184,7 +184,8 @@ impl SavedPlan {
             let plan = plans.remove(&policy.host).filter(|_| hosts.contains(&&policy.host))?;
             Some(HostPolicy { saved: Some(Box::new(plan.clone())), ..policy.clone() })
         };
-        RunPolicy { parallel_hosts, hosts: self.policy.hosts.iter().filter_map(followed).collect() }
+        let rollout = self.policy.rollout.clone();
+        RunPolicy { parallel_hosts, rollout, hosts: self.policy.hosts.iter().filter_map(followed).collect() }
     }
 
     fn text(&self, path: &Path, redactor: &Redactor) -> Result<String, PlanFileError> {
@@ -275,7 +276,7 @@ mod tests {
             made: Timestamp(0),
             proxmaint: "0".to_owned(),
             manifest: manifest.to_owned(),
-            policy: RunPolicy { parallel_hosts: 1, hosts: Vec::new() },
+            policy: RunPolicy { parallel_hosts: 1, rollout: Default::default(), hosts: Vec::new() },
             hosts: Vec::new(),
             not_planned: Vec::new(),
         }

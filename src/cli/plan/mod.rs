@@ -5,7 +5,7 @@ mod file;
 use super::args::{Places, PlanArgs};
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::policy::{Selection, run_policy};
+use super::policy::{Selection, rollout_policy, run_policy};
 use super::reach::{runtime, ways};
 use super::run::preview::{self, Preview};
 use super::run::{interrupted_before_anything, known_things, no_such_host, unless_interrupted};
@@ -32,7 +32,9 @@ pub fn plan(places: &Places, args: &PlanArgs, redactor: &Redactor) -> Result<Exi
     let selected = selection.of(&manifest).map_err(no_such_host)?;
     let target = args.out.as_deref().map(Target::new).transpose().map_err(failure)?;
     let hosts = ways(&manifest, &selected, places, redactor)?;
-    let policy = args.work.aim().begin(run_policy(selected.iter().copied(), 1));
+    let mut policy = args.work.aim().begin(run_policy(selected.iter().copied(), 1));
+    let partial = selection.is_partial() || !args.work.guests.is_empty();
+    policy.rollout = rollout_policy(&manifest, None, partial);
     let old = known_things(places, &manifest, &policy)?;
     let look = preview::look(hosts, &policy, &old, args.refresh);
     let Some(preview) = runtime()?.block_on(unless_interrupted(look)) else {

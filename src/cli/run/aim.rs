@@ -145,7 +145,11 @@ mod tests {
     }
 
     fn run(hosts: &[&str]) -> RunPolicy {
-        RunPolicy { parallel_hosts: 1, hosts: hosts.iter().map(|host| policy(host)).collect() }
+        RunPolicy {
+            parallel_hosts: 1,
+            rollout: Default::default(),
+            hosts: hosts.iter().map(|host| policy(host)).collect(),
+        }
     }
 
     fn guests(selectors: &[&str]) -> Aim {

@@ -18,7 +18,7 @@ use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
 use super::kept::old_things;
-use super::policy::{NoSuchHost, Selection, differences, run_policy};
+use super::policy::{NoSuchHost, Selection, differences, rollout_policy, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
 use crate::adapters::clock::SystemClock;
@@ -69,7 +69,9 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
     let mut selected_elsewhere = false;
     if !planned.is_empty() {
-        let policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
+        let mut policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
+        let partial = selection.is_partial() || !args.work.guests.is_empty() || !worked.is_empty();
+        policy.rollout = rollout_policy(&manifest, args.max_failures, partial);
         let old = known_things(places, &manifest, &policy)?;
         let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old, false)))
         else {
@@ -159,11 +161,19 @@ impl Prepared<'_> {
     /// What is wanted now: by the manifest, by the command line, and, where a run goes on, by the one that began it.
     fn present(&self, choice: &Choice) -> RunPolicy {
         if let Some(by_plan) = self.by_plan {
-            return by_plan.policy(&self.worked, self.args.parallel_hosts);
+            let mut policy = by_plan.policy(&self.worked, self.args.parallel_hosts);
+            if let Some(most) = self.args.max_failures {
+                (policy.rollout.max_failures, policy.rollout.max_failures_asked) = (Some(most), true);
+            }
+            policy.rollout.partial |= !self.args.hosts.is_empty();
+            return policy;
         }
         let (aim, mut present) =
             (self.args.work.aim(), run_policy(self.worked.iter().copied(), self.args.parallel_hosts));
+        let partial = self.selection.is_partial() || !self.args.work.guests.is_empty();
+        present.rollout = rollout_policy(self.manifest, self.args.max_failures, partial);
         let Choice::Resume(history) = choice else { return aim.begin(present) };
+        present.rollout.inherit(&history.policy.rollout);
         if by_plan::follows(history) {
             // A host that nobody planned for has no place in it.
             present.hosts.retain(|policy| history.hosts.iter().any(|state| state.host() == &policy.host));
@@ -254,6 +264,7 @@ impl Prepared<'_> {
         let (only, removed) = (self.only(), self.removed(history));
         let concerns = |host: &HostId| only.contains(host) || removed.contains(host);
         RunPolicy {
+            rollout: history.policy.rollout.clone(),
             parallel_hosts: self.args.parallel_hosts,
             hosts: history.hosts.iter().map(|state| state.policy.clone()).filter(|p| concerns(&p.host)).collect(),
         }

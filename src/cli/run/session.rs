@@ -55,6 +55,10 @@ impl Work<'_> {
                 let now = SystemClock.now();
                 state::adopt(journal, &mut history, adoption, now).await.map_err(journal_failure)?;
                 history.policy.parallel_hosts = self.args.parallel_hosts;
+                history.policy.rollout.partial = present.rollout.partial;
+                if present.rollout.max_failures_asked {
+                    history.policy.rollout.max_failures = present.rollout.max_failures;
+                }
                 Debts::of(&history.id, &history.hosts).say("owed from before, and seen to first");
                 (history.into_state(), Session::Again)
             }

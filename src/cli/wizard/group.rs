@@ -17,14 +17,24 @@ pub(super) enum Group {
     Protection,
     /// What may be rebooted.
     Reboot,
+    /// Who goes first, and when a run halts.
+    Order,
     /// All the rest.
     Other,
 }
 
 impl Group {
     /// All of them, in the order of the menu.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Connection, Self::Api, Self::Guests, Self::Selection, Self::Protection, Self::Reboot, Self::Other];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Connection,
+        Self::Api,
+        Self::Guests,
+        Self::Selection,
+        Self::Protection,
+        Self::Reboot,
+        Self::Order,
+        Self::Other,
+    ];
 
     /// Returns its name.
     pub(super) fn title(self) -> &'static str {
@@ -35,6 +45,7 @@ impl Group {
             Self::Selection => "Which guests",
             Self::Protection => "Protection",
             Self::Reboot => "Reboots",
+            Self::Order => "Order of a run",
             Self::Other => "Other",
         }
     }
@@ -55,6 +66,7 @@ impl Group {
             "host" | "name" | "user" | "identity_file" | "ssh.password_env" | "ssh_extra_args" => Self::Connection,
             "guests_include" | "guests_exclude" | "stopped" => Self::Selection,
             "guest_reboot" | "host_reboot" | "allow_quorum_loss" => Self::Reboot,
+            "canary" | "soak" | "max_failures" => Self::Order,
             "via" => Self::Guests,
             _ if is_of("guest_") || is_of("guest.") => Self::Guests,
             _ if is_of("api_") || is_of("api.") => Self::Api,

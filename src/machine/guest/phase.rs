@@ -176,6 +176,8 @@ pub enum GuestInput {
     Resolve(Resolution),
     /// What was borrowed is to be given back now.
     GiveBack,
+    /// It was upgraded a while ago and is to be checked once more.
+    Recheck,
 }
 
 /// What the operator says of a step that is held.
@@ -201,6 +203,7 @@ impl GuestInput {
             Self::Resume { .. } => "resume",
             Self::Resolve(_) => "resolve",
             Self::GiveBack => "give-back",
+            Self::Recheck => "recheck",
         }
     }
 }

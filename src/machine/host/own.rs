@@ -51,6 +51,14 @@ impl HostState {
                 Ph::Done(HostVerdict::NotRebooted { report: case.report, why: f.what.clone() })
             }
             (
+                Ph::StoppingGuests { case, .. },
+                Outcome::Done(Detail::GuestsStopped) | Outcome::AlreadyDone(Detail::GuestsStopped),
+            ) if !self.gate.is_open() => {
+                // The reboot itself has not begun: what was shut down for it runs again.
+                let node = case.plan.node.clone();
+                self.starting_guests(node, AfterReturn::Stand(Box::new(Ph::AwaitingReboot { case })))
+            }
+            (
                 Ph::StoppingGuests { case, ready, .. },
                 Outcome::Done(Detail::GuestsStopped) | Outcome::AlreadyDone(Detail::GuestsStopped),
             ) => Ph::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
@@ -163,6 +171,10 @@ impl HostState {
             nth if nth < plan.prune.len() + plan.prune_backups.len() => Step::PruneBackup,
             _ => return HostPhase::Snapshotting { plan },
         };
+        // A later run finds it still there.
+        if self.gate.is_shut() {
+            return HostPhase::Snapshotting { plan };
+        }
         HostPhase::Pruning { plan, nth, attempt: self.rounds.first(step) }
     }
 
@@ -209,6 +221,9 @@ impl HostState {
 
     /// Shuts the guests down, where any run; from here on that is a debt.
     fn ready_to_reboot(&mut self, case: Box<RebootCase>, ready: &RebootFacts) -> HostPhase {
+        if !self.gate.is_open() {
+            return HostPhase::AwaitingReboot { case };
+        }
         let ready = Box::new(ready.clone());
         // One that was started to be upgraded is to be off in the end.
         let borrowed = |id| self.guests.get(&id).is_some_and(|guest| guest.borrowed.is_some());

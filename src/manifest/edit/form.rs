@@ -53,9 +53,9 @@ impl Setting {
             "guest_reboot" | "reboot" => Form::Words(GuestReboot::WORDS),
             "host_reboot" => Form::Words(HostReboot::WORDS),
             "protect_max_age" | "snapshot.keep_for" | "backup.keep_for" | "backup.lock_wait" | "lock_wait"
-            | "resume_within" => Form::Duration,
+            | "resume_within" | "soak" => Form::Duration,
             "identity_file" | "guest_identity_file" | "api_ca_file" | "ssh_key_path" => Form::Path,
-            "guests_include" | "guests_exclude" | "match" => Form::Selectors,
+            "guests_include" | "guests_exclude" | "match" | "canary" => Form::Selectors,
             "ssh_extra_args" | "guest_ssh_extra_args" => Form::Arguments,
             name if name.ends_with("_env") => Form::Variable,
             _ => Form::Plain,

@@ -224,11 +224,15 @@ impl Setting {
     /// Returns what it takes.
     pub fn kind(&self) -> Kind {
         match self.name() {
-            "api_port" | "max_parallel" | "snapshot.keep_last" | "backup.keep_last" | "version" => Kind::Number,
+            "api_port" | "max_parallel" | "max_failures" | "snapshot.keep_last" | "backup.keep_last" | "version" => {
+                Kind::Number
+            }
             // The vmid of a rule is a number, that of an inventory's entry a text.
             "id" if self.scope == Scope::Rule => Kind::Number,
             "allow_quorum_loss" | "api_insecure" | "dry_run" | "managed" | "ssh_verified" => Kind::Boolean,
-            "ssh_extra_args" | "guest_ssh_extra_args" | "guests_include" | "guests_exclude" | "protect" => Kind::List,
+            "ssh_extra_args" | "guest_ssh_extra_args" | "guests_include" | "guests_exclude" | "protect" | "canary" => {
+                Kind::List
+            }
             "guests" | "guest_inventory" => Kind::Tables,
             _ => Kind::Text,
         }

@@ -194,6 +194,30 @@ fn cases() -> Vec<Case> {
             look: |m| m.defaults.resume_within.as_secs().to_string(),
         },
         Case {
+            key: &keys::CANARY,
+            values: ["\"pve1\"", "[101, \"pve1/104\", \"tag:a\"]"],
+            seen: ["pve1", "101, pve1/104, tag:a", ""],
+            empty: Some("[]"),
+            wrong: &["1", "true", "[1.5]", "[\"101\", true]", "{ x = 1 }", "[[\"101\"]]"],
+            look: |m| list(&m.defaults.canary),
+        },
+        Case {
+            key: &keys::SOAK,
+            values: ["\"10m\"", "\"2days\""],
+            seen: ["600", "172800", "0"],
+            empty: Some("\"\""),
+            wrong: NOT_TEXT,
+            look: |m| m.defaults.soak.as_secs().to_string(),
+        },
+        Case {
+            key: &keys::MAX_FAILURES,
+            values: ["0", "10000"],
+            seen: ["0", "10000", "-"],
+            empty: None,
+            wrong: NOT_NUMBER,
+            look: |m| text(m.defaults.max_failures),
+        },
+        Case {
             key: &keys::GUEST_INVENTORY,
             values: [
                 "{ version = 1, entries = [{ kind = \"ct\", id = \"101\" }] }",
@@ -506,6 +530,9 @@ fn the_spellings_are_these() {
             "max_parallel",
             "dry_run",
             "resume_within",
+            "canary",
+            "soak",
+            "max_failures",
             "guests",
             "guest_inventory",
         ]

@@ -22,6 +22,7 @@ use crate::observe::log::Redactor;
 use crate::observe::sanitize::clean;
 use crate::observe::style::Paint;
 use crate::observe::words::{count, list, some};
+use crate::time::Timestamp;
 
 /// Hosts with a line of their own; the summary counts the others. With the summary it fits a terminal of 24 lines.
 const MAX_LINES: usize = 20;
@@ -49,6 +50,8 @@ struct Model {
     redactor: Redactor,
     total: usize,
     draining: bool,
+    /// Until when canaries are left alone.
+    soaking: Option<Timestamp>,
     active: BTreeMap<HostId, String>,
     results: BTreeMap<HostId, HostResult>,
     above: VecDeque<String>,
@@ -67,6 +70,7 @@ impl Bars {
             redactor,
             total: 0,
             draining: false,
+            soaking: None,
             active: BTreeMap::new(),
             results: BTreeMap::new(),
             above: VecDeque::new(),
@@ -130,7 +134,9 @@ impl Model {
         match seen {
             Seen::RunBegan { hosts, .. } => self.total = hosts.len(),
             Seen::Host { state, .. } => self.host(state),
-            Seen::Draining => self.draining = true,
+            Seen::Soaking { until } => self.soaking = Some(*until),
+            Seen::CanariesHeld => self.soaking = None,
+            Seen::Halted { .. } | Seen::Draining => self.draining = true,
             Seen::RunEnded(_) => self.active.clear(),
         }
     }
@@ -172,7 +178,11 @@ impl Model {
             format!("{} at work", self.active.len()),
             some(hidden, "of them not shown"),
         ]);
-        if self.draining { format!("{text}; stopping") } else { text }
+        match (self.draining, self.soaking) {
+            (true, _) => format!("{text}; stopping"),
+            (false, Some(until)) => format!("{text}; canaries soak until {until}"),
+            (false, None) => text,
+        }
     }
 }
 

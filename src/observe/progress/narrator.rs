@@ -80,6 +80,18 @@ impl Narrator {
         let mut lines = match seen {
             Seen::RunBegan { run, hosts, resumed } => vec![run_began(run, hosts.len(), *resumed)],
             Seen::Host { event, state, .. } => self.host(event, state),
+            Seen::Soaking { until } => {
+                vec![headline(Tone::Plain, format!("the canaries are done and left alone; soaking until {until}"))]
+            }
+            Seen::CanariesHeld => vec![headline(Tone::Good, "the canaries are well: the rest begins".to_owned())],
+            Seen::Halted { why, not_begun } => vec![headline(
+                Tone::Bad,
+                format!(
+                    "halted: {}; nothing more begins, {} not begun; `proxmaint run` goes on when it is mended",
+                    shorten(why, MAX_REASON),
+                    count(*not_begun, "host")
+                ),
+            )],
             Seen::Draining => vec![Line {
                 weight: Weight::Headline,
                 tone: Tone::Warn,
@@ -123,6 +135,8 @@ impl Narrator {
             HostEvent::Resolved { .. }
             | HostEvent::PolicyChanged { .. }
             | HostEvent::NewRound
+            | HostEvent::Gated { .. }
+            | HostEvent::Recheck
             | HostEvent::GiveBack => say(Weight::Step, Tone::Plain, told.guest, told.what),
             _ => say(Weight::Detail, Tone::Plain, told.guest, told.what),
         }
@@ -163,6 +177,10 @@ impl Narrator {
     }
 }
 
+fn headline(tone: Tone, text: String) -> Line {
+    Line { weight: Weight::Headline, tone, host: None, text }
+}
+
 type Said = Option<(Weight, Tone, String)>;
 
 fn run_began(run: &RunId, hosts: usize, resumed: bool) -> Line {
@@ -177,6 +195,7 @@ fn run_began(run: &RunId, hosts: usize, resumed: bool) -> Line {
 fn run_ended(end: RunEnd) -> Line {
     let (tone, text) = match (end.result, end.interrupted) {
         (RunResult::Clean, _) => (Tone::Good, "the run is over: everything is verified, or there was nothing to do"),
+        (_, _) if end.halted => (Tone::Bad, "the run has halted; `proxmaint run` goes on from here"),
         (_, true) => (Tone::Warn, "the run was interrupted; `proxmaint run` goes on from here"),
         (RunResult::Failed, _) => (Tone::Bad, "the run is over: not everything came out well"),
         (RunResult::Held, _) => (Tone::Warn, "the run is over for now: something is held for you to decide"),
@@ -315,6 +334,7 @@ fn host_line(state: &HostState) -> Said {
             let text = format!("starting {} again{}", count(guests.len(), "guest"), again(*attempt));
             (Weight::Step, Tone::Plain, text)
         }
+        HostPhase::Rechecking { .. } => (Weight::Step, Tone::Plain, "looking at its canaries once more".to_owned()),
         HostPhase::GivingBack { .. } => {
             (Weight::Step, Tone::Plain, "stopping guests that were started to be upgraded".to_owned())
         }
@@ -423,6 +443,7 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::Rebooting { .. } => "rebooting".to_owned(),
         HostPhase::StartingGuests { guests, .. } => format!("starting {} again", count(guests.len(), "guest")),
         HostPhase::GivingBack { .. } => "stopping guests that were started".to_owned(),
+        HostPhase::Rechecking { .. } => "looking at its canaries once more".to_owned(),
         HostPhase::Held { .. } => "held".to_owned(),
         HostPhase::Done(_) => "done".to_owned(),
     }

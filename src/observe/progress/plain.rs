@@ -40,7 +40,12 @@ impl Observer for Plain {
     fn seen(&self, seen: &Seen<'_>) {
         let at = match seen {
             Seen::Host { at, .. } => *at,
-            Seen::RunBegan { .. } | Seen::Draining | Seen::RunEnded(_) => self.clock.now(),
+            Seen::RunBegan { .. }
+            | Seen::Soaking { .. }
+            | Seen::CanariesHeld
+            | Seen::Halted { .. }
+            | Seen::Draining
+            | Seen::RunEnded(_) => self.clock.now(),
         };
         // A narrator that panicked once still tells what it can.
         let mut narrator = self.narrator.lock().unwrap_or_else(PoisonError::into_inner);

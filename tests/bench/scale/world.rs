@@ -40,7 +40,7 @@ pub fn policy(hosts: usize, parallel_hosts: u32) -> RunPolicy {
         protect_max_age_ms: 3_600_000,
         ..HostPolicy::new(proxmaint::ids::HostId::new("unused"))
     };
-    RunPolicy { parallel_hosts, hosts: (0..hosts).map(host).collect() }
+    RunPolicy { parallel_hosts, rollout: Default::default(), hosts: (0..hosts).map(host).collect() }
 }
 
 /// All hosts of the world, each with so many guests; what was done to one is there the next time.
