@@ -98,6 +98,7 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
             compress: wanted.backup.compress,
             lock_wait_ms: millis(wanted.backup.lock_wait),
         },
+        checks: wanted.checks.clone(),
     }
 }
 
@@ -113,6 +114,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         backup_storage: None,
         backup_mode: None,
         backup_compress: None,
+        checks: None,
     };
     let rule = GuestRule {
         who: entry.who.clone(),
@@ -124,6 +126,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         backup_storage: entry.backup_storage.clone(),
         backup_mode: entry.backup_mode,
         backup_compress: entry.backup_compress,
+        checks: entry.checks.clone(),
     };
     (rule != silent).then_some(rule)
 }

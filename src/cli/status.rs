@@ -228,6 +228,7 @@ fn worth_steps(guest: &GuestView) -> bool {
         || matches!(
             guest.state,
             GuestStanding::Protecting
+                | GuestStanding::Measuring
                 | GuestStanding::Upgrading
                 | GuestStanding::Checking
                 | GuestStanding::Starting
@@ -249,6 +250,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Stopping => "being stopped again",
         GuestStanding::Protecting => "being protected",
         GuestStanding::Protected => "protected, waiting",
+        GuestStanding::Measuring => "being measured",
         GuestStanding::Upgrading => "being upgraded",
         GuestStanding::Checking => "being checked",
         GuestStanding::Held => "held",
@@ -264,6 +266,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Blocked | GuestStanding::Failed => paint.bad(word),
         GuestStanding::Held => paint.warn(word),
         GuestStanding::Protecting
+        | GuestStanding::Measuring
         | GuestStanding::Upgrading
         | GuestStanding::Checking
         | GuestStanding::Starting
@@ -382,7 +385,7 @@ fn packages(out: &mut String, below: &str, packages: &[crate::inventory::Package
 }
 
 fn remarks(out: &mut String, below: &str, left: &RemarksView) {
-    for remark in words::remarks(&left.held, &left.leftovers, &left.restart_needed) {
+    for remark in words::remarks(left) {
         let _ok = writeln!(out, "{below}   {remark}");
     }
 }

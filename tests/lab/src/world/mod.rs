@@ -35,7 +35,10 @@ pub use backup::BackupOrder;
 pub use builder::WorldBuilder;
 pub use durations::Durations;
 pub use guest::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, Power, Reach, Snapshot};
-pub use machine::{Change, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction};
+pub use machine::{
+    Change, Disturbance, Duties, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction,
+    Web,
+};
 pub use node::{CertData, HaService, Node, PveVersion, Repository, Service};
 pub use packages::PackageError;
 pub use quorum::{Device, Tally, Voting};
