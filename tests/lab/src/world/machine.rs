@@ -342,6 +342,38 @@ impl Duties {
         still.map(|(unit, _)| unit.clone()).collect()
     }
 
+    /// Returns the ports that somebody listens on, now or after the next upgrade.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let later = self.disturbances.iter().filter_map(|disturbance| match disturbance {
+            Disturbance::Moves(_, to) => Some(*to),
+            Disturbance::Fails(..) | Disturbance::Answers(_) | Disturbance::Closes(_) => None,
+        });
+        self.listening.iter().copied().chain(later).collect()
+    }
+
+    /// Puts another port in the place of one, wherever that is named.
+    pub(crate) fn rename_port(&mut self, from: u16, to: u16) {
+        if self.listening.remove(&from) {
+            self.listening.insert(to);
+        }
+        let rename = |port: &mut u16| {
+            if *port == from {
+                *port = to;
+            }
+        };
+        self.web.iter_mut().for_each(|web| rename(&mut web.port));
+        for disturbance in &mut self.disturbances {
+            match disturbance {
+                Disturbance::Moves(before, after) => {
+                    rename(before);
+                    rename(after);
+                }
+                Disturbance::Closes(port) => rename(port),
+                Disturbance::Fails(..) | Disturbance::Answers(_) => {}
+            }
+        }
+    }
+
     /// An upgrade has ended well.
     pub(crate) fn upgraded(&mut self, now: Time) {
         for disturbance in std::mem::take(&mut self.disturbances) {
