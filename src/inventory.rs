@@ -1,5 +1,7 @@
 //! What was seen of a host and its guests: observed facts as plain data, no decisions.
 
+pub mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -316,6 +318,9 @@ pub struct GuestFacts {
     /// Whether HA manages it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ha: bool,
+    /// The address that its checks from outside go to, where it has such checks and an address is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// How the inside was reached and what was found, or why not.
     pub inside: Inside,
 }

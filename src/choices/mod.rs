@@ -4,6 +4,7 @@
 //! so they belong to none of these.
 
 mod canary;
+pub mod health;
 mod selector;
 
 use std::fmt;

@@ -113,6 +113,7 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
             compress: wanted.backup.compress,
             lock_wait_ms: millis(wanted.backup.lock_wait),
         },
+        checks: wanted.checks.clone(),
     }
 }
 
@@ -128,6 +129,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         backup_storage: None,
         backup_mode: None,
         backup_compress: None,
+        checks: None,
     };
     let rule = GuestRule {
         who: entry.who.clone(),
@@ -139,6 +141,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         backup_storage: entry.backup_storage.clone(),
         backup_mode: entry.backup_mode,
         backup_compress: entry.backup_compress,
+        checks: entry.checks.clone(),
     };
     (rule != silent).then_some(rule)
 }

@@ -527,7 +527,8 @@ impl HostState {
                 GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
                 _ => None,
             };
-            // What is begun is finished before another guest is started.
+            // What is begun is finished before another guest is begun with, and that before another is started.
+            self.hand_out(effects, |guest| next(guest).filter(|_| guest.is_measured()))?;
             self.hand_out(effects, |guest| next(guest).filter(|_| !guest.is_to_be_started()))?;
             self.hand_out(effects, next)?;
             if gate.is_open()
@@ -575,7 +576,7 @@ impl HostState {
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade.
+        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade, which measures it first.
         for _ in 0..=2 * self.guests.len() {
             let free = self.free_places();
             let next: Vec<(GuestId, GuestInput)> = self

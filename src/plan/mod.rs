@@ -4,6 +4,7 @@
 //! Both are plain data and both are journaled, so that an edited manifest never alters what a resumed run does.
 
 pub mod drift;
+pub mod health;
 mod old;
 mod planner;
 pub mod policy;
@@ -15,6 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, Compression, HostReboot, Traits, ViaChoice};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::inventory::{PackageChange, PackageManager, Via};
@@ -210,6 +212,9 @@ pub struct GuestStart {
     /// Whether it is rebooted where it needs it, as in [`GuestUpgrade::reboot`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
+    /// Its checks, as in [`GuestUpgrade::checks`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// How a guest is upgraded.
@@ -232,6 +237,10 @@ pub struct GuestUpgrade {
     /// Whether it is to be rebooted where it needs it; VMs only. One that proxmaint itself runs in is not, all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
+    /// The operator's checks of it; `None` in plans of versions that did not look how a guest does before its upgrade. Such a
+    /// plan is followed as it was made: without a look before, and without a comparison afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// A way to protect a guest.

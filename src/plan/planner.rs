@@ -7,6 +7,7 @@ use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
     HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
+use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, NodeName, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
@@ -187,6 +188,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
                     not_covered: guest.not_backed_up.clone(),
                     declared,
                     reboot: reboots(&settings, guest.kind),
+                    checks: Some(settings.checks.clone()),
                 }),
                 Err(why) => Decision::Block(why),
             },
@@ -194,10 +196,16 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
         };
     }
     let reboot = reboots(&settings, guest.kind);
+    if let Some(why) = no_address(&settings, guest) {
+        return Decision::Block(why);
+    }
     match look(&guest.inside, declared) {
         Err(instead) => instead.into(),
         Ok(found) => match protection(facts, guest, &settings) {
-            Ok(protection) => Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot)),
+            Ok(protection) => {
+                let gaps = guest.not_backed_up.clone();
+                Decision::Upgrade(upgrade(found, protection, gaps, reboot, Some(settings.checks)))
+            }
             Err(why) => Decision::Block(why),
         },
     }
@@ -208,9 +216,16 @@ pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
     match look(inside, start.declared) {
         Err(instead) => instead.into(),
         Ok(found) => {
-            Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot))
+            let (protection, gaps) = (start.protection.clone(), start.not_covered.clone());
+            Decision::Upgrade(upgrade(found, protection, gaps, start.reboot, start.checks.clone()))
         }
     }
+}
+
+/// Says why a guest is not to be upgraded whose checks can't be made: nobody would know whether it does as before.
+pub(super) fn no_address(settings: &GuestSettings, guest: &GuestFacts) -> Option<String> {
+    let lost = settings.checks.iter().find(|check| check.needs_address() && guest.address.is_none())?;
+    Some(format!("its check `{}` can't be made: no address of the guest is known", lost.name))
 }
 
 /// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.
@@ -262,6 +277,7 @@ fn upgrade(
     protection: Vec<ProtectBy>,
     not_covered: Vec<String>,
     reboot: bool,
+    checks: Option<Vec<HealthCheck>>,
 ) -> GuestUpgrade {
     GuestUpgrade {
         via: via.clone(),
@@ -272,6 +288,7 @@ fn upgrade(
         not_covered,
         boot_id: os.boot_id.clone(),
         reboot,
+        checks,
     }
 }
 
@@ -415,6 +432,7 @@ mod tests {
             tags: Vec::new(),
             resource_pool: None,
             ha: false,
+            address: None,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
         }
     }

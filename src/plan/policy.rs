@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{HostPlan, RolloutPolicy, SkipReason};
+use crate::choices::health::HealthCheck;
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
     selects,
@@ -99,6 +100,9 @@ pub struct GuestSettings {
     pub reboot: GuestReboot,
     /// How it is backed up.
     pub backup: BackupSettings,
+    /// What it is asked before and after its upgrade (`checks`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<HealthCheck>,
 }
 
 /// How backups are made.
@@ -143,6 +147,9 @@ pub struct GuestRule {
     /// [`BackupSettings::compress`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_compress: Option<Compression>,
+    /// [`GuestSettings::checks`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// How long what this tool made is kept. A snapshot or backup is removed when it is older than its time and not among
@@ -195,6 +202,7 @@ impl Default for GuestSettings {
             protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup],
             reboot: GuestReboot::Never,
             backup: BackupSettings::default(),
+            checks: Vec::new(),
         }
     }
 }
@@ -259,6 +267,9 @@ impl HostPolicy {
             settings.backup.compress = rule.backup_compress.unwrap_or(settings.backup.compress);
             if let Some(protect) = &rule.protect {
                 settings.protect.clone_from(protect);
+            }
+            if let Some(checks) = &rule.checks {
+                settings.checks.clone_from(checks);
             }
             if let Some(storage) = &rule.backup_storage {
                 settings.backup.storage = Some(storage.clone());
@@ -345,6 +356,7 @@ impl HostPolicy {
         differs("stopped", self.guests.stopped.to_string(), newer.guests.stopped.to_string());
         differs("protect", list(&self.guests.protect), list(&newer.guests.protect));
         differs("guest.reboot", self.guests.reboot.to_string(), newer.guests.reboot.to_string());
+        differs("checks", list(&self.guests.checks), list(&newer.guests.checks));
         let storage = |policy: &Self| policy.guests.backup.storage.clone().unwrap_or_else(|| "any".to_owned());
         let (old, new) = (&self.guests.backup, &newer.guests.backup);
         differs("backup.storage", storage(self), storage(newer));

@@ -62,6 +62,7 @@ fn guest_plan() -> GuestPlan {
             not_covered: vec![],
             boot_id: BootId::new("b"),
             reboot: true,
+            checks: Some(Vec::new()),
         }),
         tags: Vec::new(),
         pool: None,
@@ -77,6 +78,7 @@ fn start() -> GuestStart {
         not_covered: vec![],
         declared: false,
         reboot: false,
+        checks: Some(Vec::new()),
     }
 }
 
@@ -133,7 +135,7 @@ fn guest_in(phase: &GuestPhase, borrowed: bool) -> GuestState {
         plan.decision = Decision::Start(start());
     }
     let borrowed = borrowed || matches!(at, GuestPhase::Looking { .. } | GuestPhase::Stopping { .. });
-    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start) }
+    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start), baseline: None }
 }
 
 fn guest_phases() -> Vec<(String, GuestPhase)> {
@@ -170,6 +172,10 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             ));
         }
     }
+    phases.push((
+        "measuring".to_owned(),
+        GuestPhase::Measuring { protection: protection(), attempt: attempt(Step::MeasureGuest, Mode::Act) },
+    ));
     phases.push(("looking".to_owned(), GuestPhase::Looking { attempt: attempt(Step::LookGuest, Mode::Act) }));
     phases.push((
         "checking/rebooted".to_owned(),
@@ -230,6 +236,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
 fn outcomes() -> Vec<(&'static str, Outcome)> {
     vec![
         ("done:protected", Outcome::Done(Detail::Protected(protection()))),
+        ("done:measured", Outcome::Done(Detail::Measured(Default::default()))),
         ("done:upgraded", Outcome::Done(Detail::Upgraded)),
         ("done:checked", Outcome::Done(Detail::Checked(check_report(false)))),
         ("done:checked+reboot", Outcome::Done(Detail::Checked(check_report(true)))),

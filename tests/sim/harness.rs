@@ -33,7 +33,7 @@ use crate::gate::{Crashed, Gate};
 use crate::journal::{Acknowledges, SimJournal};
 use crate::judge::Judge;
 use crate::picture::Picture;
-use crate::remote::SimRemote;
+use crate::remote::{SimOutside, SimRemote};
 use crate::scenario::{Scenario, run_id};
 use crate::stage::{Jobs, Leases, Stage, Theatre};
 use crate::transport::SimTransport;
@@ -372,6 +372,7 @@ impl<'a> Play<'a> {
             let ports = HostPorts {
                 pve: Arc::new(Client::new(transport)),
                 remote,
+                outside: Arc::new(SimOutside::new(self.theatre.clone(), Arc::clone(gate))),
                 addresses: BTreeMap::new(),
                 ssh_known: Arc::new(|_| true),
             };

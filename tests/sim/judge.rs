@@ -66,7 +66,7 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         Step::Backup => Some((Act::Backup, key.backup_note())),
         Step::UpgradeGuest | Step::UpgradeHost => Some((Act::Upgrade, key.job_name())),
         // What it removes bears the name of another run's step: see `Judge::pruned`.
-        Step::PruneSnapshot | Step::Discover | Step::CheckGuest | Step::Verify => None,
+        Step::PruneSnapshot | Step::Discover | Step::MeasureGuest | Step::CheckGuest | Step::Verify => None,
         // Their acts carry no key: see `Judge::act_without_key`.
         Step::PruneBackup
         | Step::StartGuest

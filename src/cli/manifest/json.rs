@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestKind;
 use crate::manifest::{GuestEntry, GuestInventory, HostEntry, InventoryEntry, Manifest, Wanted};
@@ -60,6 +61,7 @@ struct HostView<'a> {
     guest_reboot: GuestReboot,
     host_reboot: HostReboot,
     allow_quorum_loss: bool,
+    checks: &'a [HealthCheck],
     guests: Vec<GuestView<'a>>,
     guest_inventory: Option<InventoryView<'a>>,
     unknown_keys: &'a [String],
@@ -76,6 +78,7 @@ impl<'a> HostView<'a> {
             guest_reboot,
             host_reboot,
             allow_quorum_loss,
+            checks,
             lock_wait,
             backup,
             snapshots,
@@ -118,6 +121,7 @@ impl<'a> HostView<'a> {
             guest_reboot: *guest_reboot,
             host_reboot: *host_reboot,
             allow_quorum_loss: *allow_quorum_loss,
+            checks,
             guests: host.guests.iter().map(GuestView::new).collect(),
             guest_inventory: host.inventory.as_ref().map(InventoryView::new),
             unknown_keys: &host.unknown_keys,
@@ -135,6 +139,7 @@ struct GuestView<'a> {
     stopped: Option<Stopped>,
     protect: Option<&'a [ProtectChoice]>,
     reboot: Option<GuestReboot>,
+    checks: Option<&'a [HealthCheck]>,
     backup_storage: Option<&'a str>,
     backup_mode: Option<BackupMode>,
     backup_compress: Option<Compression>,
@@ -154,6 +159,7 @@ impl<'a> GuestView<'a> {
             stopped: rule.stopped,
             protect: rule.protect.as_deref(),
             reboot: rule.reboot,
+            checks: rule.checks.as_deref(),
             backup_storage: rule.backup_storage.as_deref(),
             backup_mode: rule.backup_mode,
             backup_compress: rule.backup_compress,

@@ -7,6 +7,7 @@
 mod addresses;
 mod discover;
 mod examine;
+mod health;
 mod inside;
 mod output;
 mod power;
@@ -142,7 +143,14 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
             upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
         }
         (Action::UpgradeHost { manager }, mode) => upgrade::host(cx, &effect.key, *manager, mode).await,
-        (Action::CheckGuest { guest, via, pending }, _) => Report::Ended(verify::guest(cx, guest, via, pending).await),
+        (Action::MeasureGuest { guest, via, checks }, _) => {
+            Report::Ended(health::measure(cx, guest, via, checks).await)
+        }
+        (Action::CheckGuest { guest, via, pending, rebooted, baseline, checks }, _) => {
+            let limit = if *rebooted { cx.limits.boot } else { cx.limits.settle };
+            let before = health::Before { baseline: baseline.as_deref(), checks, limit };
+            Report::Ended(verify::guest(cx, guest, via, pending, &before).await)
+        }
         (Action::Verify { node, baseline, pending, rebooted }, _) => {
             Report::Ended(verify::node(cx, node, baseline, pending, rebooted.as_ref()).await)
         }

@@ -119,7 +119,8 @@ mod tests {
 
     use super::*;
     use crate::engine::port::{
-        Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput, NodeLook,
+        GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput,
+        NodeLook,
     };
     use crate::ids::{HostId, RunId, Step, Target};
     use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
@@ -183,6 +184,9 @@ mod tests {
             Err(Fault::permanent("not asked"))
         }
         async fn quorum(&self) -> Result<QuorumFacts, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn health(&self, _: &Place, _: &[GuestCommand]) -> Result<HealthLook, Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {

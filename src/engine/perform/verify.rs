@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::health::{self, Before};
 use super::whereabouts::find_by;
 use super::{Context, guest_ref, place_of, right_machine_in_time};
 use crate::engine::port::{GuestRef, Place};
@@ -13,8 +14,14 @@ use crate::machine::outcome::{CheckReport, Detail, Fault, Outcome, RebootFacts, 
 use crate::plan::{Baseline, GuestAddr};
 
 /// Checks a guest after its upgrade.
-pub(super) async fn guest(cx: &Context, guest: &GuestAddr, via: &Via, pending: &[PackageChange]) -> Outcome {
-    match check_guest(cx, guest, via, pending).await {
+pub(super) async fn guest(
+    cx: &Context,
+    guest: &GuestAddr,
+    via: &Via,
+    pending: &[PackageChange],
+    before: &Before<'_>,
+) -> Outcome {
+    match check_guest(cx, guest, via, pending, before).await {
         Ok(report) => Outcome::Done(Detail::Checked(report)),
         Err(fault) => Outcome::Failed(fault),
     }
@@ -25,6 +32,7 @@ async fn check_guest(
     guest: &GuestAddr,
     via: &Via,
     pending: &[PackageChange],
+    before: &Before<'_>,
 ) -> Result<CheckReport, Fault> {
     // It may have been moved since its upgrade began: what was done is checked where it is.
     let (cx, guest) = &find_by(cx, guest, via).await?;
@@ -37,11 +45,13 @@ async fn check_guest(
     // It may have been rebooted, and its upgrade may have restarted its network.
     right_machine_in_time(cx, guest, &place).await?;
     let os = retried(|| cx.ports.remote.inspect(&place, false)).await?;
+    let changes = applied(pending, &os)?;
+    let health = health::compared(cx, guest, via, before).await?;
     Ok(CheckReport {
-        changes: applied(pending, &os)?,
+        changes,
         reboot_wanted: os.reboot_wanted,
         boot_id: Some(os.boot_id),
-        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed, health },
     })
 }
 
@@ -98,7 +108,12 @@ async fn check_node(
         changes: applied(pending, &os)?,
         reboot_wanted: os.reboot_wanted,
         rebooted: rebooted.map(|_| os.kernel.clone()),
-        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+        remarks: Remarks {
+            held: os.held,
+            leftovers: os.leftovers,
+            restart_needed: os.restart_needed,
+            health: Vec::new(),
+        },
     })
 }
 

@@ -99,6 +99,7 @@ pub(super) async fn find_by(cx: &Context, guest: &GuestAddr, via: &Via) -> Resul
         remote: Arc::clone(&ways.remote),
         addresses: cx.ports.addresses.clone(),
         ssh_known: Arc::clone(&cx.ports.ssh_known),
+        outside: Arc::clone(&cx.ports.outside),
     };
     Ok((Context { ports: Arc::new(ports), ..cx.clone() }, found))
 }

@@ -70,6 +70,13 @@ pub enum GuestPhase {
         /// What it can be brought back from.
         protection: Protection,
     },
+    /// It is protected, and it is being looked at how it does before its upgrade.
+    Measuring {
+        /// What it can be brought back from.
+        protection: Protection,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Its packages are being upgraded.
     Upgrading {
         /// What it can be brought back from.
@@ -217,6 +224,7 @@ impl GuestPhase {
             Self::Looking { .. } => "looking",
             Self::Protecting { .. } => "protecting",
             Self::Protected { .. } => "protected",
+            Self::Measuring { .. } => "measuring",
             Self::Upgrading { .. } => "upgrading",
             Self::Checking { .. } => "checking",
             Self::Rebooting { .. } => "rebooting",
@@ -232,6 +240,7 @@ impl GuestPhase {
             Self::Starting { attempt }
             | Self::Looking { attempt }
             | Self::Protecting { attempt, .. }
+            | Self::Measuring { attempt, .. }
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }
@@ -245,6 +254,7 @@ impl GuestPhase {
             Self::Starting { attempt }
             | Self::Looking { attempt }
             | Self::Protecting { attempt, .. }
+            | Self::Measuring { attempt, .. }
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }

@@ -233,7 +233,7 @@ impl Setting {
             "ssh_extra_args" | "guest_ssh_extra_args" | "guests_include" | "guests_exclude" | "protect" | "canary" => {
                 Kind::List
             }
-            "guests" | "guest_inventory" => Kind::Tables,
+            "guests" | "guest_inventory" | "checks" => Kind::Tables,
             _ => Kind::Text,
         }
     }
@@ -255,7 +255,7 @@ impl Setting {
             (Scope::Rule | Scope::Entry, "user") => "guest_user",
             (Scope::Rule, "identity_file") | (Scope::Entry, "ssh_key_path") => "guest_identity_file",
             (Scope::Rule | Scope::Entry, "password_env") => "guest_password_env",
-            (Scope::Rule, name @ ("via" | "stopped" | "protect")) => name,
+            (Scope::Rule, name @ ("via" | "stopped" | "protect" | "checks")) => name,
             (Scope::Rule, name) if name.starts_with("backup.") => name,
             _ => return None,
         };
@@ -292,7 +292,7 @@ impl Setting {
             },
             Kind::List if plain.starts_with('[') => Value::parse_list(plain).map_err(wrong),
             Kind::List => Ok(Value::text(typed)),
-            Kind::Tables => Err(wrong("tables, which are edited one by one".to_owned())),
+            Kind::Tables => Err(wrong("tables, which are written into the file one by one".to_owned())),
         }
     }
 

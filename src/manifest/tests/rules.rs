@@ -92,6 +92,7 @@ fn a_rule_is_what_it_says() {
         stopped: Some(Stopped::Start),
         protect: Some(vec![ProtectChoice::Backup, ProtectChoice::Snapshot]),
         reboot: Some(GuestReboot::IfNeeded),
+        checks: None,
         backup_storage: Some("dump".to_owned()),
         backup_mode: Some(BackupMode::Stop),
         backup_compress: Some(Compression::Lzo),
