@@ -64,6 +64,11 @@ impl Call<'_> {
 
     /// Tells whether the token has one of these privileges at a path.
     pub(crate) fn may(&self, path: &str, privs: &[&str]) -> bool {
+        // Asked for each guest of a list; most tokens may do everything.
+        let user = self.realm().ok().and_then(|realm| realm.users.iter().find(|u| u.name == self.token.user));
+        if self.token.acl.is_none() && user.is_some_and(|user| user.acl.is_none()) {
+            return privs.iter().any(|p| ALL_PRIVILEGES.contains(p));
+        }
         let has = self.privileges(path);
         privs.iter().any(|p| has.contains(*p))
     }
