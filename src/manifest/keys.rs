@@ -93,6 +93,8 @@ keys! { Both:
         "`\"if-needed\"` reboots the node after its upgrade where it needs it, `\"always\"` in any case; in `[[hosts]]`, where `host` is the address, `host_reboot` only";
     ALLOW_QUORUM_LOSS = ["allow_quorum_loss"], "`false`",
         "in a cluster of two nodes, where HA manages nothing, lets a node be rebooted though the other one loses its quorum meanwhile";
+    EVACUATE = ["evacuate"], "`\"never\"`",
+        "`\"migrate\"` moves the guests of a node that is rebooted to other nodes of its cluster, and back; `\"never\"` shuts them down, and leaves those that HA manages to the cluster's shutdown policy";
 }
 
 keys! { Defaults:
@@ -117,7 +119,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 40] = [
+pub(super) const ALL: [&Key; 41] = [
     &HOST,
     &NAME,
     &USER,
@@ -153,6 +155,7 @@ pub(super) const ALL: [&Key; 40] = [
     &GUEST_REBOOT,
     &HOST_REBOOT,
     &ALLOW_QUORUM_LOSS,
+    &EVACUATE,
     &MAX_PARALLEL,
     &DRY_RUN,
     &RESUME_WITHIN,

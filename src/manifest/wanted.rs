@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestId;
 
 /// What is wanted of a host and its guests, every default filled in.
@@ -26,6 +26,8 @@ pub struct Wanted {
     pub host_reboot: HostReboot,
     /// `allow_quorum_loss`: whether a reboot may cost the other node of a cluster of two its quorum.
     pub allow_quorum_loss: bool,
+    /// `evacuate`: what becomes of the node's running guests when it is rebooted.
+    pub evacuate: Evacuate,
     /// `lock_wait`: how long a guest's lock is waited for.
     pub lock_wait: Duration,
     /// `backup.*`.
@@ -71,6 +73,7 @@ impl Default for Wanted {
             guest_reboot: GuestReboot::Never,
             host_reboot: HostReboot::Never,
             allow_quorum_loss: false,
+            evacuate: Evacuate::Never,
             lock_wait: Duration::from_secs(600),
             backup: Backup {
                 storage: None,

@@ -4,6 +4,7 @@
 //! Both are plain data and both are journaled, so that an edited manifest never alters what a resumed run does.
 
 pub mod drift;
+pub mod evacuation;
 mod planner;
 pub mod policy;
 pub mod preflight;
@@ -19,6 +20,7 @@ use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::time::Timestamp;
 
 pub use drift::{Progress, hold_to};
+pub use evacuation::{Move, MoveHow};
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
 pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
 pub use preflight::{Check, Finding, Level, preflight};

@@ -88,6 +88,7 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
         guest_reboot,
         host_reboot,
         allow_quorum_loss,
+        evacuate,
         lock_wait,
         backup,
         snapshots,
@@ -106,7 +107,11 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     line("backups", &format!("to {storage}, {how}, {}", kept(backup.keep)));
     let quorum =
         if *allow_quorum_loss { " (the other node of two may lose its quorum: allow_quorum_loss)" } else { "" };
-    line("reboot", &format!("host {host_reboot}{quorum}, guests {guest_reboot}"));
+    let emptied = match evacuate {
+        crate::choices::Evacuate::Never => "",
+        crate::choices::Evacuate::Migrate => ", its guests moved away and back (evacuate)",
+    };
+    line("reboot", &format!("host {host_reboot}{quorum}{emptied}, guests {guest_reboot}"));
 }
 
 fn kept(keep: Keep) -> String {

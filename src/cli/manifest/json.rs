@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestKind;
 use crate::manifest::{GuestEntry, GuestInventory, HostEntry, InventoryEntry, Manifest, Wanted};
 
@@ -60,6 +60,7 @@ struct HostView<'a> {
     guest_reboot: GuestReboot,
     host_reboot: HostReboot,
     allow_quorum_loss: bool,
+    evacuate: Evacuate,
     guests: Vec<GuestView<'a>>,
     guest_inventory: Option<InventoryView<'a>>,
     unknown_keys: &'a [String],
@@ -76,6 +77,7 @@ impl<'a> HostView<'a> {
             guest_reboot,
             host_reboot,
             allow_quorum_loss,
+            evacuate,
             lock_wait,
             backup,
             snapshots,
@@ -118,6 +120,7 @@ impl<'a> HostView<'a> {
             guest_reboot: *guest_reboot,
             host_reboot: *host_reboot,
             allow_quorum_loss: *allow_quorum_loss,
+            evacuate: *evacuate,
             guests: host.guests.iter().map(GuestView::new).collect(),
             guest_inventory: host.inventory.as_ref().map(InventoryView::new),
             unknown_keys: &host.unknown_keys,
