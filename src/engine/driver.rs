@@ -95,7 +95,16 @@ impl Session {
         let step = effect.key.step;
         let harmless = match effect.mode {
             Mode::Probe => true,
-            Mode::Attach => matches!(step, Step::StartGuest | Step::RebootGuest | Step::StopGuests | Step::RebootHost),
+            Mode::Attach => matches!(
+                step,
+                Step::StartGuest
+                    | Step::RebootGuest
+                    | Step::SetNoout
+                    | Step::EnterMaintenance
+                    | Step::MoveGuest
+                    | Step::StopGuests
+                    | Step::RebootHost
+            ),
             Mode::Act => step == Step::CheckGuest,
         };
         !self.begins_nothing() || harmless || step.gives_back()

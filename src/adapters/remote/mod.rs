@@ -11,6 +11,7 @@ pub mod detached;
 mod exec;
 mod interfaces;
 mod lease;
+mod maintenance;
 mod node;
 pub mod over_agent;
 pub mod over_ssh;
@@ -35,7 +36,7 @@ use crate::adapters::packages;
 use crate::engine::port::{
     Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote,
 };
-use crate::ids::{BootId, RunId};
+use crate::ids::{BootId, NodeName, RunId};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -176,6 +177,14 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "giving the lease back";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &lease::release_script(run), lease::LIMIT).await?;
         lease::read_release(doing, &answer)
+    }
+
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        let doing = if on { "entering HA maintenance mode" } else { "leaving HA maintenance mode" };
+        // A wish for what is so already changes nothing, but until the state is looked at it is not known whether this one came through.
+        let script = maintenance::script(node, on);
+        let answer = self.ask(&Place::Node, doing, Nature::Changes, &script, QUICK).await?;
+        maintenance::read(doing, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
