@@ -382,6 +382,22 @@ impl World {
     }
 
     /// Writes the wall clock at a time: `2026-11-22 22:28:42`.
+    /// Returns a time of the wall clock as C's `ctime` writes it (`Sun Nov 22 22:06:40 2026`), in UTC.
+    pub(crate) fn ctime(&self, at: Time) -> String {
+        let (secs, clock) = (self.unix(at), self.clock(at));
+        let (year, month, day) = civil(secs.div_euclid(86_400));
+        let names = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        // The Unix epoch began on a Thursday.
+        let days = "ThuFriSatSunMonTueWed";
+        let three = |names: &'static str, n: i64| {
+            let at = usize::try_from(n * 3).unwrap_or_default();
+            names.get(at..at + 3).unwrap_or_default()
+        };
+        let (weekday, month) = (secs.div_euclid(86_400).rem_euclid(7), i64::from(month) - 1);
+        let time = clock.split(' ').nth(1).unwrap_or_default();
+        format!("{} {} {day:>2} {time} {year}", three(days, weekday), three(names, month))
+    }
+
     pub(crate) fn clock(&self, at: Time) -> String {
         let secs = self.unix(at);
         let (year, month, day) = civil(secs.div_euclid(86_400));
