@@ -512,6 +512,11 @@ impl Driver<'_> {
             cluster.nodes.values_mut().for_each(|online| *online = true);
             cluster.quorum = None;
             facts.state.unknown.remove(&Question::Quorum);
+            // Guests that are moved around, and a Ceph that heals, are of the other node's reboot as well.
+            (facts.state.evacuation, facts.state.ceph) = (None, None);
+            for question in [Question::Evacuation, Question::Ceph] {
+                facts.state.unknown.remove(&question);
+            }
         }
     }
 

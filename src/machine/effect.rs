@@ -143,6 +143,8 @@ pub enum Action {
     EnterMaintenance {
         /// The node.
         node: crate::ids::NodeName,
+        /// The guests that HA moves away. One that is being moved is off for a while, and counts until it is elsewhere.
+        guests: Vec<crate::ids::GuestId>,
     },
     /// Moves a guest to another node (`POST /nodes/{node}/{lxc|qemu}/{vmid}/migrate`).
     MoveGuest {

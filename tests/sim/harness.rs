@@ -56,6 +56,11 @@ const LIMITS: Limits = Limits {
     shutdown_all: Duration::from_secs(10 * 60),
     reboot: Duration::from_secs(15 * 60),
     start_all: Duration::from_secs(10 * 60),
+    migrate: Duration::from_secs(20 * 60),
+    drain_ha: Duration::from_secs(10 * 60),
+    ha_return: Duration::from_secs(5 * 60),
+    maintenance: Duration::from_secs(2 * 60),
+    ceph: Duration::from_secs(5 * 60),
     lookers: 4,
     drain: Duration::from_secs(30),
 };

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use proxmaint::engine::port::{
     Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote,
 };
-use proxmaint::ids::{BootId, RunId};
+use proxmaint::ids::{BootId, NodeName, RunId};
 use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use proxmaint::time::Timestamp;
@@ -260,6 +260,19 @@ impl Remote for SimRemote {
             let realm = stage.writable_realm(&self.node)?;
             stage.leases.release(&realm, run);
             Ok(())
+        })
+        .await
+    }
+
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        let line = if on { "enable maintenance" } else { "disable maintenance" };
+        self.command(&Place::Node, line, Nature::Changes, |stage, now, _| {
+            if on {
+                stage.leased(now, &self.node, line);
+            }
+            let realm = stage.writable_realm(&self.node)?;
+            let asked = stage.world.ha_maintenance(now, &realm, node.as_str(), on, &Asker::ssh("root"));
+            asked.map_err(|refusal| Fault::permanent(refusal.0))
         })
         .await
     }

@@ -252,7 +252,13 @@ async fn look_at_noout(cx: &Context, node: &NodeName, on: bool) -> Result<Flag, 
 }
 
 /// Puts the node into HA maintenance mode and waits until HA has emptied it.
-pub(super) async fn enter_maintenance(cx: &Context, key: &StepKey, node: &NodeName, mode: Mode) -> Report {
+pub(super) async fn enter_maintenance(
+    cx: &Context,
+    key: &StepKey,
+    node: &NodeName,
+    guests: &[GuestId],
+    mode: Mode,
+) -> Report {
     match mode {
         Mode::Act => {
             let resting = match right_node_rests(cx, node).await {
@@ -262,20 +268,20 @@ pub(super) async fn enter_maintenance(cx: &Context, key: &StepKey, node: &NodeNa
             if !resting && let Err(fault) = retried(|| cx.ports.remote.maintenance(node, true)).await {
                 return Report::Ended(change_failed(fault));
             }
-            Report::Ended(match wait_until_empty(cx, node).await {
+            Report::Ended(match wait_until_empty(cx, node, guests).await {
                 // Somebody else's, unless an earlier round of ours was heard late.
                 Outcome::Done(done) if resting && key.round == 1 => Outcome::AlreadyDone(done),
                 outcome => outcome,
             })
         }
-        Mode::Attach => Report::Ended(wait_until_empty(cx, node).await),
+        Mode::Attach => Report::Ended(wait_until_empty(cx, node, guests).await),
         // HA takes up a wish within half a minute: it counts as not heard only after `limits.maintenance`.
         Mode::Probe => {
             let mut backoff = Backoff::within(cx.limits.maintenance);
             loop {
                 match rests(cx, node).await {
                     Ok(true) => {
-                        return probed(match left_to_ha(cx, node).await {
+                        return probed(match left_to_ha(cx, node, guests).await {
                             Ok(left) if left.is_empty() => Probed::Ended(Outcome::Done(Detail::Emptied)),
                             Ok(_) => Probed::Running,
                             Err(fault) => Probed::Unclear(fault),
@@ -303,24 +309,25 @@ async fn right_node_rests(cx: &Context, node: &NodeName) -> Result<bool, Fault> 
     rests(cx, node).await
 }
 
-/// Names the guests of the node that run, and that HA manages.
-pub(super) async fn left_to_ha(cx: &Context, node: &NodeName) -> Result<Vec<String>, Fault> {
+/// Names the guests of HA that are still on the node: those that were to be moved, on or off, and others that run.
+async fn left_to_ha(cx: &Context, node: &NodeName, guests: &[GuestId]) -> Result<Vec<String>, Fault> {
     let ha = managed_by_ha(cx).await?;
     let listed = retried(|| cx.ports.pve.guests(node)).await?;
-    let left = listed.iter().filter(|g| !g.template && g.power != Power::Stopped && ha.contains(&g.id));
+    let here = |g: &&GuestListing| guests.contains(&g.id) || g.power != Power::Stopped;
+    let left = listed.iter().filter(|g| !g.template && ha.contains(&g.id)).filter(here);
     Ok(left.map(|guest| format!("{} {}", guest.kind, guest.id)).collect())
 }
 
 /// Waits, within `limits.drain_ha`, until the node is in maintenance mode and HA runs nothing there: the mode is told before the
 /// guests are gone.
-async fn wait_until_empty(cx: &Context, node: &NodeName) -> Outcome {
+async fn wait_until_empty(cx: &Context, node: &NodeName, guests: &[GuestId]) -> Outcome {
     let mut backoff = Backoff::within(cx.limits.drain_ha);
     loop {
         let rests = match rests(cx, node).await {
             Ok(rests) => rests,
             Err(fault) => return Outcome::Unknown(Fault { class: FaultClass::Ambiguous, ..fault }),
         };
-        let left = match left_to_ha(cx, node).await {
+        let left = match left_to_ha(cx, node, guests).await {
             Ok(left) if rests && left.is_empty() => return Outcome::Done(Detail::Emptied),
             Ok(left) => left,
             Err(fault) => return Outcome::Unknown(Fault { class: FaultClass::Ambiguous, ..fault }),

@@ -154,8 +154,8 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
         }
         (Action::SetNoout { node }, mode) => evacuate::noout(cx, &effect.key, node, true, mode).await,
         (Action::ClearNoout { node }, mode) => evacuate::noout(cx, &effect.key, node, false, mode).await,
-        (Action::EnterMaintenance { node }, mode) => {
-            evacuate::enter_maintenance(cx, &effect.key, node, mode).await
+        (Action::EnterMaintenance { node, guests }, mode) => {
+            evacuate::enter_maintenance(cx, &effect.key, node, guests, mode).await
         }
         (Action::LeaveMaintenance { node }, mode) => evacuate::leave_maintenance(cx, node, mode).await,
         (Action::MoveGuest { planned }, mode) => evacuate::move_guest(cx, &effect.key, planned, mode).await,

@@ -383,8 +383,9 @@ impl HostState {
                 evacuate: self.policy.evacuates(),
             },
             HostPhase::SettingNoout { case, .. } => Action::SetNoout { node: case.plan.node.clone() },
-            HostPhase::Evacuating { case, attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
-                Action::EnterMaintenance { node: case.plan.node.clone() }
+            HostPhase::Evacuating { case, ready, attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
+                let guests = ready.by_ha().map(|planned| planned.id).collect();
+                Action::EnterMaintenance { node: case.plan.node.clone(), guests }
             }
             HostPhase::Evacuating { ready, nth, .. } => match ready.own_moves().nth(*nth) {
                 Some(planned) => Action::MoveGuest { planned: planned.clone() },

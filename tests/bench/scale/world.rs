@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote, Resource,
-    ServiceListing, SnapshotListing, TaskListing, TaskState,
+    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, MoveOrder, NodeLook, Place,
+    Preconditions, Pve, Remote, Resource, ServiceListing, SnapshotListing, Stock, TaskListing, TaskState,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::{
-    OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
+    CephFacts, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
     StorageFacts,
 };
 use proxmaint::machine::outcome::Fault;
@@ -218,6 +218,27 @@ impl Pve for Node {
     async fn stop_all(&self, _: &NodeName, _: Duration) -> Result<Upid, Fault> {
         Err(Fault::permanent("nothing is shut down here"))
     }
+    async fn stock(&self) -> Result<Stock, Fault> {
+        Ok(Stock::default())
+    }
+    async fn preconditions(&self, _: &GuestRef) -> Result<Option<Preconditions>, Fault> {
+        Ok(None)
+    }
+    async fn migrate(&self, _: &GuestRef, _: &MoveOrder) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is moved here"))
+    }
+    async fn in_maintenance(&self) -> Result<BTreeSet<NodeName>, Fault> {
+        Ok(BTreeSet::new())
+    }
+    async fn shutdown_policy(&self) -> Result<String, Fault> {
+        Ok("conditional".to_owned())
+    }
+    async fn ceph(&self) -> Result<Option<CephFacts>, Fault> {
+        Ok(None)
+    }
+    async fn set_noout(&self, _: bool) -> Result<Upid, Fault> {
+        Err(Fault::permanent("no Ceph here"))
+    }
     async fn reboot_node(&self, _: &NodeName) -> Result<(), Fault> {
         Err(Fault::permanent("nothing is rebooted here"))
     }
@@ -291,6 +312,9 @@ impl Remote for Node {
     }
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {
         Err(Fault::permanent("not in a cluster"))
+    }
+    async fn maintenance(&self, _: &NodeName, _: bool) -> Result<(), Fault> {
+        Err(Fault::permanent("no HA here"))
     }
     async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
         Ok(())
