@@ -189,12 +189,24 @@ pub enum Step {
     UpgradeHost,
     /// Looks whether the node may be rebooted, and notes what runs on it.
     PrepareReboot,
+    /// Sets the flag `noout` of the cluster's Ceph, before the reboot: a debt until it is cleared.
+    SetNoout,
+    /// Puts the node into HA maintenance mode, and waits until HA has moved its guests away: a debt.
+    EnterMaintenance,
+    /// Moves a guest to another node, before the reboot of its own: a debt until it is back.
+    MoveGuest,
     /// Shuts all guests of the node down, before its reboot: a debt until they run again.
     StopGuests,
     /// Reboots the node.
     RebootHost,
     /// Starts again the guests that were shut down for a reboot.
     StartGuests,
+    /// Takes the node out of HA maintenance mode again.
+    LeaveMaintenance,
+    /// Brings a guest back that was moved away.
+    ReturnGuest,
+    /// Waits until the cluster's Ceph is well, and clears the flag `noout`.
+    ClearNoout,
     /// Checks the node and its guests at the end.
     Verify,
 }
@@ -202,7 +214,10 @@ pub enum Step {
 impl Step {
     /// Tells whether the step gives back what another one borrowed: it may be done even when nothing else may begin.
     pub fn gives_back(self) -> bool {
-        matches!(self, Self::StopGuest | Self::StartGuests)
+        matches!(
+            self,
+            Self::StopGuest | Self::StartGuests | Self::LeaveMaintenance | Self::ReturnGuest | Self::ClearNoout
+        )
     }
 }
 
@@ -223,9 +238,15 @@ impl fmt::Display for Step {
             Self::StopGuest => "stop-guest",
             Self::UpgradeHost => "upgrade-host",
             Self::PrepareReboot => "prepare-reboot",
+            Self::SetNoout => "set-noout",
+            Self::EnterMaintenance => "enter-maintenance",
+            Self::MoveGuest => "move-guest",
             Self::StopGuests => "stop-guests",
             Self::RebootHost => "reboot-host",
             Self::StartGuests => "start-guests",
+            Self::LeaveMaintenance => "leave-maintenance",
+            Self::ReturnGuest => "return-guest",
+            Self::ClearNoout => "clear-noout",
             Self::Verify => "verify",
         })
     }

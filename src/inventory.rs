@@ -73,6 +73,15 @@ pub struct NodeState {
     pub boot: Option<BootId>,
     /// VMs for which no login over SSH is known: `via = "auto"` leads to their agents.
     pub no_login: BTreeSet<GuestId>,
+    /// What moving the node's guests away rests on; asked for only where that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evacuation: Option<Box<EvacuationFacts>>,
+    /// The cluster's Ceph, where it has one and the node may be rebooted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceph: Option<CephFacts>,
+    /// What the cluster does to guests that HA manages when a node is shut down (`shutdown_policy`), where the node may be rebooted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_policy: Option<String>,
     /// What else could not be asked, and why.
     pub unknown: BTreeMap<Question, String>,
 }
@@ -95,6 +104,91 @@ pub enum Question {
     Quorum,
     /// What HA manages in the cluster.
     HaResources,
+    /// Whether and where to guests can be moved.
+    Evacuation,
+    /// Whether there is Ceph, and how it is.
+    Ceph,
+    /// What the cluster does to guests that HA manages when a node is shut down.
+    ShutdownPolicy,
+}
+
+/// What moving a node's guests away rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvacuationFacts {
+    /// Whether the node is in HA maintenance mode already.
+    pub maintenance: bool,
+    /// The other nodes of its cluster, in order of name.
+    pub nodes: Vec<NodeRoom>,
+    /// The guests that run on it, in order of vmid.
+    pub guests: Vec<MovableFacts>,
+}
+
+/// The memory of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRoom {
+    /// The node.
+    pub name: NodeName,
+    /// Whether it is online.
+    pub online: bool,
+    /// Whether it is in HA maintenance mode: somebody is emptying it.
+    pub maintenance: bool,
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes that the guests which run there are configured with.
+    pub configured: u64,
+    /// The storages that it has, and that are active there.
+    pub storages: BTreeSet<String>,
+}
+
+/// A guest that runs on a node that is to be emptied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovableFacts {
+    /// Its vmid.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// Its name; may be empty.
+    pub name: String,
+    /// What makes it this guest, as [`GuestFacts::identity`].
+    pub identity: Option<String>,
+    /// Whether HA manages it.
+    pub ha: bool,
+    /// Whether it is neither on nor off (paused): such a guest can't go on elsewhere.
+    pub paused: bool,
+    /// Bytes of memory that it is configured with.
+    pub memory: u64,
+    /// Every storage that it uses.
+    pub storages: BTreeSet<String>,
+    /// Its volumes on storages that only its node has, and whether that kind of storage takes a container's snapshots along.
+    pub local: Vec<LocalVolume>,
+    /// Its snapshots; asked for where it has local volumes.
+    pub snapshots: Vec<SnapshotName>,
+    /// Devices and mount points of its node that it uses (`hostpci0`, `mp1`).
+    pub bound: Vec<String>,
+    /// The nodes that Proxmox VE lets it go to; `None` where that was not told (containers before 9.2).
+    pub allowed: Option<BTreeSet<NodeName>>,
+    /// Why it may not go to a node, where Proxmox VE says so.
+    pub refused: BTreeMap<NodeName, String>,
+}
+
+/// A volume on a storage that only its node has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalVolume {
+    /// The storage.
+    pub storage: String,
+    /// Whether a container's snapshots move with it (ZFS, Btrfs).
+    pub with_snapshots: bool,
+}
+
+/// A cluster's Ceph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CephFacts {
+    /// Whether the flag `noout` is set.
+    pub noout: bool,
+    /// What is not as it should be, one entry a health check; the warning of `noout` itself is left out.
+    pub troubles: Vec<String>,
 }
 
 /// How the login on a node has root's rights.

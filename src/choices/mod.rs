@@ -88,6 +88,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a node's running guests when it is rebooted.
+    Evacuate {
+        /// They are shut down and started again; the cluster's shutdown policy governs those that HA manages.
+        Never = "never",
+        /// They are moved to other nodes of the cluster and brought back afterwards.
+        Migrate = "migrate",
+    }
+}
+
+words! {
     /// Whether a VM is rebooted after its upgrade. Containers have no kernel of their own.
     GuestReboot {
         /// Never: a pending reboot is reported.

@@ -88,13 +88,24 @@ impl Debts {
 /// Returns the command that has to come first, where what is owed can't be given back because a step is held.
 fn held(state: &HostState, owed: &Obligation) -> Option<String> {
     let guest = match owed {
-        Obligation::StartGuests { .. } if matches!(state.phase, HostPhase::Held { .. }) => None,
+        Obligation::StartGuests { .. }
+        | Obligation::LeaveMaintenance { .. }
+        | Obligation::ReturnGuest { .. }
+        | Obligation::ClearNoout
+            if matches!(state.phase, HostPhase::Held { .. }) =>
+        {
+            None
+        }
         Obligation::StopGuest { id, .. }
             if state.guests.get(id).is_some_and(|guest| matches!(guest.phase, GuestPhase::Held { .. })) =>
         {
             Some(*id)
         }
-        Obligation::StartGuests { .. } | Obligation::StopGuest { .. } => return None,
+        Obligation::StartGuests { .. }
+        | Obligation::StopGuest { .. }
+        | Obligation::LeaveMaintenance { .. }
+        | Obligation::ReturnGuest { .. }
+        | Obligation::ClearNoout => return None,
     };
     Some(resolve_command(&state.run, state.host(), guest))
 }

@@ -76,7 +76,8 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         let entries = entry.inventory.iter().flat_map(|inventory| &inventory.entries);
         entries.filter(|guest| guest.managed == Some(managed)).map(|guest| guest.id).collect()
     };
-    let Wanted { include, exclude, host_reboot, allow_quorum_loss, lock_wait, backup, snapshots, .. } = &entry.wanted;
+    let Wanted { include, exclude, host_reboot, allow_quorum_loss, evacuate, lock_wait, backup, snapshots, .. } =
+        &entry.wanted;
     HostPolicy {
         node: entry.api.node.clone(),
         max_parallel: entry.max_parallel.get(),
@@ -89,6 +90,7 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         rules: entry.guests.iter().filter_map(guest_rule).collect(),
         reboot: *host_reboot,
         allow_quorum_loss: *allow_quorum_loss,
+        evacuate: *evacuate,
         lock_wait_ms: millis(*lock_wait),
         keep: Retention {
             snapshots_for_ms: millis(snapshots.time),
@@ -210,7 +212,7 @@ mod tests {
         let lines = "guests_include = \"1\"\nguests_exclude = \"2\"\nvia = \"ssh\"\nstopped = \"start\"\nprotect = \"none\"\n\
              backup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\", lock_wait = \"1m\", keep_for = \"2m\", keep_last = 3 }\n\
              snapshot = { keep_for = \"4m\", keep_last = 5 }\nlock_wait = \"6m\"\nhost_reboot = \"always\"\n\
-             allow_quorum_loss = true\n\
+             allow_quorum_loss = true\nevacuate = \"migrate\"\n\
              guest.reboot = \"if-needed\"\nguests = [{ id = 104, managed = true, via = \"pct\", stopped = \"skip\", \
              protect = \"backup\", reboot = \"never\", backup = { storage = \"nfs\", mode = \"suspend\", compress = \"gzip\" } }]\n";
         let new = policy(lines);
@@ -230,6 +232,7 @@ mod tests {
         pve1: backup.lock_wait 10800 s -> 60 s
         pve1: host.reboot never -> always
         pve1: allow_quorum_loss false -> true
+        pve1: evacuate never -> migrate
         pve1: lock_wait 600 s -> 360 s
         pve1: snapshot.keep_for 86400 s -> 240 s
         pve1: snapshot.keep_last 0 -> 5

@@ -99,7 +99,16 @@ impl Session {
         let step = effect.key.step;
         let harmless = match effect.mode {
             Mode::Probe => true,
-            Mode::Attach => matches!(step, Step::StartGuest | Step::RebootGuest | Step::StopGuests | Step::RebootHost),
+            Mode::Attach => matches!(
+                step,
+                Step::StartGuest
+                    | Step::RebootGuest
+                    | Step::SetNoout
+                    | Step::EnterMaintenance
+                    | Step::MoveGuest
+                    | Step::StopGuests
+                    | Step::RebootHost
+            ),
             Mode::Act => step == Step::CheckGuest,
         };
         !self.begins_nothing() || harmless || step.gives_back()
@@ -594,6 +603,11 @@ impl Driver<'_> {
             cluster.nodes.values_mut().for_each(|online| *online = true);
             cluster.quorum = None;
             facts.state.unknown.remove(&Question::Quorum);
+            // Guests that are moved around, and a Ceph that heals, are of the other node's reboot as well.
+            (facts.state.evacuation, facts.state.ceph) = (None, None);
+            for question in [Question::Evacuation, Question::Ceph] {
+                facts.state.unknown.remove(&question);
+            }
         }
     }
 

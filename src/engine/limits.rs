@@ -25,6 +25,20 @@ pub struct Limits {
     pub reboot: Duration,
     /// The node's own start of its guests, with their delays (`up=`), and then those that are missing.
     pub start_all: Duration,
+    /// Moving a guest to another node: 256 GiB of memory over 1 Gbit/s (110 MB/s) take 42 min, a terabyte of local disks 2.5 h.
+    pub migrate: Duration,
+    /// HA moves all its guests away from a node: 20 VMs of 64 GiB, four at a time (`max_workers`), over 10 Gbit/s (1.1 GB/s shared)
+    /// take 20 min; that over a slower line, and containers that take their five minutes to shut down.
+    pub drain_ha: Duration,
+    /// HA brings a guest back when maintenance mode is over: the same way round, but nobody waits for the node meanwhile; then it is
+    /// moved from here.
+    pub ha_return: Duration,
+    /// HA takes up a wish for maintenance mode, or for its end: two rounds of its manager and of the node's own, 10 s each, and its
+    /// manager may have to be taken over (60 s).
+    pub maintenance: Duration,
+    /// Ceph gets well: OSDs are back in a minute, and what was written while they were away (half an hour at most) is copied about
+    /// as fast as it was written.
+    pub ceph: Duration,
     /// How many guests of a host are looked at at the same time: each costs a channel or two of ten that a stock sshd allows.
     pub lookers: usize,
     /// How long a session with nothing else to do waits for hosts that the operator paused: a day, as an unfinished run is gone on
@@ -47,6 +61,11 @@ impl Default for Limits {
             shutdown_all: Duration::from_secs(30 * 60),
             reboot: Duration::from_secs(30 * 60),
             start_all: Duration::from_secs(30 * 60),
+            migrate: Duration::from_secs(4 * 3600),
+            drain_ha: Duration::from_secs(3600),
+            ha_return: Duration::from_secs(30 * 60),
+            maintenance: Duration::from_secs(2 * 60),
+            ceph: Duration::from_secs(30 * 60),
             lookers: 4,
             paused: Duration::from_secs(24 * 3600),
             drain: Duration::from_secs(30),

@@ -15,7 +15,8 @@ use crate::choices::{BackupMode, Compression};
 use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, StepKey, Upid};
 use crate::inventory::health::Listener;
 use crate::inventory::{
-    OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+    CephFacts, OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
+    StorageFacts,
 };
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
@@ -172,6 +173,82 @@ pub struct Resource {
     pub ha: bool,
 }
 
+/// A whole cluster as `GET /cluster/resources` lists it: who is where, and how much room there is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stock {
+    /// Its nodes, in order of name.
+    pub nodes: Vec<NodeStock>,
+    /// Its storages, one entry for each node that has it.
+    pub storages: Vec<StorageStock>,
+    /// Its guests, in order of vmid.
+    pub guests: Vec<GuestStock>,
+}
+
+/// A node in the list of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStock {
+    /// The node.
+    pub name: NodeName,
+    /// Whether it is online.
+    pub online: bool,
+    /// Bytes of memory in all.
+    pub memory: u64,
+    /// Bytes of memory in use.
+    pub used: u64,
+}
+
+/// A storage of a node in the list of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageStock {
+    /// The node.
+    pub node: NodeName,
+    /// Its name.
+    pub name: String,
+    /// Its type (`zfspool`, `rbd`, ..); empty where that was not told.
+    pub kind: String,
+    /// Whether all nodes that have it have the same one.
+    pub shared: bool,
+    /// Whether it can be used there now.
+    pub active: bool,
+}
+
+/// A guest in the list of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestStock {
+    /// Its vmid.
+    pub id: GuestId,
+    /// The node that has it.
+    pub node: NodeName,
+    /// Whether it runs.
+    pub running: bool,
+    /// Bytes of memory that it is configured with.
+    pub memory: u64,
+}
+
+/// What stands against moving a guest (`GET .../migrate`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preconditions {
+    /// The nodes that it may go to; `None` where that was not told.
+    pub allowed: Option<BTreeSet<NodeName>>,
+    /// Why it may not go to others, by node.
+    pub refused: BTreeMap<NodeName, String>,
+    /// What binds it to its node: devices (`hostpci0`), images in its CD drives.
+    pub bound: Vec<String>,
+}
+
+/// How a guest is moved (`POST .../migrate`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveOrder {
+    /// Where to.
+    pub to: NodeName,
+    /// Whether it runs: a VM goes on running, a container is restarted.
+    pub running: bool,
+    /// Whether a VM's disks are copied that only its node has.
+    pub local_disks: bool,
+    /// How long a container may take to shut down.
+    pub shutdown: Duration,
+}
+
 /// What a VM's guest agent says to a ping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentState {
@@ -294,6 +371,20 @@ pub trait Pve: Send + Sync {
     async fn agent(&self, guest: &GuestRef) -> Result<AgentState, Fault>;
     /// `POST /nodes/{node}/stopall` with `force-stop=0` and the timeout for each guest in seconds.
     async fn stop_all(&self, node: &NodeName, timeout: Duration) -> Result<Upid, Fault>;
+    /// `GET /cluster/resources`: nodes, storages and guests of the whole cluster.
+    async fn stock(&self) -> Result<Stock, Fault>;
+    /// `GET .../migrate`; `None` where this version of Proxmox VE does not know the call (501, for containers).
+    async fn preconditions(&self, guest: &GuestRef) -> Result<Option<Preconditions>, Fault>;
+    /// `POST .../migrate`. Of a guest that HA manages it only notes the wish; the move comes later.
+    async fn migrate(&self, guest: &GuestRef, order: &MoveOrder) -> Result<Upid, Fault>;
+    /// `GET /cluster/ha/status/current`: the nodes that are in maintenance mode, be their guests gone already or not.
+    async fn in_maintenance(&self) -> Result<BTreeSet<NodeName>, Fault>;
+    /// `GET /cluster/options`: `shutdown_policy` of `ha`, `conditional` where nothing is said.
+    async fn shutdown_policy(&self) -> Result<String, Fault>;
+    /// `GET /cluster/ceph/flags` and `.../status`; `None` where the cluster has no Ceph.
+    async fn ceph(&self) -> Result<Option<CephFacts>, Fault>;
+    /// `PUT /cluster/ceph/flags` with `noout`: a task (`cephsetflags`) on the node that answers.
+    async fn set_noout(&self, on: bool) -> Result<Upid, Fault>;
     /// `POST /nodes/{node}/status` with `command=reboot`: no task, and the answer may be lost with the node.
     async fn reboot_node(&self, node: &NodeName) -> Result<(), Fault>;
 }
@@ -474,6 +565,8 @@ pub trait Remote: Send + Sync {
     async fn release_lease(&self, run: &RunId) -> Result<(), Fault>;
     /// Looks how a guest does: what failed in it, who listens, and how these commands end. Whoever asks again runs them again.
     async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault>;
+    /// Puts the node into HA maintenance mode, or takes it out again: a wish, which HA sees to within half a minute. Idempotent.
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.

@@ -8,7 +8,7 @@ use crate::ids::{Step, StepKey};
 use crate::inventory::health::Health;
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::{Protection, RebootFacts, RunningGuest};
-use crate::plan::{BackupHow, Baseline, GuestAddr, HostPolicy, OldBackup, OldSnapshot};
+use crate::plan::{BackupHow, Baseline, GuestAddr, HostPolicy, Move, OldBackup, OldSnapshot};
 
 /// One thing to do: performed only after the intent to do it is durable in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,6 +147,41 @@ pub enum Action {
         node: crate::ids::NodeName,
         /// Its package manager.
         manager: PackageManager,
+        /// Whether its guests are moved away.
+        evacuate: bool,
+    },
+    /// Sets the flag `noout` of the cluster's Ceph (`PUT /cluster/ceph/flags`).
+    SetNoout {
+        /// The node.
+        node: crate::ids::NodeName,
+    },
+    /// Puts the node into HA maintenance mode, and waits until no guest of HA's runs there any more
+    /// (`ha-manager crm-command node-maintenance enable`).
+    EnterMaintenance {
+        /// The node.
+        node: crate::ids::NodeName,
+        /// The guests that HA moves away. One that is being moved is off for a while, and counts until it is elsewhere.
+        guests: Vec<crate::ids::GuestId>,
+    },
+    /// Moves a guest to another node (`POST /nodes/{node}/{lxc|qemu}/{vmid}/migrate`).
+    MoveGuest {
+        /// The guest, and where it goes.
+        planned: Move,
+    },
+    /// Takes the node out of HA maintenance mode.
+    LeaveMaintenance {
+        /// The node.
+        node: crate::ids::NodeName,
+    },
+    /// Brings a guest back to its node and sees to it that it runs there.
+    ReturnGuest {
+        /// The guest, and where it was moved to.
+        moved: Move,
+    },
+    /// Waits until the cluster's Ceph is well, and clears the flag `noout`.
+    ClearNoout {
+        /// The node.
+        node: crate::ids::NodeName,
     },
     /// Shuts all guests of the node down, in the node's own order, none of them hard (`POST /nodes/{node}/stopall`).
     StopGuests {
@@ -202,6 +237,12 @@ impl Action {
             Self::StopGuest { .. } => Step::StopGuest,
             Self::UpgradeHost { .. } => Step::UpgradeHost,
             Self::PrepareReboot { .. } => Step::PrepareReboot,
+            Self::SetNoout { .. } => Step::SetNoout,
+            Self::EnterMaintenance { .. } => Step::EnterMaintenance,
+            Self::MoveGuest { .. } => Step::MoveGuest,
+            Self::LeaveMaintenance { .. } => Step::LeaveMaintenance,
+            Self::ReturnGuest { .. } => Step::ReturnGuest,
+            Self::ClearNoout { .. } => Step::ClearNoout,
             Self::StopGuests { .. } => Step::StopGuests,
             Self::RebootHost { .. } => Step::RebootHost,
             Self::StartGuests { .. } => Step::StartGuests,
@@ -228,6 +269,12 @@ pub fn replay(step: Step) -> Replay {
         | Step::RebootGuest
         | Step::StopGuest
         | Step::UpgradeHost
+        | Step::SetNoout
+        | Step::EnterMaintenance
+        | Step::MoveGuest
+        | Step::LeaveMaintenance
+        | Step::ReturnGuest
+        | Step::ClearNoout
         | Step::StopGuests
         | Step::RebootHost
         | Step::StartGuests => Replay::Probe,

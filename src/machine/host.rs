@@ -17,11 +17,11 @@ use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use debts::Unpaid;
 pub use gate::{Gate, ShutBecause};
 
-pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
+pub use super::phase::{AfterReturn, Debt, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
 use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
-use crate::plan::{HostPlan, HostPolicy, SkipReason};
+use crate::plan::{HostPlan, HostPolicy, Move, SkipReason};
 use crate::time::Timestamp;
 
 /// How many rounds of a step in a row may leave nothing behind before it is held for the operator: a step that vanishes
@@ -53,6 +53,15 @@ pub struct HostState {
     /// Guests that were shut down for its reboot and are to run again: a debt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shut: Vec<RunningGuest>,
+    /// Guests that were moved away for its reboot, or are being moved, and are to come back: a debt each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Move>,
+    /// Whether it was put into HA maintenance mode here: a debt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance: bool,
+    /// Whether Ceph's flag `noout` was set here: a debt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noout: bool,
     /// Whether it has the fleet's one turn to be rebooted; a reboot that went wrong keeps it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot_turn: bool,
@@ -99,6 +108,9 @@ impl HostState {
             turn: None,
             identity: None,
             shut: Vec::new(),
+            moved: Vec::new(),
+            maintenance: false,
+            noout: false,
             reboot_turn: false,
             gate: Gate::Open,
             began: None,
@@ -180,6 +192,9 @@ impl HostState {
                 Mode::Act | Mode::Attach => StepState::Working,
             };
         }
+        if mode == Mode::Act && key.target.guest().is_none() {
+            self.borrow(key.step);
+        }
     }
 
     /// Returns the steps that made a snapshot or backup, oldest first.
@@ -245,6 +260,9 @@ impl HostState {
             | HostPhase::UpgradingHost { .. }
             | HostPhase::Verifying { .. }
             | HostPhase::PreparingReboot { .. }
+            | HostPhase::SettingNoout { .. }
+            | HostPhase::Evacuating { .. }
+            | HostPhase::Returning { .. }
             | HostPhase::StoppingGuests { .. }
             | HostPhase::Rebooting { .. }
             | HostPhase::StartingGuests { .. }
@@ -364,6 +382,7 @@ impl HostState {
         };
         self.close(key, state, note, at);
         self.note_made(key, outcome);
+        self.note_left(key, outcome);
         match key.target.guest() {
             Some(guest) => self.guest_input(guest, GuestInput::Ended(outcome.clone()), effects),
             None => self.own_ended(outcome, "ended", effects),
@@ -391,6 +410,7 @@ impl HostState {
         }
         if let Probed::Ended(outcome) = found {
             self.note_made(key, outcome);
+            self.note_left(key, outcome);
         }
         let in_vain = matches!(found, Probed::NotDone) && self.rounds_in_vain(key) >= MAX_VAIN_ROUNDS;
         let found = match in_vain {
@@ -398,7 +418,9 @@ impl HostState {
                 let fault = Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step));
                 match key.step {
                     // It is up, then, and is not rebooted: what was shut down for it is owed to it now.
-                    Step::StopGuests | Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
+                    Step::SetNoout | Step::EnterMaintenance | Step::MoveGuest | Step::StopGuests | Step::RebootHost => {
+                        Probed::Ended(Outcome::Failed(fault))
+                    }
                     _ => Probed::Unclear(fault),
                 }
             }
@@ -417,7 +439,7 @@ impl HostState {
     }
 
     fn resumed(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        self.resume_own(effects);
+        self.resume_own(effects)?;
         if !self.works_on_guests() {
             return Ok(());
         }
@@ -455,16 +477,10 @@ impl HostState {
             // That guests stay off which can't be started is what the operator says of a start that is held.
             (HostPhase::Held { at, .. }, Resolution::Skip) if matches!(*at, HostPhase::StartingGuests { .. }) => {
                 self.shut.clear();
-                HostPhase::Done(HostVerdict::Skipped)
+                self.left_alone(effects)?
             }
-            // What was shut down for its reboot runs again before it is left alone.
-            (HostPhase::Held { at, fault }, Resolution::Skip) if !self.shut.is_empty() => match self.node() {
-                Some(node) => {
-                    let skipped = Box::new(HostPhase::Done(HostVerdict::Skipped));
-                    self.starting_guests(node, AfterReturn::Stand(skipped))
-                }
-                None => HostPhase::Held { at, fault },
-            },
+            // What was borrowed for its reboot is given back before it is left alone.
+            (HostPhase::Held { .. }, Resolution::Skip) if self.owes_for_reboot() => self.left_alone(effects)?,
             (
                 HostPhase::Held { .. }
                 | HostPhase::Pending
@@ -622,6 +638,8 @@ impl HostState {
                 thing: match &action {
                     Action::PruneSnapshot { old } => Some(old.name.to_string()),
                     Action::PruneBackup { old } => Some(old.volid.clone()),
+                    Action::MoveGuest { planned } => Some(planned.to_string()),
+                    Action::ReturnGuest { moved } => Some(format!("{} {}", moved.kind, moved.id)),
                     _ => None,
                 },
             }),
@@ -653,6 +671,16 @@ impl HostState {
     fn note_made(&mut self, key: &StepKey, outcome: &Outcome) {
         if let (Some(thing), Some(record)) = (made(outcome), self.record_mut(key)) {
             record.thing = Some(thing);
+        }
+    }
+
+    /// Notes why a guest that was moved away was not brought back: that it is somebody else's now is worth knowing.
+    fn note_left(&mut self, key: &StepKey, outcome: &Outcome) {
+        if let Outcome::Done(Detail::Returned { left: Some(why) })
+        | Outcome::AlreadyDone(Detail::Returned { left: Some(why) }) = outcome
+            && let Some(record) = self.record_mut(key)
+        {
+            record.note = Some(why.clone());
         }
     }
 

@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BootId, GuestId, GuestKind, SnapshotName};
+use crate::ids::{BootId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::inventory::health::Health;
 use crate::inventory::{HostFacts, Inside, PackageChange};
+use crate::plan::{Move, MoveHow};
 use crate::time::Timestamp;
 
 /// Classifies what went wrong, so that retry and doubt are decided by data and not by text.
@@ -128,6 +129,22 @@ pub enum Detail {
     Rebooted(BootId),
     /// The node may be rebooted; this is how it stands before.
     RebootReady(RebootFacts),
+    /// The flag `noout` is set. Where that is `AlreadyDone`, somebody else had set it.
+    NooutSet,
+    /// The node is in HA maintenance mode, and HA runs nothing there. Where that is `AlreadyDone`, somebody else had put it there.
+    Emptied,
+    /// The guest runs on the other node.
+    Moved,
+    /// The node is not in HA maintenance mode any more.
+    MaintenanceLeft,
+    /// The guest is back, or not ours to bring back any more.
+    Returned {
+        /// Why it is not ours any more, where that is so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<String>,
+    },
+    /// The flag `noout` is not set any more.
+    NooutCleared,
     /// No guest of the node runs any more, but for those that HA manages.
     GuestsStopped,
     /// The guests that ran before run again.
@@ -145,6 +162,32 @@ pub struct RebootFacts {
     pub expected: Option<String>,
     /// The guests that run, in the order in which the node would start them: a debt from the moment that they are shut down.
     pub running: Vec<RunningGuest>,
+    /// Guests that are moved away first, those that HA moves before all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Move>,
+    /// Whether the node is to be put into HA maintenance mode: HA runs guests there, and it is not in that mode already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance: bool,
+    /// Whether Ceph's `noout` is to be set: there is Ceph, and the flag is not set already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noout: bool,
+}
+
+impl RebootFacts {
+    /// Returns the guests that are moved one by one, in order; HA moves its own.
+    pub fn own_moves(&self) -> impl Iterator<Item = &Move> {
+        self.moves.iter().filter(|planned| planned.how != MoveHow::Ha)
+    }
+
+    /// Returns the guests that HA moves.
+    pub fn by_ha(&self) -> impl Iterator<Item = &Move> {
+        self.moves.iter().filter(|planned| planned.how == MoveHow::Ha)
+    }
+
+    /// Tells whether a guest is moved away.
+    pub fn moves_away(&self, id: GuestId) -> bool {
+        self.moves.iter().any(|planned| planned.id == id)
+    }
 }
 
 /// A guest that runs on a node that is to be rebooted.
@@ -179,6 +222,18 @@ pub enum Obligation {
         /// The guests.
         guests: Vec<RunningGuest>,
     },
+    /// The node was put into HA maintenance mode: it is to leave it again.
+    LeaveMaintenance {
+        /// The node.
+        node: NodeName,
+    },
+    /// A guest was moved to another node: it is to come back.
+    ReturnGuest {
+        /// The guest.
+        moved: Move,
+    },
+    /// The flag `noout` of the cluster's Ceph was set: it is to be cleared.
+    ClearNoout,
 }
 
 impl fmt::Display for Obligation {
@@ -191,6 +246,16 @@ impl fmt::Display for Obligation {
                 let names: Vec<String> = guests.iter().map(|guest| format!("{} {}", guest.kind, guest.id)).collect();
                 write!(f, "shut down for the node's reboot and to run again: {}", names.join(", "))
             }
+            Self::LeaveMaintenance { node } => write!(f, "node {node} is to leave HA maintenance mode again"),
+            Self::ReturnGuest { moved } => match moved.to() {
+                Some(to) => {
+                    write!(f, "{} {} was moved to {to} and is to come back to {}", moved.kind, moved.id, moved.from)
+                }
+                None => {
+                    write!(f, "{} {} was moved away by HA and is to come back to {}", moved.kind, moved.id, moved.from)
+                }
+            },
+            Self::ClearNoout => write!(f, "Ceph's flag noout was set and is to be cleared"),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guest::Attempt;
 use super::outcome::{Fault, RebootFacts, RunningGuest, VerifyReport};
-use crate::ids::{GuestId, NodeName};
+use crate::ids::{GuestId, NodeName, Step};
 use crate::plan::HostPlan;
 
 /// Where a host stands.
@@ -73,6 +73,26 @@ pub enum HostPhase {
         /// The attempt.
         attempt: Attempt,
     },
+    /// Ceph's flag `noout` is being set.
+    SettingNoout {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// What was noted before.
+        ready: Box<RebootFacts>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Its guests are being moved away: by HA ([`crate::ids::Step::EnterMaintenance`]), or one of the others.
+    Evacuating {
+        /// What the reboot comes after.
+        case: Box<RebootCase>,
+        /// What was noted before.
+        ready: Box<RebootFacts>,
+        /// Which of [`RebootFacts::own_moves`] it is about.
+        nth: usize,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Its guests are being shut down.
     StoppingGuests {
         /// What the reboot comes after.
@@ -102,6 +122,20 @@ pub enum HostPhase {
         /// The attempt.
         attempt: Attempt,
     },
+    /// Something else that was borrowed for a reboot is being given back.
+    Returning {
+        /// The node.
+        node: NodeName,
+        /// What.
+        debt: Debt,
+        /// What comes when all of it is given back.
+        then: AfterReturn,
+        /// Why something before it could not be given back, where that is so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<Fault>,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Guests that were started to be upgraded are being stopped, before or instead of anything else.
     GivingBack {
         /// What comes then.
@@ -123,6 +157,33 @@ pub enum HostPhase {
     },
     /// It is over.
     Done(HostVerdict),
+}
+
+/// What a node owes because of its reboot, its guests that were shut down apart; in the order in which it is given back.
+///
+/// Guests that were shut down come before all of this, since they are the only ones that nobody can use. Maintenance mode ends
+/// before guests come back, since HA brings nothing back before. Ceph comes last: its health is waited for, which may take long,
+/// and a guest can do without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Debt {
+    /// HA maintenance mode.
+    Maintenance,
+    /// A guest that was moved away.
+    Guest(GuestId),
+    /// Ceph's flag `noout`.
+    Noout,
+}
+
+impl Debt {
+    /// Returns the step by which it is given back.
+    pub fn step(self) -> Step {
+        match self {
+            Self::Maintenance => Step::LeaveMaintenance,
+            Self::Guest(_) => Step::ReturnGuest,
+            Self::Noout => Step::ClearNoout,
+        }
+    }
 }
 
 /// What a reboot comes after: everything else was done and verified.
@@ -198,6 +259,9 @@ impl HostPhase {
             Self::Verifying { .. } => "verifying",
             Self::AwaitingReboot { .. } => "awaiting-reboot",
             Self::PreparingReboot { .. } => "preparing-reboot",
+            Self::SettingNoout { .. } => "setting-noout",
+            Self::Evacuating { .. } => "evacuating",
+            Self::Returning { .. } => "returning",
             Self::StoppingGuests { .. } => "stopping-guests",
             Self::Rebooting { .. } => "rebooting",
             Self::StartingGuests { .. } => "starting-guests",
@@ -216,6 +280,9 @@ impl HostPhase {
             | Self::UpgradingHost { attempt, .. }
             | Self::Verifying { attempt, .. }
             | Self::PreparingReboot { attempt, .. }
+            | Self::SettingNoout { attempt, .. }
+            | Self::Evacuating { attempt, .. }
+            | Self::Returning { attempt, .. }
             | Self::StoppingGuests { attempt, .. }
             | Self::Rebooting { attempt, .. }
             | Self::StartingGuests { attempt, .. } => Some(*attempt),
@@ -229,6 +296,9 @@ impl HostPhase {
         | Self::UpgradingHost { attempt, .. }
         | Self::Verifying { attempt, .. }
         | Self::PreparingReboot { attempt, .. }
+        | Self::SettingNoout { attempt, .. }
+        | Self::Evacuating { attempt, .. }
+        | Self::Returning { attempt, .. }
         | Self::StoppingGuests { attempt, .. }
         | Self::Rebooting { attempt, .. }
         | Self::StartingGuests { attempt, .. } = &mut self
@@ -246,17 +316,20 @@ impl HostPhase {
             | Self::Snapshotting { plan }
             | Self::UpgradingGuests { plan }
             | Self::UpgradingHost { plan, .. }
-            | Self::Verifying { plan, .. }
-            | Self::StartingGuests { then: AfterReturn::Verify { plan, .. }, .. } => Some(plan),
+            | Self::Verifying { plan, .. } => Some(plan),
             Self::AwaitingReboot { case }
             | Self::PreparingReboot { case, .. }
+            | Self::SettingNoout { case, .. }
+            | Self::Evacuating { case, .. }
             | Self::StoppingGuests { case, .. }
-            | Self::Rebooting { case, .. }
-            | Self::StartingGuests { then: AfterReturn::Hold { case, .. }, .. } => Some(&case.plan),
-            Self::StartingGuests { then: AfterReturn::Stand(at), .. }
-            | Self::GivingBack { then: at }
-            | Self::Rechecking { then: at, .. } => at.plan(),
-            Self::StartingGuests { then: AfterReturn::Discover, .. } => None,
+            | Self::Rebooting { case, .. } => Some(&case.plan),
+            Self::StartingGuests { then, .. } | Self::Returning { then, .. } => match then {
+                AfterReturn::Verify { plan, .. } => Some(plan),
+                AfterReturn::Hold { case, .. } => Some(&case.plan),
+                AfterReturn::Stand(at) => at.plan(),
+                AfterReturn::Discover => None,
+            },
+            Self::GivingBack { then: at } | Self::Rechecking { then: at, .. } => at.plan(),
             Self::Held { at, .. } => at.plan(),
             Self::Pending | Self::Discovering { .. } | Self::Done(_) => None,
         }

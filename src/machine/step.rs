@@ -24,7 +24,7 @@ pub struct StepRecord {
     pub task: Option<Upid>,
     /// What went wrong, where something did.
     pub note: Option<String>,
-    /// What it made, or is to remove, by name: a snapshot, or the volume identifier of an archive.
+    /// What it made, or is to remove, by name: a snapshot, or the volume identifier of an archive; or what it moves, and where to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thing: Option<String>,
 }

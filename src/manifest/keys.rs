@@ -95,6 +95,8 @@ keys! { Both:
         "what guests are asked before and after their upgrade (`{ tcp = 443 }`, `{ http = \"https://{address}/\" }`, `{ command = \"..\" }`), see below";
     ALLOW_QUORUM_LOSS = ["allow_quorum_loss"], "`false`",
         "in a cluster of two nodes, where HA manages nothing, lets a node be rebooted though the other one loses its quorum meanwhile";
+    EVACUATE = ["evacuate"], "`\"never\"`",
+        "`\"migrate\"` moves the guests of a node that is rebooted to other nodes of its cluster, and back; `\"never\"` shuts them down, and leaves those that HA manages to the cluster's shutdown policy";
 }
 
 keys! { Defaults:
@@ -123,7 +125,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 44] = [
+pub(super) const ALL: [&Key; 45] = [
     &HOST,
     &NAME,
     &USER,
@@ -160,6 +162,7 @@ pub(super) const ALL: [&Key; 44] = [
     &HOST_REBOOT,
     &CHECKS,
     &ALLOW_QUORUM_LOSS,
+    &EVACUATE,
     &MAX_PARALLEL,
     &DRY_RUN,
     &RESUME_WITHIN,

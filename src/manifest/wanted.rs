@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::choices::health::HealthCheck;
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice,
+};
 use crate::ids::GuestId;
 
 /// What is wanted of a host and its guests, every default filled in.
@@ -29,6 +31,8 @@ pub struct Wanted {
     pub allow_quorum_loss: bool,
     /// `checks`: what guests are asked before and after their upgrade.
     pub checks: Vec<HealthCheck>,
+    /// `evacuate`: what becomes of the node's running guests when it is rebooted.
+    pub evacuate: Evacuate,
     /// `lock_wait`: how long a guest's lock is waited for.
     pub lock_wait: Duration,
     /// `backup.*`.
@@ -75,6 +79,7 @@ impl Default for Wanted {
             host_reboot: HostReboot::Never,
             allow_quorum_loss: false,
             checks: Vec::new(),
+            evacuate: Evacuate::Never,
             lock_wait: Duration::from_secs(600),
             backup: Backup {
                 storage: None,

@@ -462,6 +462,12 @@ fn findings(detail: &Detail) -> Findings<'_> {
         | Detail::Looked(_)
         | Detail::Stopped
         | Detail::RebootReady(_)
+        | Detail::NooutSet
+        | Detail::Emptied
+        | Detail::Moved
+        | Detail::MaintenanceLeft
+        | Detail::Returned { left: None }
+        | Detail::NooutCleared
         | Detail::GuestsStopped
         | Detail::GuestsStarted
         | Detail::Protected(Protection::Waived) => none,
@@ -471,6 +477,7 @@ fn findings(detail: &Detail) -> Findings<'_> {
         Detail::Protected(Protection::Backup { volid, .. }) => {
             Findings { protection: Some(Protected { kind: KeptKind::Backup, name: volid }), ..none }
         }
+        Detail::Returned { left: Some(why) } => Findings { reason: Some(why), ..none },
         Detail::Rebooted(boot) => Findings { rebooted: Some(boot.as_str()), ..none },
         Detail::Checked(report) => Findings {
             packages: &report.changes,

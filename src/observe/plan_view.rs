@@ -10,7 +10,7 @@
 //! | `refused` | why nothing at all may be done there |
 //! | `findings[]` | what the checks of `doctor` found, where it is not as it should be: `check`, `level` (`warn`, `fail`), `what`, `remedy`; left out where there is none |
 //! | `facts_at` | when it was looked at |
-//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted`, `left_out` (why the node is left alone), `reboot` (whether it is rebooted then: `never`, `if-needed`, `always`), `shut_down[]` (`id`, `kind`: the guests that run and would be shut down for that; empty where it is never rebooted), `votes` (what of its cluster's votes would be left meanwhile, where they suffice) |
+//! | `node_upgrade` | `packages[]` (`name`, `old`, `new`), `lists_refreshed`, `lists_age_ms`, `reboot_wanted`, `left_out` (why the node is left alone), `reboot` (whether it is rebooted then: `never`, `if-needed`, `always`), `shut_down[]` (`id`, `kind`: the guests that run and would be shut down for that; empty where it is never rebooted), `votes` (what of its cluster's votes would be left meanwhile, where they suffice), `moved[]` (`id`, `kind`, `to`: the guests that would be moved away for the reboot, with `evacuate = "migrate"`; `to` is `null` where HA chooses), `by_ha[]` (`id`, `kind`: the guests that HA sees to at the reboot), `shutdown_policy` (by which policy), `noout` (whether Ceph's flag is set meanwhile) |
 //! | `own` | that proxmaint runs on the node or in one of its guests: it comes last and is not rebooted |
 //! | `prune`, `prune_backups` | snapshots and backups of earlier runs that would be removed: `guest`, `name`; `guest`, `volid`, `note`; left out where there are none |
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
@@ -34,7 +34,8 @@ use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
 use crate::plan::{
-    Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, OldBackup, OldSnapshot, ProtectBy,
+    AtReboot, Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, Move, OldBackup, OldSnapshot,
+    ProtectBy,
 };
 use crate::time::Timestamp;
 
@@ -311,11 +312,24 @@ impl Writer<'_> {
         if let Some(guests) = shut_down(plan) {
             let label = self.paint.warn(words::reboot_plan(plan));
             let guests: Vec<String> = guests.iter().map(|(id, kind)| format!("{kind} {id}")).collect();
-            let what = match guests.is_empty() {
-                true => "no guest runs that would be shut down for it".to_owned(),
-                false => format!("shut down for it and started again: {}", guests.join(", ")),
+            let what = match (&plan.upgrade.guests, guests.is_empty()) {
+                (Some(AtReboot::Move(moves)), _) if !moves.is_empty() => {
+                    let all: Vec<String> = moves.iter().map(ToString::to_string).collect();
+                    format!("moved away for it and back: {}", clean(&all.join(", ")))
+                }
+                (_, true) => "no guest runs that would be shut down for it".to_owned(),
+                (_, false) => format!("shut down for it and started again: {}", guests.join(", ")),
             };
             self.line(4, &format!("{label}; {what}"));
+            if let Some(AtReboot::Stay { ha, policy }) = &plan.upgrade.guests {
+                let managed: Vec<String> = ha.iter().map(|(id, kind)| format!("{kind} {id}")).collect();
+                let (managed, fate) = (managed.join(", "), AtReboot::policy_words(policy));
+                self.line(4, &format!("managed by HA (shutdown_policy {}), so {fate}: {managed}", clean(policy)));
+            }
+            if plan.upgrade.noout {
+                let text = self.paint.faint("Ceph's flag noout is set meanwhile");
+                self.line(4, &text);
+            }
             if let Some(votes) = &plan.upgrade.votes {
                 let text = self.paint.faint(&format!("its cluster keeps quorum meanwhile: {}", clean(votes)));
                 self.line(4, &text);
@@ -348,9 +362,15 @@ impl Writer<'_> {
 
 /// Lists the guests that would be shut down for the node's reboot, where it is to be rebooted at all. Those that HA manages
 /// are seen to by HA, which is only known when the time comes.
-fn shut_down(plan: &HostPlan) -> Option<&[(GuestId, GuestKind)]> {
+fn shut_down(plan: &HostPlan) -> Option<Vec<(GuestId, GuestKind)>> {
     let rebooted = plan.upgrade.reboot != HostReboot::Never && plan.own.is_none() && plan.upgrade.left_out.is_none();
-    rebooted.then_some(plan.baseline.running.as_slice())
+    let otherwise: Vec<GuestId> = match &plan.upgrade.guests {
+        Some(AtReboot::Move(moves)) => moves.iter().map(|planned| planned.id).collect(),
+        Some(AtReboot::Stay { ha, .. }) => ha.iter().map(|(id, _)| *id).collect(),
+        None => Vec::new(),
+    };
+    let running = plan.baseline.running.iter().filter(|(id, _)| !otherwise.contains(id));
+    rebooted.then(|| running.copied().collect())
 }
 
 /// Says whether a guest is rebooted; `own` says that proxmaint runs in it.
@@ -404,6 +424,22 @@ struct NodeLine<'a> {
     shut_down: Vec<ShutDown>,
     #[serde(skip_serializing_if = "Option::is_none")]
     votes: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moved: Vec<MovedAway<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_ha: Vec<ShutDown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shutdown_policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    noout: bool,
+}
+
+/// A guest that would be moved away for the reboot; `to` is `null` where HA chooses.
+#[derive(Debug, Serialize)]
+struct MovedAway<'a> {
+    id: GuestId,
+    kind: GuestKind,
+    to: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -451,6 +487,13 @@ struct UpgradeLine<'a> {
     checks: Vec<String>,
 }
 
+fn moved(plan: &HostPlan) -> Vec<MovedAway<'_>> {
+    let Some(AtReboot::Move(moves)) = &plan.upgrade.guests else { return Vec::new() };
+    let away = |planned: &'_ Move| (planned.id, planned.kind);
+    let to = moves.iter().map(|planned| planned.to().map(NodeName::as_str));
+    moves.iter().map(away).zip(to).map(|((id, kind), to)| MovedAway { id, kind, to }).collect()
+}
+
 /// Writes the `plan` line of one host, without its line break.
 pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
     let age = |at: Option<Timestamp>| at.map(|at| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX));
@@ -474,8 +517,22 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
                 reboot_wanted: plan.upgrade.reboot_wanted.as_deref(),
                 left_out: plan.upgrade.left_out.as_deref(),
                 reboot: plan.upgrade.reboot,
-                shut_down: shut_down(plan).unwrap_or(&[]).iter().map(|&(id, kind)| ShutDown { id, kind }).collect(),
+                shut_down: shut_down(plan)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(id, kind)| ShutDown { id, kind })
+                    .collect(),
                 votes: plan.upgrade.votes.as_deref(),
+                moved: moved(plan),
+                by_ha: match &plan.upgrade.guests {
+                    Some(AtReboot::Stay { ha, .. }) => ha.iter().map(|&(id, kind)| ShutDown { id, kind }).collect(),
+                    _ => Vec::new(),
+                },
+                shutdown_policy: match &plan.upgrade.guests {
+                    Some(AtReboot::Stay { policy, .. }) => Some(policy),
+                    _ => None,
+                },
+                noout: plan.upgrade.noout,
             }),
             guests: plan.guests.iter().map(|guest| guest_line(guest, age)).collect(),
             ..PlanLine::default()

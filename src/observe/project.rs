@@ -256,6 +256,9 @@ pub fn host_standing(phase: &HostPhase) -> HostStanding {
         HostPhase::Verifying { .. } => HostStanding::Verifying,
         HostPhase::AwaitingReboot { .. } => HostStanding::AwaitingReboot,
         HostPhase::PreparingReboot { .. } => HostStanding::PreparingReboot,
+        HostPhase::SettingNoout { .. } => HostStanding::SettingNoout,
+        HostPhase::Evacuating { .. } => HostStanding::Evacuating,
+        HostPhase::Returning { .. } => HostStanding::Returning,
         HostPhase::StoppingGuests { .. } => HostStanding::StoppingGuests,
         HostPhase::Rebooting { .. } => HostStanding::Rebooting,
         HostPhase::StartingGuests { .. } => HostStanding::StartingGuests,
@@ -578,6 +581,8 @@ fn report(phase: &HostPhase) -> Option<&VerifyReport> {
         HostPhase::Done(HostVerdict::Verified(report) | HostVerdict::NotRebooted { report, .. }) => Some(report),
         HostPhase::AwaitingReboot { case }
         | HostPhase::PreparingReboot { case, .. }
+        | HostPhase::SettingNoout { case, .. }
+        | HostPhase::Evacuating { case, .. }
         | HostPhase::StoppingGuests { case, .. }
         | HostPhase::Rebooting { case, .. } => Some(&case.report),
         HostPhase::Held { at, .. } => report(at),
@@ -607,6 +612,9 @@ pub fn owed_view(state: &HostState, owed: &Obligation) -> OwedView {
     let (owed, guests) = match owed {
         Obligation::StopGuest { id, .. } => (OwedKind::StopGuest, vec![*id]),
         Obligation::StartGuests { guests } => (OwedKind::StartGuests, guests.iter().map(|guest| guest.id).collect()),
+        Obligation::LeaveMaintenance { .. } => (OwedKind::LeaveMaintenance, Vec::new()),
+        Obligation::ReturnGuest { moved } => (OwedKind::ReturnGuest, vec![moved.id]),
+        Obligation::ClearNoout => (OwedKind::ClearNoout, Vec::new()),
     };
     OwedView { owed, guests, what, why }
 }

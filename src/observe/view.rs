@@ -248,12 +248,18 @@ pub enum HostStanding {
     AwaitingReboot,
     /// It is being looked at whether it may be rebooted.
     PreparingReboot,
+    /// Ceph's flag `noout` is being set.
+    SettingNoout,
+    /// Its guests are being moved away.
+    Evacuating,
     /// Its guests are being shut down.
     StoppingGuests,
     /// The node is being rebooted.
     Rebooting,
     /// The guests that ran are being started again.
     StartingGuests,
+    /// Guests come back, maintenance mode ends, or Ceph's flag is being cleared.
+    Returning,
     /// Guests that were started to be upgraded are being stopped.
     GivingBack,
     /// Canaries that were upgraded are being looked at once more.
@@ -395,6 +401,12 @@ pub enum OwedKind {
     StopGuest,
     /// Guests that were shut down are to run again.
     StartGuests,
+    /// The node is to leave HA maintenance mode.
+    LeaveMaintenance,
+    /// A guest that was moved away is to come back.
+    ReturnGuest,
+    /// Ceph's flag `noout` is to be cleared.
+    ClearNoout,
 }
 
 /// Guests by what became of them.

@@ -78,9 +78,15 @@ pub fn step(step: Step) -> &'static str {
         Step::StopGuest => "shutdown of the started guest",
         Step::UpgradeHost => "upgrade of the node",
         Step::PrepareReboot => "look whether the node may be rebooted",
+        Step::SetNoout => "setting of Ceph's flag noout",
+        Step::EnterMaintenance => "HA maintenance mode, until HA has moved its guests away",
+        Step::MoveGuest => "move of a guest to another node",
         Step::StopGuests => "shutdown of all guests",
         Step::RebootHost => "reboot of the node",
         Step::StartGuests => "start of the guests that ran",
+        Step::LeaveMaintenance => "end of HA maintenance mode",
+        Step::ReturnGuest => "return of a guest that was moved away",
+        Step::ClearNoout => "clearing of Ceph's flag noout, once Ceph is well",
         Step::Verify => "verification",
     }
 }
@@ -275,13 +281,24 @@ fn detail_words(detail: &Detail) -> String {
         | Detail::Started
         | Detail::Looked(_)
         | Detail::Stopped
+        | Detail::NooutSet
+        | Detail::Emptied
+        | Detail::Moved
+        | Detail::MaintenanceLeft
+        | Detail::Returned { left: None }
+        | Detail::NooutCleared
         | Detail::GuestsStopped
         | Detail::GuestsStarted => String::new(),
+        Detail::Returned { left: Some(why) } => format!(": {}", clean(why)),
         Detail::Rebooted(boot) => format!(": boot {}", clean(boot.as_str())),
         Detail::RebootReady(ready) => {
             let kernel =
                 ready.expected.as_ref().map_or(String::new(), |kernel| format!(" into kernel {}", clean(kernel)));
-            format!(": may be rebooted{kernel}; {} run", count(ready.running.len(), "guest"))
+            let away = match ready.moves.len() {
+                0 => String::new(),
+                moved => format!(", {moved} of them are moved away first"),
+            };
+            format!(": may be rebooted{kernel}; {} run{away}", count(ready.running.len(), "guest"))
         }
         Detail::Protected(protection) => format!(": {}", clean(&protection.to_string())),
         Detail::Checked(report) => {

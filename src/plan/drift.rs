@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::mem::discriminant;
 
-use super::{Decision, GuestPlan, HostPlan, HostUpgrade, ProtectBy, SkipReason};
+use super::{AtReboot, Decision, GuestPlan, HostPlan, HostUpgrade, ProtectBy, SkipReason};
 use crate::choices::HostReboot;
 use crate::choices::health::HealthCheck;
 use crate::ids::{GuestId, GuestKind};
@@ -232,6 +232,26 @@ fn around_a_reboot(saved: &HostPlan, fresh: &HostPlan, progress: &Progress, out:
     if saved.own != fresh.own {
         let place = |plan: &HostPlan| plan.own.map_or("proxmaint runs elsewhere".to_owned(), |own| own.to_string());
         out.push(format!("{} now, was planned where {}", place(fresh), place(saved)));
+    }
+    // That a flag needs no setting is no more than was planned.
+    if fresh.upgrade.noout && !saved.upgrade.noout {
+        out.push("Ceph's flag noout is set for its reboot now, was planned not to be".to_owned());
+    }
+    // Where to, is decided anew in any case: what counts is whether they are moved, and by which policy of HA's they are not. What
+    // can't be told now is decided before the reboot.
+    let fate = |guests: &Option<AtReboot>| match guests {
+        None => "not moved away".to_owned(),
+        Some(AtReboot::Move(_)) => "moved away and back".to_owned(),
+        Some(AtReboot::Stay { policy, .. }) => format!("left to HA ({policy})"),
+    };
+    let (before, now) = (&saved.upgrade.guests, &fresh.upgrade.guests);
+    let differs = match (before, now) {
+        (Some(AtReboot::Move(_)), Some(AtReboot::Move(_))) | (_, None) => false,
+        (None, Some(AtReboot::Stay { .. })) => false,
+        (_, Some(_)) => fate(before) != fate(now),
+    };
+    if differs {
+        out.push(format!("its guests are {} at its reboot now, were planned to be {}", fate(now), fate(before)));
     }
     let running = |plan: &HostPlan| -> BTreeSet<(GuestId, GuestKind)> {
         let theirs = |guest: &&(GuestId, GuestKind)| !progress.begun.contains(&guest.0);

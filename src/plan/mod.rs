@@ -4,6 +4,7 @@
 //! Both are plain data and both are journaled, so that an edited manifest never alters what a resumed run does.
 
 pub mod drift;
+pub mod evacuation;
 pub mod health;
 mod old;
 mod planner;
@@ -23,6 +24,7 @@ use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::time::Timestamp;
 
 pub use drift::{Progress, hold_to};
+pub use evacuation::{Move, MoveHow};
 pub use old::OldThings;
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
 pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
@@ -121,6 +123,40 @@ pub struct HostUpgrade {
     /// What its cluster's votes would be meanwhile, where they suffice; where they don't, a finding says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub votes: Option<String>,
+    /// What becomes of its running guests at its reboot, where it may be rebooted and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guests: Option<AtReboot>,
+    /// Whether Ceph's flag `noout` is set for its reboot, and cleared afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noout: bool,
+}
+
+/// What becomes of a node's running guests at its reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtReboot {
+    /// They stay: they are shut down and started again, and the cluster's policy governs those that HA manages.
+    Stay {
+        /// Those that HA manages.
+        ha: Vec<(GuestId, GuestKind)>,
+        /// The cluster's `shutdown_policy`.
+        policy: String,
+    },
+    /// They are moved away and back. By the time of the reboot other targets may be chosen.
+    Move(Vec<Move>),
+}
+
+impl AtReboot {
+    /// Says what a cluster's `shutdown_policy` does to guests of HA at a node's reboot.
+    pub fn policy_words(policy: &str) -> &'static str {
+        match policy {
+            "migrate" => "moved to other nodes by HA, and back afterwards",
+            "failover" => "stopped, and started on another node where this one is not back within a minute or two",
+            // `conditional` freezes at a reboot.
+            "freeze" | "conditional" => "stopped, and started again when the node is back",
+            _ => "what HA does then is not known here",
+        }
+    }
 }
 
 const fn never_rebooted() -> HostReboot {

@@ -1,11 +1,12 @@
 //! Makes a host's plan from policy and facts: pure, total, and the only place where it is decided what happens to a guest.
 
+use super::evacuation::{Stuck, choose};
 use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
-    BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
-    HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    AtReboot, BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan,
+    HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
@@ -38,6 +39,8 @@ pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&Host
             },
             reboot: if policy.reboots() { policy.reboot } else { HostReboot::Never },
             votes: votes(policy, facts),
+            guests: at_reboot(policy, facts),
+            noout: policy.reboots() && facts.state.ceph.as_ref().is_some_and(|ceph| !ceph.noout),
         },
         baseline: Baseline {
             services: facts.services_running.clone(),
@@ -153,6 +156,31 @@ fn votes(policy: &HostPolicy, facts: &HostFacts) -> Option<String> {
         Verdict::Kept(rest) => Some(rest.to_string()),
         Verdict::Allowed(_) | Verdict::Refused(_) => None,
     }
+}
+
+/// Says what becomes of the running guests at the node's reboot, where it may be rebooted. Where not all can be moved, a finding
+/// says so.
+fn at_reboot(policy: &HostPolicy, facts: &HostFacts) -> Option<AtReboot> {
+    if policy.evacuates() {
+        return evacuation(policy, facts)?.ok().map(AtReboot::Move);
+    }
+    let managed = facts.guests.iter().filter(|guest| guest.ha && guest.power == Power::Running && !guest.template);
+    let ha: Vec<_> = managed.map(|guest| (guest.id, guest.kind)).collect();
+    let said = facts.state.shutdown_policy.clone().filter(|_| policy.reboots() && !ha.is_empty())?;
+    Some(AtReboot::Stay { ha, policy: said })
+}
+
+/// Chooses where the running guests go, where they are to be moved and that was asked. Guests that are upgraded have a snapshot by
+/// the time of the reboot, where it is by a snapshot that they are protected.
+pub(super) fn evacuation(policy: &HostPolicy, facts: &HostFacts) -> Option<Result<Vec<Move>, Vec<Stuck>>> {
+    let around = facts.state.evacuation.as_ref().filter(|_| policy.evacuates())?;
+    let by_snapshot = |decision: Decision| match decision {
+        Decision::Upgrade(upgrade) => upgrade.protection.first() == Some(&ProtectBy::Snapshot),
+        // One that is started only for its upgrade is off again by then.
+        Decision::Start(_) | Decision::Skip(_) | Decision::Block(_) => false,
+    };
+    let snapshotted = facts.guests.iter().filter(|guest| by_snapshot(decide(policy, facts, guest)));
+    Some(choose(&facts.node, around, &snapshotted.map(|guest| guest.id).collect()))
 }
 
 fn plan_guest(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> GuestPlan {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{HostPlan, RolloutPolicy, SkipReason};
 use crate::choices::health::HealthCheck;
 use crate::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
-    selects,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits,
+    ViaChoice, selects,
 };
 use crate::ids::{GuestId, HostId, NodeName};
 
@@ -75,6 +75,9 @@ pub struct HostPolicy {
     /// Whether a reboot may cost the other node of a cluster of two its quorum (`allow_quorum_loss`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_quorum_loss: bool,
+    /// What becomes of the node's running guests when it is rebooted (`evacuate`).
+    #[serde(default = "stay", skip_serializing_if = "stays")]
+    pub evacuate: Evacuate,
     /// How long a guest's lock is waited for, in milliseconds (`lock_wait`).
     #[serde(default = "lock_wait")]
     pub lock_wait_ms: u64,
@@ -179,6 +182,15 @@ const fn never() -> HostReboot {
     HostReboot::Never
 }
 
+const fn stay() -> Evacuate {
+    Evacuate::Never
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn stays(evacuate: &Evacuate) -> bool {
+    *evacuate == Evacuate::Never
+}
+
 const fn lock_wait() -> u64 {
     HostPolicy::LOCK_WAIT_MS
 }
@@ -240,6 +252,7 @@ impl HostPolicy {
             reboot: HostReboot::Never,
             reboot_asked: false,
             allow_quorum_loss: false,
+            evacuate: Evacuate::Never,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
             saved: None,
@@ -300,6 +313,11 @@ impl HostPolicy {
     /// Tells whether the run may reboot the node.
     pub fn reboots(&self) -> bool {
         self.reboot != HostReboot::Never && matches!(self.scope, Scope::All | Scope::HostsOnly)
+    }
+
+    /// Tells whether the node's guests are moved away when it is rebooted.
+    pub fn evacuates(&self) -> bool {
+        self.reboots() && self.evacuate == Evacuate::Migrate
     }
 
     /// Tells whether what earlier runs made of a guest may be removed: not of one that is to be left alone.
@@ -365,6 +383,7 @@ impl HostPolicy {
         differs("backup.lock_wait", seconds(old.lock_wait_ms), seconds(new.lock_wait_ms));
         differs("host.reboot", self.reboot.to_string(), newer.reboot.to_string());
         differs("allow_quorum_loss", self.allow_quorum_loss.to_string(), newer.allow_quorum_loss.to_string());
+        differs("evacuate", self.evacuate.to_string(), newer.evacuate.to_string());
         differs("lock_wait", seconds(self.lock_wait_ms), seconds(newer.lock_wait_ms));
         let (old, new) = (&self.keep, &newer.keep);
         differs("snapshot.keep_for", seconds(old.snapshots_for_ms), seconds(new.snapshots_for_ms));

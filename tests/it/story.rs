@@ -212,6 +212,8 @@ fn plan() -> HostPlan {
             left_out: None,
             reboot: HostReboot::Always,
             votes: None,
+            guests: None,
+            noout: false,
         },
         baseline: Baseline {
             services: vec!["pveproxy".to_owned()],
@@ -430,6 +432,9 @@ impl Story {
             kernel: "6.14.11-4-pve".to_owned(),
             expected: Some("6.17.2-1-pve".to_owned()),
             running: vec![running(101, false), running(103, true)],
+            moves: Vec::new(),
+            maintenance: false,
+            noout: false,
         };
         self.done(None, Step::PrepareReboot, Detail::RebootReady(ready));
         self.done(None, Step::StopGuests, Detail::GuestsStopped);

@@ -119,6 +119,9 @@ fn ready(guests: bool) -> RebootFacts {
         kernel: "6.1".into(),
         expected: Some("6.2".into()),
         running: if guests { vec![guest] } else { vec![] },
+        moves: vec![],
+        maintenance: false,
+        noout: false,
     }
 }
 
@@ -356,6 +359,8 @@ fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
             left_out: None,
             reboot: HostReboot::Never,
             votes: None,
+            guests: None,
+            noout: false,
         },
         baseline: Baseline { services: vec![], running: vec![], boot_id: BootId::new("b") },
         prune_backups: Vec::new(),

@@ -25,10 +25,44 @@ pub fn honest(before: &World, now: &World, run: &RunState) -> Result<(), String>
             }
         }
     }
+    lent(before, now, run)?;
     match run.hosts().find(|state| run.is_finished() && !state.owed().is_empty()) {
         Some(state) => Err(format!("the run is finished, and {} owes {:?}", state.host(), state.owed())),
         None => Ok(()),
     }
+}
+
+/// Compares where every guest is, and each cluster's modes and flags: what differs is owed.
+fn lent(before: &World, now: &World, run: &RunState) -> Result<(), String> {
+    let owes = |wanted: &dyn Fn(&Obligation) -> bool| run.hosts().any(|state| state.owed().iter().any(wanted));
+    for (name, was) in &before.realms {
+        let is = &now.realms[name];
+        for (vmid, guest) in &was.guests {
+            let there = &is.guests[vmid].node;
+            let said = |debt: &Obligation| matches!(debt, Obligation::ReturnGuest { moved } if moved.id.0 == *vmid);
+            if *there != guest.node && !owes(&said) {
+                return Err(format!(
+                    "guest {vmid} was on {}, is on {there}, and nobody says that it is owed",
+                    guest.node
+                ));
+            }
+        }
+        for node in is.maintenance.iter().filter(|(node, m)| !m.ending && !was.maintenance.contains_key(*node)) {
+            let said = |debt: &Obligation| matches!(debt, Obligation::LeaveMaintenance { node: owed } if owed.as_str() == node.0);
+            if !owes(&said) {
+                return Err(format!("node {} is in maintenance, and nobody says that it is owed", node.0));
+            }
+        }
+        let set =
+            |realm: &proxmaint_lab::world::Realm| realm.ceph.as_ref().is_some_and(|ceph| ceph.flags.contains("noout"));
+        if set(is) && !set(was) && !owes(&|debt| *debt == Obligation::ClearNoout) {
+            return Err(format!("noout is set in {name}, and nobody says that it is owed"));
+        }
+        if set(was) && !set(is) {
+            return Err(format!("noout of {name} was somebody else's, and is cleared"));
+        }
+    }
+    Ok(())
 }
 
 fn boots_with_its_node(guest: &proxmaint_lab::world::Guest) -> bool {
@@ -49,7 +83,9 @@ fn is_to_be_stopped(state: &HostState, id: GuestId) -> bool {
 fn is_to_be_started(state: &HostState, id: GuestId) -> bool {
     let said = |debt: &Obligation| match debt {
         Obligation::StartGuests { guests } => guests.iter().any(|guest| guest.id == id),
-        Obligation::StopGuest { .. } => false,
+        // One that is off after a move that failed is started when it is brought back.
+        Obligation::ReturnGuest { moved } => moved.id == id,
+        Obligation::StopGuest { .. } | Obligation::LeaveMaintenance { .. } | Obligation::ClearNoout => false,
     };
     // A VM that did not come back from its reboot is said to have failed.
     let failed = |guest: &GuestState| matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Failed { .. }));

@@ -13,23 +13,25 @@
 //! | no guest is stopped hard; none is stopped that this run did not start, but for a reboot | each entry of the ledger |
 //! | nothing begins on a host whose gate is shut, or anywhere once the run has halted | each intent |
 //! | nothing but canaries is changed before they held; they are left alone for the whole soak | each intent, each record of the run |
+//! | a guest is moved only by the step that is about it, to where that says, and back; a mode or flag changes only by its step | each entry of the ledger |
+//! | a node that is to be emptied goes down empty | each entry of the ledger |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxmaint::choices::{ProtectChoice, selects};
-use proxmaint::ids::{GuestId, HostId, RunId, Step, StepKey};
+use proxmaint::ids::{GuestId, HostId, NodeName, RunId, Step, StepKey};
 use proxmaint::journal::record::{HostEntry, RunRecord, decode_host, decode_run};
 use proxmaint::journal::{StoredEvent, StreamId};
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::guest::{GuestPhase, GuestState};
-use proxmaint::machine::host::{AfterReturn, HostPhase, HostState, StepState};
+use proxmaint::machine::host::{AfterReturn, Debt, HostPhase, HostState, StepState};
 use proxmaint::machine::rollout::Noted;
-use proxmaint::plan::RunPolicy;
+use proxmaint::plan::{HostPolicy, RunPolicy};
 use proxmaint_lab::ledger::{Act, Entry, Outcome};
-use proxmaint_lab::world::{Asker, Guest, MachineId, Realm, World};
+use proxmaint_lab::world::{Asker, Guest, HA, MachineId, Realm, World};
 
 /// How much later than the decision an upgrade may begin: what reads and their retries before it may take.
 const SLACK_S: i64 = 300;
@@ -74,6 +76,12 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         | Step::RebootGuest
         | Step::StopGuest
         | Step::PrepareReboot
+        | Step::SetNoout
+        | Step::EnterMaintenance
+        | Step::MoveGuest
+        | Step::LeaveMaintenance
+        | Step::ReturnGuest
+        | Step::ClearNoout
         | Step::StopGuests
         | Step::RebootHost
         | Step::StartGuests => None,
@@ -308,7 +316,7 @@ impl Judge {
         self.looked += entries.len();
         for entry in entries {
             // What the nodes do by themselves, and their administrators, is not this run's.
-            if entry.by == Asker::root().to_string() {
+            if [Asker::root().to_string(), HA.to_owned()].contains(&entry.by) {
                 continue;
             }
             if let Err(what) = self.act(world, entry) {
@@ -329,7 +337,16 @@ impl Judge {
         match entry.act {
             Act::RefreshLists => return Ok(()),
             Act::SnapshotCreate | Act::Backup | Act::Upgrade | Act::SnapshotDelete => {}
-            Act::Start | Act::Shutdown | Act::Reboot | Act::BackupDelete => return self.act_without_key(world, entry),
+            Act::Start
+            | Act::Shutdown
+            | Act::Reboot
+            | Act::BackupDelete
+            | Act::Migrate
+            | Act::HaMigrate
+            | Act::MaintenanceOn
+            | Act::MaintenanceOff
+            | Act::CephFlagSet
+            | Act::CephFlagClear => return self.act_without_key(world, entry),
             other => return Err(format!("an act that no step makes: {other:?}")),
         }
         let key = entry.key.clone().ok_or("an unsafe act without a key")?;
@@ -381,15 +398,78 @@ impl Judge {
                 return Err(format!("a node goes down while guests run there: {left:?}"));
             }
             self.keeps_quorum(world, entry)?;
+            self.is_emptied(world, entry)?;
         }
-        if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), key.to_string())) {
+        // One that is brought back may be started where it was left off, and then at home.
+        let once = format!("{key} on {}", if entry.act == Act::Start { &entry.node } else { "" });
+        if !self.begun.insert((entry.act, entry.realm.clone(), entry.machine.clone(), once)) {
             return Err(format!("an unsafe act was made twice under one key: {key}"));
         }
         Ok(())
     }
 
+    /// Where guests are to be moved away, a node goes down with none of HA's running on it, and in the mode that keeps them off.
+    fn is_emptied(&self, world: &World, entry: &Entry) -> Result<(), String> {
+        let policy = self.policy.hosts.iter().find(|policy| policy.host.as_str() == entry.node);
+        if !policy.is_some_and(HostPolicy::evacuates) {
+            return Ok(());
+        }
+        let here = world.realms[&entry.realm].guests.values().filter(|guest| guest.node == entry.node);
+        let left: Vec<u32> = here.filter(|guest| guest.running()).map(|guest| guest.vmid).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("a node goes down that was to be emptied of {left:?}")) }
+    }
+
+    /// Returns the step by which a guest is moved away or brought back, or what its node borrowed is given back.
+    fn on_the_move(&self, entry: &Entry) -> Option<StepKey> {
+        let vmid = entry.machine.parse().ok().map(GuestId);
+        let node = |name: &NodeName| name.as_str() == entry.node;
+        let of = |state: &HostState| match (entry.act, &state.phase) {
+            (Act::Migrate, HostPhase::Evacuating { ready, nth, attempt, .. }) if attempt.step == Step::MoveGuest => {
+                let planned = ready.own_moves().nth(*nth)?;
+                let fits = Some(planned.id) == vmid && node(&planned.from);
+                (fits && planned.to().map(NodeName::as_str) == entry.key.as_deref()).then_some(*attempt)
+            }
+            (
+                Act::Migrate | Act::HaMigrate | Act::Start,
+                HostPhase::Returning { debt: Debt::Guest(id), attempt, .. },
+            ) => {
+                let moved = state.moved.iter().find(|moved| moved.id == *id)?;
+                let home = entry.act == Act::Start || Some(moved.from.as_str()) == entry.key.as_deref();
+                (Some(*id) == vmid && home).then_some(*attempt)
+            }
+            (Act::MaintenanceOn, HostPhase::Evacuating { case, attempt, .. })
+                if attempt.step == Step::EnterMaintenance =>
+            {
+                node(&case.plan.node).then_some(*attempt)
+            }
+            (Act::MaintenanceOff, HostPhase::Returning { node: of, debt: Debt::Maintenance, attempt, .. }) => {
+                node(of).then_some(*attempt)
+            }
+            // The task works on when nobody waits for it any more.
+            (Act::CephFlagSet, HostPhase::SettingNoout { case, attempt, .. }) => {
+                node(&case.plan.node).then_some(attempt.in_mode(Mode::Act))
+            }
+            (Act::CephFlagClear, HostPhase::Returning { node: of, debt: Debt::Noout, attempt, .. }) => {
+                node(of).then_some(attempt.in_mode(Mode::Act))
+            }
+            _ => None,
+        };
+        self.shadow.values().find_map(|state| {
+            let attempt = of(state)?;
+            let key = state.key(None, attempt);
+            let flags = matches!(entry.act, Act::CephFlagSet | Act::CephFlagClear);
+            let state_of = state.record(&key)?.state;
+            let intended = attempt.mode == Mode::Act
+                && (state_of == StepState::Working || (flags && state_of == StepState::InDoubt));
+            intended.then_some(key)
+        })
+    }
+
     /// Returns the step whose act an entry of the ledger is, if one is at work with a durable intent.
     fn at_work(&self, entry: &Entry) -> Option<StepKey> {
+        if let Some(key) = self.on_the_move(entry) {
+            return Some(key);
+        }
         let state = self.shadow.get(&HostId::new(entry.node.clone()))?;
         let vmid = entry.machine.parse().ok().map(GuestId);
         let guest = vmid.and_then(|id| state.guests.get(&id));
@@ -461,8 +541,14 @@ impl Judge {
 /// Tells whether a host is past the look before its reboot, and not yet at the end of what follows from it.
 fn is_at_its_reboot(phase: &HostPhase) -> bool {
     match phase {
-        HostPhase::PreparingReboot { .. } | HostPhase::StoppingGuests { .. } | HostPhase::Rebooting { .. } => true,
-        HostPhase::StartingGuests { then, .. } => matches!(then, AfterReturn::Verify { .. } | AfterReturn::Hold { .. }),
+        HostPhase::PreparingReboot { .. }
+        | HostPhase::SettingNoout { .. }
+        | HostPhase::Evacuating { .. }
+        | HostPhase::StoppingGuests { .. }
+        | HostPhase::Rebooting { .. } => true,
+        HostPhase::StartingGuests { then, .. } | HostPhase::Returning { then, .. } => {
+            matches!(then, AfterReturn::Verify { .. } | AfterReturn::Hold { .. })
+        }
         HostPhase::Held { at, .. } => is_at_its_reboot(at),
         _ => false,
     }

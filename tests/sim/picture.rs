@@ -33,7 +33,7 @@ impl Picture {
                 lines.extend(packages.lock.iter().map(|_| "package manager at work".to_owned()));
             }
             if let Some(guest) = world.guest(&id) {
-                lines.insert(format!("power {:?}", guest.power));
+                lines.insert(format!("power {:?} on {}", guest.power, guest.node));
                 lines.extend(guest.lock.iter().map(|lock| format!("lock {lock}")));
                 lines.extend(numbered("snapshot", guest.snapshots.iter().map(|s| without_round(&s.name))));
             }
@@ -47,6 +47,9 @@ impl Picture {
             let notes = |backup: &proxmaint_lab::world::Backup| {
                 format!("{} {}", backup.vmid, without_round(backup.notes.as_deref().unwrap_or_default()))
             };
+            let flags = realm.ceph.iter().flat_map(|ceph| ceph.flags.iter().map(|flag| format!("flag {flag}")));
+            let modes = realm.maintenance.keys().map(|node| format!("maintenance of {node}"));
+            machines.insert(format!("cluster {name}"), flags.chain(modes).collect());
             machines
                 .insert(format!("archives of {name}"), numbered("archive", realm.backups.iter().map(notes)).collect());
         }

@@ -185,6 +185,10 @@ impl Remote for Liar {
         })
     }
 
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        self.1.maintenance(node, on).await
+    }
+
     async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault> {
         self.1.health(place, commands).await
     }

@@ -8,7 +8,7 @@ use proxmaint::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Outside,
     Outward, Place, Remote,
 };
-use proxmaint::ids::{BootId, RunId};
+use proxmaint::ids::{BootId, NodeName, RunId};
 use proxmaint::inventory::health::{Listener, Protocol};
 use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
@@ -279,6 +279,19 @@ impl Remote for SimRemote {
                 commands: commands.iter().map(ended).collect(),
                 failed_units: Some(failed),
             })
+        })
+        .await
+    }
+
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        let line = if on { "enable maintenance" } else { "disable maintenance" };
+        self.command(&Place::Node, line, Nature::Changes, |stage, now, _| {
+            if on {
+                stage.leased(now, &self.node, line);
+            }
+            let realm = stage.writable_realm(&self.node)?;
+            let asked = stage.world.ha_maintenance(now, &realm, node.as_str(), on, &Asker::ssh("root"));
+            asked.map_err(|refusal| Fault::permanent(refusal.0))
         })
         .await
     }

@@ -342,6 +342,9 @@ fn rebooting(world: &mut World) {
         kernel: "6.14.11-4-pve".to_owned(),
         expected: Some("6.17.2-1-pve".to_owned()),
         running: vec![guest],
+        moves: Vec::new(),
+        maintenance: false,
+        noout: false,
     };
     world.ended("pve1", None, Step::PrepareReboot, Outcome::Done(Done::RebootReady(ready)));
     world.pass(30);

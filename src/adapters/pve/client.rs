@@ -1,7 +1,7 @@
 //! The engine's port [`Pve`] on a [`Transport`]. Which call each method makes, and what its answer means, stands in a file
-//! for each topic: `cluster`, `guests`, `snapshots`, `tasks`, `storage`, `node`, [`super::agent`].
+//! for each topic: `cluster`, `guests`, `migration`, `snapshots`, `tasks`, `storage`, `node`, `ceph`, [`super::agent`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::transport::{Answer, ApiCall, Method, Transport};
-use super::{agent, cluster, fault, guests, node, snapshots, storage, tasks};
+use super::{agent, ceph, cluster, fault, guests, migration, node, snapshots, storage, tasks};
 use crate::engine::port::{
-    AgentState, BackupListing, BackupSpec, ClusterStatus, GuestConfig, GuestListing, GuestRef, Interface, Pve,
-    Resource, ServiceListing, SnapshotListing, TaskListing, TaskState,
+    AgentState, BackupListing, BackupSpec, ClusterStatus, GuestConfig, GuestListing, GuestRef, Interface, MoveOrder,
+    Preconditions, Pve, Resource, ServiceListing, SnapshotListing, Stock, TaskListing, TaskState,
 };
 use crate::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
-use crate::inventory::{PoolFacts, Power, RepositoryFacts, StorageFacts};
+use crate::inventory::{CephFacts, PoolFacts, Power, RepositoryFacts, StorageFacts};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -198,6 +198,34 @@ impl<T: Transport> Pve for Client<T> {
 
     async fn stop_all(&self, node: &NodeName, timeout: Duration) -> Result<Upid, Fault> {
         node::stop_all(self, node, timeout).await
+    }
+
+    async fn stock(&self) -> Result<Stock, Fault> {
+        cluster::stock(self).await
+    }
+
+    async fn preconditions(&self, guest: &GuestRef) -> Result<Option<Preconditions>, Fault> {
+        migration::preconditions(self, guest).await
+    }
+
+    async fn migrate(&self, guest: &GuestRef, order: &MoveOrder) -> Result<Upid, Fault> {
+        migration::migrate(self, guest, order).await
+    }
+
+    async fn in_maintenance(&self) -> Result<BTreeSet<NodeName>, Fault> {
+        cluster::in_maintenance(self).await
+    }
+
+    async fn shutdown_policy(&self) -> Result<String, Fault> {
+        cluster::shutdown_policy(self).await
+    }
+
+    async fn ceph(&self) -> Result<Option<CephFacts>, Fault> {
+        ceph::look(self).await
+    }
+
+    async fn set_noout(&self, on: bool) -> Result<Upid, Fault> {
+        ceph::set_noout(self, on).await
     }
 
     async fn reboot_node(&self, node: &NodeName) -> Result<(), Fault> {

@@ -1,11 +1,11 @@
 //! What concerns a whole cluster: version, members, where its guests are, and what the token may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{Client, entries, get, guest_id, unexpected};
 use super::fields::Fields;
 use super::transport::Transport;
-use crate::engine::port::{ClusterNode, ClusterStatus, Resource};
+use crate::engine::port::{ClusterNode, ClusterStatus, GuestStock, NodeStock, Resource, Stock, StorageStock};
 use crate::ids::{GuestId, GuestKind, NodeName};
 use crate::machine::outcome::Fault;
 
@@ -82,6 +82,65 @@ pub(super) async fn ha_resources<T: Transport>(api: &Client<T>) -> Result<Vec<St
     let mut names: Vec<String> = list.iter().map(name).collect();
     names.sort();
     Ok(names)
+}
+
+pub(super) async fn stock<T: Transport>(api: &Client<T>) -> Result<Stock, Fault> {
+    let call = get(&["cluster", "resources"])?;
+    let list = api.list(&call).await?;
+    let of_type = |wanted: &'static str| {
+        list.iter().filter(move |v| Fields::of(v).is_some_and(|f| f.text("type").as_deref() == Some(wanted)))
+    };
+    let mut nodes = entries(&call, of_type("node"), |entry| {
+        Some(NodeStock {
+            name: NodeName::new(entry.non_empty("node")?),
+            online: entry.text("status").as_deref() == Some("online"),
+            // One that is offline tells neither.
+            memory: entry.number("maxmem").unwrap_or(0),
+            used: entry.number("mem").unwrap_or(0),
+        })
+    });
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let storages = entries(&call, of_type("storage"), |entry| {
+        Some(StorageStock {
+            node: NodeName::new(entry.non_empty("node")?),
+            name: entry.non_empty("storage")?,
+            kind: entry.text("plugintype").unwrap_or_default(),
+            shared: entry.flag("shared").unwrap_or(false),
+            active: entry.text("status").as_deref() == Some("available"),
+        })
+    });
+    let of_guests = list.iter().filter(|entry| Fields::of(entry).is_some_and(|entry| kind(entry).is_some()));
+    let mut guests = entries(&call, of_guests, |entry| {
+        Some(GuestStock {
+            id: guest_id(entry)?,
+            node: NodeName::new(entry.non_empty("node")?),
+            running: entry.text("status").as_deref() == Some("running"),
+            memory: entry.number("maxmem").unwrap_or(0),
+        })
+    });
+    guests.sort_by_key(|guest| guest.id);
+    Ok(Stock { nodes, storages, guests })
+}
+
+pub(super) async fn in_maintenance<T: Transport>(api: &Client<T>) -> Result<BTreeSet<NodeName>, Fault> {
+    let call = get(&["cluster", "ha", "status", "current"])?;
+    let list = api.list(&call).await?;
+    let managers = list.iter().filter_map(Fields::of).filter(|entry| entry.text("type").as_deref() == Some("lrm"));
+    // The mode stands in the words alone: `pve1 (maintenance mode, Mon Nov 23 10:00:00 2026)`.
+    let resting = managers.filter(|entry| entry.text("status").is_some_and(|status| status.contains("maintenance")));
+    Ok(resting.filter_map(|entry| entry.non_empty("node")).map(NodeName::new).collect())
+}
+
+pub(super) async fn shutdown_policy<T: Transport>(api: &Client<T>) -> Result<String, Fault> {
+    let call = get(&["cluster", "options"])?;
+    let data = api.data(&call).await?;
+    let options = Fields::of(&data).ok_or_else(|| unexpected(&call, "options", &data))?;
+    // A property string, or the object that it is read as.
+    let in_text = options
+        .text("ha")
+        .and_then(|ha| ha.split(',').find_map(|part| part.trim().strip_prefix("shutdown_policy=").map(str::to_owned)));
+    let in_object = options.value("ha").and_then(Fields::of).and_then(|ha| ha.non_empty("shutdown_policy"));
+    Ok(in_text.or(in_object).unwrap_or_else(|| "conditional".to_owned()))
 }
 
 pub(super) async fn permissions<T: Transport>(

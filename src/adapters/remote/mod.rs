@@ -12,6 +12,7 @@ mod exec;
 mod health;
 mod interfaces;
 mod lease;
+mod maintenance;
 mod node;
 pub mod over_agent;
 pub mod over_ssh;
@@ -37,7 +38,7 @@ use crate::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place,
     Remote,
 };
-use crate::ids::{BootId, RunId};
+use crate::ids::{BootId, NodeName, RunId};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -185,6 +186,14 @@ impl<E: Exec> Remote for Adapter<E> {
         let (script, limit) = (health::script(commands), health::limit(commands));
         let answer = self.ask(place, "looking how it does", Nature::Reads, &script, limit).await?;
         health::read(&doing, commands, &answer)
+    }
+
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        let doing = if on { "entering HA maintenance mode" } else { "leaving HA maintenance mode" };
+        // A wish for what is so already changes nothing, but until the state is looked at it is not known whether this one came through.
+        let script = maintenance::script(node, on);
+        let answer = self.ask(&Place::Node, doing, Nature::Changes, &script, QUICK).await?;
+        maintenance::read(doing, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

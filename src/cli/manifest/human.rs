@@ -90,6 +90,7 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
         host_reboot,
         allow_quorum_loss,
         checks,
+        evacuate,
         lock_wait,
         backup,
         snapshots,
@@ -111,7 +112,11 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     }
     let quorum =
         if *allow_quorum_loss { " (the other node of two may lose its quorum: allow_quorum_loss)" } else { "" };
-    line("reboot", &format!("host {host_reboot}{quorum}, guests {guest_reboot}"));
+    let emptied = match evacuate {
+        crate::choices::Evacuate::Never => "",
+        crate::choices::Evacuate::Migrate => ", its guests moved away and back (evacuate)",
+    };
+    line("reboot", &format!("host {host_reboot}{quorum}{emptied}, guests {guest_reboot}"));
 }
 
 fn kept(keep: Keep) -> String {

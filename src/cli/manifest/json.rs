@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::choices::health::HealthCheck;
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice,
+};
 use crate::ids::GuestKind;
 use crate::manifest::{GuestEntry, GuestInventory, HostEntry, InventoryEntry, Manifest, Wanted};
 
@@ -62,6 +64,7 @@ struct HostView<'a> {
     host_reboot: HostReboot,
     allow_quorum_loss: bool,
     checks: &'a [HealthCheck],
+    evacuate: Evacuate,
     guests: Vec<GuestView<'a>>,
     guest_inventory: Option<InventoryView<'a>>,
     unknown_keys: &'a [String],
@@ -79,6 +82,7 @@ impl<'a> HostView<'a> {
             host_reboot,
             allow_quorum_loss,
             checks,
+            evacuate,
             lock_wait,
             backup,
             snapshots,
@@ -122,6 +126,7 @@ impl<'a> HostView<'a> {
             host_reboot: *host_reboot,
             allow_quorum_loss: *allow_quorum_loss,
             checks,
+            evacuate: *evacuate,
             guests: host.guests.iter().map(GuestView::new).collect(),
             guest_inventory: host.inventory.as_ref().map(InventoryView::new),
             unknown_keys: &host.unknown_keys,

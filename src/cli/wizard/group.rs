@@ -65,7 +65,7 @@ impl Group {
         Some(match name {
             "host" | "name" | "user" | "identity_file" | "ssh.password_env" | "ssh_extra_args" => Self::Connection,
             "guests_include" | "guests_exclude" | "stopped" => Self::Selection,
-            "guest_reboot" | "host_reboot" | "allow_quorum_loss" => Self::Reboot,
+            "guest_reboot" | "host_reboot" | "allow_quorum_loss" | "evacuate" => Self::Reboot,
             "canary" | "soak" | "max_failures" => Self::Order,
             "via" => Self::Guests,
             _ if is_of("guest_") || is_of("guest.") => Self::Guests,

@@ -3,9 +3,10 @@
 use futures_util::{StreamExt, stream};
 
 use super::Context;
+use super::evacuate;
 use super::inside::{Around, look_at};
 use crate::engine::lease::NoLease;
-use crate::engine::port::{ClusterStatus, Place};
+use crate::engine::port::{ClusterStatus, GuestListing, Place};
 use crate::engine::wait::retried;
 use crate::ids::{ClusterId, GuestKind, NodeName};
 use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, NodeState, OsFacts, Question, QuorumFacts};
@@ -66,6 +67,10 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     let backup_storages = retried(|| pve.backup_storages(&node)).await.map_err(stop(Stage::Api))?;
     let pools = retried(|| pve.pools(&node)).await.map_err(stop(Stage::Api))?;
     let listed = retried(|| pve.guests(&node)).await.map_err(stop(Stage::Api))?;
+    let around_a_reboot = match policy.reboots() {
+        true => look_around_a_reboot(cx, policy, &node, &listed, status.name.is_some()).await,
+        false => NodeState::default(),
+    };
     let (os, refused) = inspect_node(cx, refresh).await.map_err(stop(Stage::Packages))?;
     let no_login = listed.iter().filter(|guest| guest.kind == GuestKind::Vm && !(cx.ports.ssh_known)(guest.id));
     let no_login = no_login.map(|guest| guest.id).collect();
@@ -76,6 +81,9 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     if let Some(Fault { what, hint, .. }) = lease_refused {
         (state.lease_refused, state.lease_hint) = (Some(what), hint);
     }
+    let NodeState { evacuation, ceph, shutdown_policy, unknown, .. } = around_a_reboot;
+    (state.evacuation, state.ceph, state.shutdown_policy) = (evacuation, ceph, shutdown_policy);
+    state.unknown.extend(unknown);
     let resources = retried(|| pve.resources()).await.map_err(stop(Stage::Api))?;
     let resources = resources.into_iter().map(|resource| (resource.id, resource)).collect();
     let around = Around { policy, node: &node, pools: &pools, resources: &resources, refresh };
@@ -156,6 +164,34 @@ async fn cluster(
         quorum,
         ha_resources,
     }
+}
+
+/// Looks at what only a reboot concerns: whether the guests can be moved away, Ceph, and what HA does. What can't be asked keeps
+/// the node from its reboot, and from nothing else.
+async fn look_around_a_reboot(
+    cx: &Context,
+    policy: &HostPolicy,
+    node: &NodeName,
+    listed: &[GuestListing],
+    clustered: bool,
+) -> NodeState {
+    let mut state = NodeState::default();
+    match retried(|| cx.ports.pve.ceph()).await {
+        Ok(ceph) => state.ceph = ceph,
+        Err(fault) => _ = state.unknown.insert(Question::Ceph, fault.what),
+    }
+    if policy.evacuates() {
+        match evacuate::facts(cx, node, listed).await {
+            Ok(facts) => state.evacuation = Some(Box::new(facts)),
+            Err(fault) => _ = state.unknown.insert(Question::Evacuation, fault.what),
+        }
+    } else if clustered {
+        match retried(|| cx.ports.pve.shutdown_policy()).await {
+            Ok(said) => state.shutdown_policy = Some(said),
+            Err(fault) => _ = state.unknown.insert(Question::ShutdownPolicy, fault.what),
+        }
+    }
+    state
 }
 
 /// Looks at the node's packages. Lists that can't be refreshed are a finding and no end: what is pending is then told by the

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod discover;
+mod evacuate;
 mod examine;
 mod health;
 mod inside;
@@ -161,7 +162,17 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
         (Action::RebootGuest { guest, via, boot_id }, mode) => {
             power::reboot(cx, &effect.key, guest, via, boot_id, mode).await
         }
-        (Action::PrepareReboot { node, manager }, _) => Report::Ended(reboot::prepare(cx, node, *manager).await),
+        (Action::PrepareReboot { node, manager, evacuate }, _) => {
+            Report::Ended(reboot::prepare(cx, node, *manager, *evacuate).await)
+        }
+        (Action::SetNoout { node }, mode) => evacuate::noout(cx, &effect.key, node, true, mode).await,
+        (Action::ClearNoout { node }, mode) => evacuate::noout(cx, &effect.key, node, false, mode).await,
+        (Action::EnterMaintenance { node, guests }, mode) => {
+            evacuate::enter_maintenance(cx, &effect.key, node, guests, mode).await
+        }
+        (Action::LeaveMaintenance { node }, mode) => evacuate::leave_maintenance(cx, node, mode).await,
+        (Action::MoveGuest { planned }, mode) => evacuate::move_guest(cx, &effect.key, planned, mode).await,
+        (Action::ReturnGuest { moved }, mode) => evacuate::return_guest(cx, &effect.key, moved, mode).await,
         (Action::StopGuests { node, ready }, mode) => reboot::stop_guests(cx, &effect.key, node, ready, mode).await,
         (Action::RebootHost { node, ready }, mode) => reboot::reboot(cx, &effect.key, node, ready, mode).await,
         (Action::StartGuests { node, guests, booted }, mode) => {

@@ -189,6 +189,9 @@ mod tests {
         async fn health(&self, _: &Place, _: &[GuestCommand]) -> Result<HealthLook, Fault> {
             Err(Fault::permanent("not asked"))
         }
+        async fn maintenance(&self, _: &crate::ids::NodeName, _: bool) -> Result<(), Fault> {
+            Err(Fault::permanent("not asked"))
+        }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
             Err(Fault::permanent("not asked"))
         }

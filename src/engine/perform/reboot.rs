@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::discover::same_machine;
+use super::evacuate;
 use super::power::bring_up;
 use super::task::{TaskEnd, known_task, since, task_end, tell};
 use super::{Context, Report, change_failed, identity_of, probed, refused, unclear};
@@ -16,6 +17,7 @@ use crate::ids::{BootId, GuestId, NodeName, StepKey};
 use crate::inventory::{PackageManager, Power};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed, RebootFacts, RunningGuest};
+use crate::plan::evacuation::{choose, sum_up};
 use crate::plan::quorum::{Case, Verdict};
 
 /// Tasks that a reboot may cut off: somebody looks at a screen.
@@ -27,27 +29,40 @@ const STARTALL_APPEARS: Duration = Duration::from_secs(15);
 
 /// Looks whether the node may be rebooted now, and notes what runs on it. Changes nothing. What will pass by itself (a backup
 /// at work, a guest's lock) is waited for within `lock_wait`.
-pub(super) async fn prepare(cx: &Context, node: &NodeName, manager: PackageManager) -> Outcome {
-    let mut backoff = Backoff::within(cx.lock_wait);
+///
+/// Ceph, and HA that empties the node by somebody else's word, are waited for within limits of their own.
+pub(super) async fn prepare(cx: &Context, node: &NodeName, manager: PackageManager, evacuate: bool) -> Outcome {
+    let mut locks = Backoff::within(cx.lock_wait);
+    let mut ceph = Backoff::within(cx.limits.ceph);
+    let mut ha = Backoff::within(cx.limits.drain_ha);
     loop {
-        match look_before(cx, node, manager).await {
+        let (reasons, waits) = match look_before(cx, node, manager, evacuate).await {
             Err(fault) => return Outcome::Refused(fault),
-            Ok((reasons, Some(ready))) if reasons.is_empty() => return Outcome::Done(Detail::RebootReady(ready)),
-            Ok((reasons, passing)) => {
-                if passing.is_none() || !backoff.pause().await {
-                    return Outcome::Refused(Fault::permanent(reasons.join("; ")));
-                }
-            }
+            Ok(Before::Ready(ready)) => return Outcome::Done(Detail::RebootReady(*ready)),
+            Ok(Before::Never(reasons)) => return Outcome::Refused(Fault::permanent(reasons.join("; "))),
+            Ok(Before::Locked(reasons)) => (reasons, locks.pause().await),
+            Ok(Before::CephUnwell(reasons)) => (reasons, ceph.pause().await),
+            Ok(Before::BeingEmptied(reasons)) => (reasons, ha.pause().await),
+        };
+        if !waits {
+            return Outcome::Refused(Fault::permanent(reasons.join("; ")));
         }
     }
 }
 
-/// Returns what stands against a reboot. Without facts, it is nothing that passes by itself.
-async fn look_before(
-    cx: &Context,
-    node: &NodeName,
-    manager: PackageManager,
-) -> Result<(Vec<String>, Option<RebootFacts>), Fault> {
+/// What a look before a reboot showed: what stands against it, and whether that passes by itself.
+enum Before {
+    Ready(Box<RebootFacts>),
+    Never(Vec<String>),
+    /// Something is at work that a reboot would cut off.
+    Locked(Vec<String>),
+    CephUnwell(Vec<String>),
+    /// Somebody else put the node into maintenance mode, and HA still moves guests away.
+    BeingEmptied(Vec<String>),
+}
+
+/// Looks what stands against a reboot. A question without an answer is an error: what is not known is not risked.
+async fn look_before(cx: &Context, node: &NodeName, manager: PackageManager, evacuate: bool) -> Result<Before, Fault> {
     let found = retried(|| cx.ports.remote.identity(&Place::Node)).await?;
     same_machine(node, &found.hostname)?;
     let mut lasting = lost_quorum(cx, node).await?;
@@ -65,7 +80,30 @@ async fn look_before(
     }
     if !lasting.is_empty() {
         lasting.extend(passing);
-        return Ok((lasting, None));
+        return Ok(Before::Never(lasting));
+    }
+    if !passing.is_empty() {
+        return Ok(Before::Locked(passing));
+    }
+    let ceph = retried(|| cx.ports.pve.ceph()).await?;
+    if let Some(ceph) = ceph.as_ref().filter(|ceph| !ceph.troubles.is_empty()) {
+        return Ok(Before::CephUnwell(vec![format!("Ceph is not well: {}", ceph.troubles.join("; "))]));
+    }
+    let (mut moves, mut maintenance) = (Vec::new(), false);
+    if evacuate {
+        let facts = evacuate::facts(cx, node, &listed).await?;
+        let managed: Vec<String> =
+            facts.guests.iter().filter(|guest| guest.ha).map(|guest| format!("{} {}", guest.kind, guest.id)).collect();
+        if facts.maintenance && !managed.is_empty() {
+            let what = "the node was put into HA maintenance mode by somebody else, and HA has not moved away yet";
+            return Ok(Before::BeingEmptied(vec![format!("{what}: {}", managed.join(", "))]));
+        }
+        // Snapshots of this run are made by now.
+        match choose(node, &facts, &BTreeSet::new()) {
+            Ok(chosen) => moves = chosen,
+            Err(stuck) => return Ok(Before::Never(vec![sum_up(&stuck).0])),
+        }
+        maintenance = !facts.maintenance && !managed.is_empty();
     }
     let os = retried(|| cx.ports.remote.inspect(&Place::Node, false)).await?;
     let ready = RebootFacts {
@@ -73,8 +111,11 @@ async fn look_before(
         kernel: os.kernel,
         expected: os.kernel_next,
         running: running(cx, node, &listed).await?,
+        moves,
+        maintenance,
+        noout: ceph.is_some_and(|ceph| !ceph.noout),
     };
-    Ok((passing, Some(ready)))
+    Ok(Before::Ready(Box::new(ready)))
 }
 
 /// Says why the node's cluster can't do without it. A question without an answer is an error: what is not known is not risked.

@@ -103,6 +103,9 @@ async fn check_node(
     }
     services_up(cx, node, &baseline.services, limit).await?;
     guests_run(cx, baseline, if rebooted.is_some() { limit } else { Duration::ZERO }).await?;
+    if let Some(ready) = rebooted {
+        guests_home(cx, ready).await?;
+    }
     let os = retried(|| cx.ports.remote.inspect(&Place::Node, false)).await?;
     Ok(VerifyReport {
         changes: applied(pending, &os)?,
@@ -178,6 +181,23 @@ async fn guests_run(cx: &Context, baseline: &Baseline, limit: Duration) -> Resul
         }
         if !backoff.pause().await {
             return Err(Fault::permanent(format!("ran before and does not run any more: {}", stopped.join(", "))));
+        }
+    }
+}
+
+/// Makes sure that no guest is left where it was moved to. One that somebody else moved on, or destroyed, is not ours any more.
+async fn guests_home(cx: &Context, ready: &RebootFacts) -> Result<(), Fault> {
+    let mut away = Vec::new();
+    for moved in &ready.moves {
+        let now = retried(|| cx.ports.pve.locate(moved.id)).await?;
+        if let Some(now) = now.filter(|now| moved.to() == Some(now)) {
+            away.push(format!("{} {} (on {now})", moved.kind, moved.id));
+        }
+    }
+    match away.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(Fault::permanent(format!("were moved away for the reboot and are not home again: {}", away.join(", "))))
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The table of the node's own steps.
 
-use super::{AfterReturn, HostPhase, HostState, HostVerdict, RebootCase, StepRecord, StepState};
+use super::{AfterReturn, Debt, HostPhase, HostState, HostVerdict, RebootCase, StepRecord, StepState};
 use crate::choices::HostReboot;
-use crate::ids::{BootId, Step};
+use crate::ids::{BootId, GuestId, Step};
 use crate::inventory::PackageManager;
 use crate::machine::Illegal;
 use crate::machine::effect::{Action, Effect, Mode};
 use crate::machine::guest::Attempt;
-use crate::machine::outcome::{Detail, Fault, Outcome, Probed, RebootFacts, VerifyReport};
+use crate::machine::outcome::{Detail, Fault, Outcome, Probed, RebootFacts, RunningGuest, VerifyReport};
 use crate::plan::HostPlan;
 
 impl HostState {
@@ -69,6 +69,48 @@ impl HostState {
                 let node = case.plan.node.clone();
                 self.starting_guests(node, AfterReturn::Verify { plan: Box::new(case.plan), ready })
             }
+            (Ph::SettingNoout { case, ready, .. }, Outcome::Done(Detail::NooutSet)) => {
+                self.make_way(case, ready, Way::Maintenance)
+            }
+            // Somebody else set it meanwhile: it is not ours to clear.
+            (Ph::SettingNoout { case, ready, .. }, Outcome::AlreadyDone(Detail::NooutSet)) => {
+                self.give_up(Debt::Noout);
+                self.make_way(case, ready, Way::Maintenance)
+            }
+            (Ph::Evacuating { case, ready, .. }, Outcome::Done(Detail::Emptied)) => {
+                self.make_way(case, ready, Way::Move(0))
+            }
+            (Ph::Evacuating { case, ready, .. }, Outcome::AlreadyDone(Detail::Emptied)) => {
+                self.not_in_maintenance();
+                self.make_way(case, ready, Way::Move(0))
+            }
+            (
+                Ph::Evacuating { case, ready, nth, .. },
+                Outcome::Done(Detail::Moved) | Outcome::AlreadyDone(Detail::Moved),
+            ) => self.make_way(case, ready, Way::Move(nth + 1)),
+            // Refused is not begun: nothing was borrowed. What was begun and failed is looked after like the rest.
+            (phase @ (Ph::SettingNoout { .. } | Ph::Evacuating { .. }), Outcome::Refused(f) | Outcome::Failed(f)) => {
+                if matches!(outcome, Outcome::Refused(_)) {
+                    self.not_borrowed(&phase);
+                }
+                let (Ph::SettingNoout { case, .. } | Ph::Evacuating { case, .. }) = phase else { return Ok(()) };
+                self.returning(AfterReturn::Hold { case, fault: f.clone() }, effects)?
+            }
+            (
+                Ph::Returning { debt, then, failed, .. },
+                Outcome::Done(Detail::MaintenanceLeft | Detail::Returned { .. } | Detail::NooutCleared)
+                | Outcome::AlreadyDone(Detail::MaintenanceLeft | Detail::Returned { .. } | Detail::NooutCleared),
+            ) => {
+                self.give_up(debt);
+                self.next_debt(Some(debt), then, failed, effects)?
+            }
+            (Ph::Returning { debt, then, failed, .. }, Outcome::Refused(f) | Outcome::Failed(f)) => {
+                self.next_debt(Some(debt), then, Some(with(failed, f)), effects)?
+            }
+            // What a look could not tell is not held: its next try looks first as well, and the rest is not to wait for it.
+            (Ph::Returning { debt, then, failed, attempt, .. }, Outcome::Unknown(f)) if attempt.mode != Mode::Act => {
+                self.next_debt(Some(debt), then, Some(with(failed, f)), effects)?
+            }
             // No reboot, then: what was shut down runs again, and the operator looks.
             (
                 Ph::StoppingGuests { case, .. } | Ph::Rebooting { case, .. },
@@ -82,13 +124,16 @@ impl HostState {
                 Outcome::Done(Detail::GuestsStarted) | Outcome::AlreadyDone(Detail::GuestsStarted),
             ) => {
                 self.shut.clear();
-                self.after_return(then, effects)?
+                self.next_debt(None, then, None, effects)?
             }
-            (Ph::StartingGuests { .. }, Outcome::Refused(f) | Outcome::Failed(f)) => {
-                Ph::Done(HostVerdict::Failed(f.clone()))
+            (Ph::StartingGuests { then, .. }, Outcome::Refused(f) | Outcome::Failed(f)) => {
+                self.next_debt(None, then, Some(f.clone()), effects)?
             }
             (
                 phase @ (Ph::UpgradingHost { .. }
+                | Ph::SettingNoout { .. }
+                | Ph::Evacuating { .. }
+                | Ph::Returning { .. }
                 | Ph::StoppingGuests { .. }
                 | Ph::Rebooting { .. }
                 | Ph::StartingGuests { .. }),
@@ -116,6 +161,9 @@ impl HostState {
         let phase = std::mem::replace(&mut self.phase, Ph::Pending);
         self.phase = match (phase, found) {
             (Ph::Pruning { plan, nth, .. }, Probed::Unclear(_)) => self.prune(plan, nth + 1),
+            (Ph::Returning { debt, then, failed, .. }, Probed::Unclear(fault)) => {
+                self.next_debt(Some(debt), then, Some(with(failed, fault)), effects)?
+            }
             (phase, Probed::Unclear(fault)) => Ph::Held { at: Box::new(phase), fault: fault.clone() },
             (phase, Probed::Running) => in_mode(phase, |attempt| attempt.in_mode(Mode::Attach)),
             (phase, Probed::NotDone) => in_mode(phase, Attempt::next_round),
@@ -126,7 +174,7 @@ impl HostState {
     }
 
     /// Goes on with the node's own step after an interruption.
-    pub(super) fn resume_own(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn resume_own(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         use HostPhase as Ph;
         let phase = std::mem::replace(&mut self.phase, Ph::Pending);
         self.phase = match phase {
@@ -135,11 +183,22 @@ impl HostState {
             Ph::StoppingGuests { case, attempt, .. } if !self.was_intended(None, attempt) => {
                 self.rounds.take_back(attempt);
                 self.shut.clear();
+                match self.owes_for_reboot() {
+                    // Others were moved away already: they wait elsewhere until these are off.
+                    true => self.returning(AfterReturn::Stand(Box::new(Ph::AwaitingReboot { case })), effects)?,
+                    false => Ph::AwaitingReboot { case },
+                }
+            }
+            Ph::SettingNoout { case, attempt, .. } | Ph::Evacuating { case, attempt, .. }
+                if !self.was_intended(None, attempt) && !self.owes_for_reboot() =>
+            {
+                self.rounds.take_back(attempt);
                 Ph::AwaitingReboot { case }
             }
             phase => self.after_interruption(phase),
         };
         self.emit_own(effects);
+        Ok(())
     }
 
     /// Returns how a phase goes on after an interruption.
@@ -152,6 +211,17 @@ impl HostState {
         let detail = match &at {
             HostPhase::UpgradingHost { .. } => Detail::Upgraded,
             HostPhase::StoppingGuests { .. } => Detail::GuestsStopped,
+            // By this run: it is owed.
+            HostPhase::SettingNoout { .. }
+            | HostPhase::Evacuating { attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
+                let detail = match &at {
+                    HostPhase::SettingNoout { .. } => Detail::NooutSet,
+                    _ => Detail::Emptied,
+                };
+                self.phase = at;
+                return self.own_ended(&Outcome::Done(detail), "resolved", effects);
+            }
+            HostPhase::Evacuating { .. } => Detail::Moved,
             HostPhase::Rebooting { .. } => Detail::Rebooted(BootId::new("unknown")),
             HostPhase::StartingGuests { .. } => Detail::GuestsStarted,
             HostPhase::AwaitingReboot { case } => {
@@ -219,22 +289,66 @@ impl HostState {
         HostPhase::Verifying { plan, rebooted, attempt: self.rounds.first(Step::Verify) }
     }
 
-    /// Shuts the guests down, where any run; from here on that is a debt.
+    /// Begins to make way for the reboot.
     fn ready_to_reboot(&mut self, case: Box<RebootCase>, ready: &RebootFacts) -> HostPhase {
         if !self.gate.is_open() {
             return HostPhase::AwaitingReboot { case };
         }
-        let ready = Box::new(ready.clone());
-        // One that was started to be upgraded is to be off in the end.
-        let borrowed = |id| self.guests.get(&id).is_some_and(|guest| guest.borrowed.is_some());
-        self.shut = ready.running.iter().filter(|guest| !guest.ha && !borrowed(guest.id)).cloned().collect();
-        match ready.running.iter().all(|guest| guest.ha) {
-            true => HostPhase::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
-            false => HostPhase::StoppingGuests { case, ready, attempt: self.rounds.first(Step::StopGuests) },
+        let mut ready = ready.clone();
+        // One that was started to be upgraded is to be off in the end: it is shut down, and not carried around.
+        ready.moves.retain(|planned| !self.is_borrowed(planned.id));
+        self.make_way(case, Box::new(ready), Way::Noout)
+    }
+
+    fn is_borrowed(&self, id: GuestId) -> bool {
+        self.guests.get(&id).is_some_and(|guest| guest.borrowed.is_some())
+    }
+
+    /// Goes on with what comes next before a reboot: Ceph is told, so that it does not begin to heal what only is away; HA empties
+    /// the node, which takes no guest in any more then; the other guests are moved; what still runs is shut down.
+    fn make_way(&mut self, case: Box<RebootCase>, ready: Box<RebootFacts>, from: Way) -> HostPhase {
+        match from {
+            Way::Noout if ready.noout => {
+                HostPhase::SettingNoout { case, ready, attempt: self.rounds.first(Step::SetNoout) }
+            }
+            Way::Noout | Way::Maintenance if ready.maintenance => {
+                HostPhase::Evacuating { case, ready, nth: 0, attempt: self.rounds.first(Step::EnterMaintenance) }
+            }
+            Way::Noout | Way::Maintenance => self.move_or_stop(case, ready, 0),
+            Way::Move(nth) => self.move_or_stop(case, ready, nth),
         }
     }
 
-    fn after_return(&mut self, then: AfterReturn, effects: &mut Vec<Effect>) -> Result<HostPhase, Illegal> {
+    fn move_or_stop(&mut self, case: Box<RebootCase>, ready: Box<RebootFacts>, nth: usize) -> HostPhase {
+        if nth < ready.own_moves().count() {
+            return HostPhase::Evacuating { case, ready, nth, attempt: self.rounds.first(Step::MoveGuest) };
+        }
+        // From here on it is a debt that they run again.
+        let stays = |guest: &&RunningGuest| !guest.ha && !ready.moves_away(guest.id);
+        self.shut = ready.running.iter().filter(stays).filter(|guest| !self.is_borrowed(guest.id)).cloned().collect();
+        match ready.running.iter().any(|guest| stays(&guest)) {
+            true => HostPhase::StoppingGuests { case, ready, attempt: self.rounds.first(Step::StopGuests) },
+            false => HostPhase::Rebooting { case, ready, attempt: self.rounds.first(Step::RebootHost) },
+        }
+    }
+
+    /// Takes back what the refused step of a phase would have borrowed.
+    fn not_borrowed(&mut self, phase: &HostPhase) {
+        match phase {
+            HostPhase::SettingNoout { .. } => self.give_up(Debt::Noout),
+            HostPhase::Evacuating { attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
+                self.not_in_maintenance();
+            }
+            HostPhase::Evacuating { ready, nth, .. } => {
+                if let Some(planned) = ready.own_moves().nth(*nth) {
+                    self.give_up(Debt::Guest(planned.id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn after_return(&mut self, then: AfterReturn, effects: &mut Vec<Effect>) -> Result<HostPhase, Illegal> {
         Ok(match then {
             AfterReturn::Verify { plan, ready } => self.verifying(plan, Some(ready)),
             AfterReturn::Hold { case, fault } => {
@@ -279,6 +393,24 @@ impl HostState {
             HostPhase::PreparingReboot { case, .. } => Action::PrepareReboot {
                 node: case.plan.node.clone(),
                 manager: case.plan.upgrade.manager.unwrap_or(PackageManager::Apt),
+                evacuate: self.policy.evacuates(),
+            },
+            HostPhase::SettingNoout { case, .. } => Action::SetNoout { node: case.plan.node.clone() },
+            HostPhase::Evacuating { case, ready, attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
+                let guests = ready.by_ha().map(|planned| planned.id).collect();
+                Action::EnterMaintenance { node: case.plan.node.clone(), guests }
+            }
+            HostPhase::Evacuating { ready, nth, .. } => match ready.own_moves().nth(*nth) {
+                Some(planned) => Action::MoveGuest { planned: planned.clone() },
+                None => return,
+            },
+            HostPhase::Returning { node, debt, .. } => match debt {
+                Debt::Maintenance => Action::LeaveMaintenance { node: node.clone() },
+                Debt::Noout => Action::ClearNoout { node: node.clone() },
+                Debt::Guest(id) => match self.moved.iter().find(|moved| moved.id == *id) {
+                    Some(moved) => Action::ReturnGuest { moved: moved.clone() },
+                    None => return,
+                },
             },
             HostPhase::StoppingGuests { case, ready, .. } => {
                 Action::StopGuests { node: case.plan.node.clone(), ready: (**ready).clone() }
@@ -295,6 +427,23 @@ impl HostState {
             self.rounds.note(attempt);
             self.emit(None, attempt, action, effects);
         }
+    }
+}
+
+/// What comes next before a reboot.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Noout,
+    Maintenance,
+    /// The move of that number, or what follows the last one.
+    Move(usize),
+}
+
+/// Adds a fault to what could not be given back before.
+fn with(before: Option<Fault>, fault: &Fault) -> Fault {
+    match before {
+        Some(before) => Fault { what: format!("{}; {}", before.what, fault.what), ..before },
+        None => fault.clone(),
     }
 }
 

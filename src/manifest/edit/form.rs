@@ -1,6 +1,6 @@
 //! How the value of a key is written: what its kind leaves open, for those who ask a person for it.
 
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Stopped, ViaChoice};
 
 use super::super::hosts::is_variable;
 use super::setting::Setting;
@@ -52,6 +52,7 @@ impl Setting {
             "backup.compress" => Form::Words(Compression::WORDS),
             "guest_reboot" | "reboot" => Form::Words(GuestReboot::WORDS),
             "host_reboot" => Form::Words(HostReboot::WORDS),
+            "evacuate" => Form::Words(Evacuate::WORDS),
             "protect_max_age" | "snapshot.keep_for" | "backup.keep_for" | "backup.lock_wait" | "lock_wait"
             | "resume_within" | "soak" => Form::Duration,
             "identity_file" | "guest_identity_file" | "api_ca_file" | "ssh_key_path" => Form::Path,

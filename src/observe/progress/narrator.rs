@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::observer::{RunEnd, Seen};
-use crate::ids::{GuestId, RunId, Step};
+use crate::ids::{GuestId, GuestKind, RunId, Step};
 use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
-use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
-use crate::machine::outcome::{Fault, Protection, Remarks};
+use crate::machine::host::{Debt, HostPhase, HostResult, HostState, HostVerdict};
+use crate::machine::outcome::{Fault, Protection, RebootFacts, Remarks};
 use crate::machine::run::RunResult;
 use crate::observe::project::resolve_command;
 use crate::observe::sanitize::{clean, shorten};
@@ -324,6 +324,25 @@ fn host_line(state: &HostState) -> Said {
         HostPhase::PreparingReboot { .. } => {
             (Weight::Step, Tone::Plain, "looking whether the node may be rebooted".to_owned())
         }
+        HostPhase::SettingNoout { attempt, .. } => {
+            (Weight::Step, Tone::Plain, format!("setting Ceph's flag noout{}", again(*attempt)))
+        }
+        HostPhase::Evacuating { ready, nth, attempt, .. } => {
+            let planned = ready.own_moves().nth(*nth).filter(|_| attempt.step == Step::MoveGuest);
+            let text = match planned {
+                Some(planned) => {
+                    format!("moving {}{}; {}", planned, again(*attempt), moved_so_far(ready, *nth, *attempt))
+                }
+                None => {
+                    let guests = count(ready.by_ha().count(), "guest");
+                    format!("entering HA maintenance mode{}: HA moves {guests} away", again(*attempt))
+                }
+            };
+            (Weight::Step, Tone::Plain, clean(&text).into_owned())
+        }
+        HostPhase::Returning { debt, attempt, .. } => {
+            (Weight::Step, Tone::Plain, format!("{}{}", giving_back(state, *debt), again(*attempt)))
+        }
         HostPhase::StoppingGuests { attempt, .. } => {
             let text = format!("shutting down {}{}", count(state.shut.len(), "guest"), again(*attempt));
             (Weight::Step, Tone::Plain, text)
@@ -412,6 +431,28 @@ fn guests_summary(counts: &GuestCounts) -> String {
     ])
 }
 
+/// Counts the guests that are away: `3 of 7 guests moved`.
+fn moved_so_far(ready: &RebootFacts, nth: usize, attempt: Attempt) -> String {
+    // HA's own go first, and all at once.
+    let by_ha = if attempt.step == Step::MoveGuest { ready.by_ha().count() } else { 0 };
+    format!("{} of {} moved", by_ha + nth, count(ready.moves.len(), "guest"))
+}
+
+/// Says what of a reboot's debts is being given back.
+fn giving_back(state: &HostState, debt: Debt) -> String {
+    match debt {
+        Debt::Maintenance => "leaving HA maintenance mode".to_owned(),
+        Debt::Noout => "waiting for Ceph's health, to clear its flag noout".to_owned(),
+        Debt::Guest(id) => {
+            let kind = state.moved.iter().find(|moved| moved.id == id).map_or("guest", |moved| match moved.kind {
+                GuestKind::Ct => "CT",
+                GuestKind::Vm => "VM",
+            });
+            format!("bringing {kind} {id} back, {} to go", count(state.moved.len(), "guest"))
+        }
+    }
+}
+
 /// Says in a few words what a host is at: the text of its bar.
 pub fn doing(state: &HostState) -> String {
     let counts = GuestCounts::of(state);
@@ -440,6 +481,11 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::Verifying { .. } => "verifying the node and its guests".to_owned(),
         HostPhase::AwaitingReboot { .. } => "waits for its reboot".to_owned(),
         HostPhase::PreparingReboot { .. } => "looking whether it may be rebooted".to_owned(),
+        HostPhase::SettingNoout { .. } => "setting Ceph's flag noout".to_owned(),
+        HostPhase::Evacuating { ready, nth, attempt, .. } => {
+            format!("evacuating: {}", moved_so_far(ready, *nth, *attempt))
+        }
+        HostPhase::Returning { debt, .. } => giving_back(state, *debt),
         HostPhase::StoppingGuests { .. } => format!("shutting down {}", count(state.shut.len(), "guest")),
         HostPhase::Rebooting { .. } => "rebooting".to_owned(),
         HostPhase::StartingGuests { guests, .. } => format!("starting {} again", count(guests.len(), "guest")),

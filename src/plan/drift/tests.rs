@@ -72,6 +72,8 @@ fn saved() -> HostPlan {
             left_out: None,
             reboot: HostReboot::IfNeeded,
             votes: None,
+            guests: None,
+            noout: false,
         },
         baseline: Baseline {
             services: vec!["pveproxy".to_owned()],

@@ -44,6 +44,10 @@ pub enum Check {
     Lease,
     /// The cluster has quorum and all its nodes.
     Cluster,
+    /// The node's running guests can be moved away, where they are to be.
+    Evacuation,
+    /// The cluster's Ceph is well, where it has one and the node may be rebooted.
+    Ceph,
     /// The suites of the repositories are those of the release that runs.
     Suites,
     /// The repositories answer.
@@ -68,7 +72,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which it is shown.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Here,
         Self::Manifest,
         Self::Credentials,
@@ -81,6 +85,8 @@ impl Check {
         Self::Root,
         Self::Lease,
         Self::Cluster,
+        Self::Evacuation,
+        Self::Ceph,
         Self::Suites,
         Self::Repositories,
         Self::Space,
@@ -107,6 +113,8 @@ impl Check {
             Self::Root => "root",
             Self::Lease => "lease",
             Self::Cluster => "cluster",
+            Self::Evacuation => "evacuation",
+            Self::Ceph => "ceph",
             Self::Suites => "suites",
             Self::Repositories => "repositories",
             Self::Space => "space",
@@ -182,8 +190,8 @@ impl Finding {
 const KNOWN_MAJORS: std::ops::RangeInclusive<u32> = 8..=9;
 
 /// Judges a host before anything of it is changed: every check that facts alone can answer, in the order of [`Check`], a line
-/// at least for each but the lease, which only a run that changes something asks for, and the checks of guests, of which only
-/// those are told that can't be made.
+/// at least for each but the lease, which only a run that changes something asks for, what only a reboot concerns, and the checks
+/// of guests, of which only those are told that can't be made.
 ///
 /// A run that leaves the node itself alone (`--guests-only`) is only warned of what stands in the way of the node's upgrade.
 pub fn preflight(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
@@ -192,6 +200,8 @@ pub fn preflight(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
     findings.push(root(facts));
     findings.extend(lease(facts));
     findings.extend(cluster(policy, facts));
+    findings.extend(evacuation(policy, facts));
+    findings.extend(ceph(policy, facts));
     let mut of_node = packages::suites(facts);
     of_node.extend(packages::repositories(facts));
     of_node.extend(room::space(facts));
@@ -333,6 +343,48 @@ fn cluster(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
             Finding::warn(Check::Cluster, what).remedy("on the node: corosync-quorumtool -s")
         }
     }]
+}
+
+/// Judges whether the guests can be moved away for a reboot. The upgrade itself moves nobody.
+fn evacuation(policy: &HostPolicy, facts: &HostFacts) -> Option<Finding> {
+    if !policy.evacuates() {
+        return None;
+    }
+    if let Some(why) = facts.state.unknown.get(&Question::Evacuation) {
+        let what = format!("the node will not be rebooted: whether its guests can be moved away is not known: {why}");
+        return Some(Finding::warn(Check::Evacuation, what));
+    }
+    Some(match super::planner::evacuation(policy, facts)? {
+        Ok(moves) if moves.is_empty() => Finding::ok(Check::Evacuation, "no guest runs that would be moved away"),
+        Ok(moves) => {
+            let all: Vec<String> = moves.iter().map(ToString::to_string).collect();
+            Finding::ok(Check::Evacuation, format!("its guests can be moved away: {}", all.join(", ")))
+        }
+        Err(stuck) => {
+            let (why, remedy) = super::evacuation::sum_up(&stuck);
+            Finding::warn(Check::Evacuation, format!("the node will not be rebooted: {why}")).remedy(remedy)
+        }
+    })
+}
+
+/// Judges the cluster's Ceph, where there is one and the node may be rebooted.
+fn ceph(policy: &HostPolicy, facts: &HostFacts) -> Option<Finding> {
+    if !policy.reboots() {
+        return None;
+    }
+    if let Some(why) = facts.state.unknown.get(&Question::Ceph) {
+        let what = format!("the node will not be rebooted: how Ceph is, is not known: {why}");
+        return Some(Finding::warn(Check::Ceph, what));
+    }
+    let ceph = facts.state.ceph.as_ref()?;
+    Some(match (ceph.troubles.is_empty(), ceph.noout) {
+        (true, false) => Finding::ok(Check::Ceph, "Ceph is well; noout is set while the node reboots"),
+        (true, true) => Finding::ok(Check::Ceph, "Ceph is well; noout is set already, and stays so"),
+        (false, _) => {
+            let what = format!("the node will not be rebooted before Ceph is well: {}", ceph.troubles.join("; "));
+            Finding::warn(Check::Ceph, what).remedy("on a node: ceph health detail")
+        }
+    })
 }
 
 /// Judges what a reboot of the node would make of its cluster's quorum; an error says why that is not known. `None` where it was

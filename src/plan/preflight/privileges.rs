@@ -56,11 +56,13 @@ impl Need {
 }
 
 const SYS_AUDIT: &[&str] = &["Sys.Audit"];
+const SYS_MODIFY: &[&str] = &["Sys.Modify"];
 const SYS_POWER: &[&str] = &["Sys.PowerMgmt"];
 const VM_AUDIT: &[&str] = &["VM.Audit"];
 const VM_SNAPSHOT: &[&str] = &["VM.Snapshot"];
 const VM_BACKUP: &[&str] = &["VM.Backup"];
 const VM_POWER: &[&str] = &["VM.PowerMgmt"];
+const VM_MIGRATE: &[&str] = &["VM.Migrate"];
 const SPACE: &[&str] = &["Datastore.AllocateSpace"];
 const STORAGES: &[&str] = &["Datastore.Audit", "Datastore.AllocateSpace"];
 /// Proxmox VE 8 has one privilege for all that goes through the agent.
@@ -71,6 +73,8 @@ const AGENT_READ: &[&str] = &["VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted
 const TO_SNAPSHOT: &str = "take and remove snapshots";
 const TO_BACK_UP: &str = "back guests up, and remove these backups again";
 const TO_START: &str = "start, stop and reboot guests";
+const TO_MOVE: &str = "move guests to other nodes, and back";
+const TO_FLAG: &str = "set and clear Ceph's flag noout";
 const TO_ENTER: &str = "upgrade VMs through their agent";
 const TO_ASK: &str = "ask agents for the addresses of VMs";
 
@@ -145,6 +149,17 @@ pub fn needed(policy: &HostPolicy, facts: &HostFacts) -> Vec<Need> {
         }
     }
     needs.extend(for_reboot(policy, Some(&facts.node)));
+    if policy.reboots() && facts.state.ceph.is_some() {
+        needs.push(Need::new("/", SYS_MODIFY, TO_FLAG));
+    }
+    if let Some(around) = facts.state.evacuation.as_ref().filter(|_| policy.evacuates()) {
+        needs.extend(around.guests.iter().map(|guest| Need::new(format!("/vms/{}", guest.id), VM_MIGRATE, TO_MOVE)));
+    }
+    // What the API refuses, it names: `Permission check failed (/vms/201, VM.Migrate)`.
+    let untold = facts.state.unknown.get(&Question::Evacuation).filter(|_| policy.evacuates());
+    if untold.is_some_and(|why| why.contains(", VM.Migrate")) {
+        needs.push(Need::new("/vms", VM_MIGRATE, TO_MOVE));
+    }
     needs
 }
 
@@ -165,6 +180,9 @@ fn for_reboot(policy: &HostPolicy, node: Option<&NodeName>) -> Vec<Need> {
 fn expected(policy: &HostPolicy, major: Option<u32>) -> Vec<Need> {
     let mut needs = basic(None);
     needs.extend(for_reboot(policy, None));
+    if policy.evacuates() {
+        needs.push(Need::new("/vms", VM_MIGRATE, TO_MOVE));
+    }
     if policy.scope == Scope::HostsOnly {
         return needs;
     }
@@ -319,6 +337,9 @@ fn acl(token: &str) -> Vec<String> {
 pub fn set_up(policy: &HostPolicy, facts: Option<&HostFacts>, token: Option<&str>) -> Vec<String> {
     let major = facts.and_then(|facts| major(&facts.pve_version));
     let mut needs = expected(policy, major);
+    if policy.reboots() && facts.is_some_and(|facts| facts.state.ceph.is_some()) {
+        needs.push(Need::new("/", SYS_MODIFY, TO_FLAG));
+    }
     if let Some(facts) = facts.filter(|facts| !facts.guests.is_empty()) {
         // What the agents are asked for can be told once the VMs are seen.
         needs.retain(|need| need.why != TO_ENTER);

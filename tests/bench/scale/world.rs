@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestCommand, GuestConfig, GuestListing,
     GuestRef, HealthLook, HostPorts, Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk,
-    NodeLook, Outside, Outward, Place, Pve, Remote, Resource, ServiceListing, SnapshotListing, TaskListing, TaskState,
+    MoveOrder, NodeLook, Outside, Outward, Place, Preconditions, Pve, Remote, Resource, ServiceListing,
+    SnapshotListing, Stock, TaskListing, TaskState,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::health::{Listener, Protocol};
 use proxmaint::inventory::{
-    OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
-    StorageFacts,
+    CephFacts, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess,
+    SpaceFacts, StorageFacts,
 };
 use proxmaint::machine::outcome::Fault;
 use proxmaint::plan::{HostPolicy, RunPolicy};
@@ -224,6 +225,27 @@ impl Pve for Node {
     async fn stop_all(&self, _: &NodeName, _: Duration) -> Result<Upid, Fault> {
         Err(Fault::permanent("nothing is shut down here"))
     }
+    async fn stock(&self) -> Result<Stock, Fault> {
+        Ok(Stock::default())
+    }
+    async fn preconditions(&self, _: &GuestRef) -> Result<Option<Preconditions>, Fault> {
+        Ok(None)
+    }
+    async fn migrate(&self, _: &GuestRef, _: &MoveOrder) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is moved here"))
+    }
+    async fn in_maintenance(&self) -> Result<BTreeSet<NodeName>, Fault> {
+        Ok(BTreeSet::new())
+    }
+    async fn shutdown_policy(&self) -> Result<String, Fault> {
+        Ok("conditional".to_owned())
+    }
+    async fn ceph(&self) -> Result<Option<CephFacts>, Fault> {
+        Ok(None)
+    }
+    async fn set_noout(&self, _: bool) -> Result<Upid, Fault> {
+        Err(Fault::permanent("no Ceph here"))
+    }
     async fn reboot_node(&self, _: &NodeName) -> Result<(), Fault> {
         Err(Fault::permanent("nothing is rebooted here"))
     }
@@ -310,6 +332,9 @@ impl Remote for Node {
         let listener = |port| Listener { protocol: Protocol::Tcp, address: [0, 0, 0, 0].into(), port };
         let listening = Some(services.map(listener).into());
         Ok(HealthLook { failed_units: Some(BTreeSet::new()), listening, commands: Vec::new() })
+    }
+    async fn maintenance(&self, _: &NodeName, _: bool) -> Result<(), Fault> {
+        Err(Fault::permanent("no HA here"))
     }
     async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
         Ok(())
