@@ -6,6 +6,7 @@ use proxmaint::ids::HostId;
 use proxmaint::machine::guest::GuestPhase;
 use proxmaint::machine::host::{HostPhase, HostVerdict};
 use proxmaint_lab::ledger::Act;
+use proxmaint_lab::world::Asker;
 
 use crate::harness::{Finished, NEVER, Plan, play};
 use crate::picture::Difference;
@@ -396,4 +397,30 @@ fn guests_that_move_are_found_again() {
         );
     }
     assert!(found > 0 && afresh > 0, "{found} were gone on with, {afresh} planned afresh");
+}
+
+/// Guests that were shut down for a reboot and moved meanwhile are owed their start where they are.
+#[test]
+fn guests_that_were_shut_down_and_moved_run_again() {
+    let scenario = scenario::shut_guests_move();
+    let calm = calm(&scenario, &[("pve1", "verified in kernel")]);
+    let mut started = 0;
+    for crashes in every_point(&calm) {
+        let plan = Plan::crashes(crashes);
+        let ended = play(&scenario, &plan).unwrap_or_else(|violation| panic!("{violation}"));
+        let at = format!("crashed at {:?} (plan {plan:?})", ended.crashed);
+        for (node, vmid) in [("pve2", 101), ("pve3", 201)] {
+            let guest = ended.world.guest_of(node, vmid).unwrap_or_else(|| panic!("{at}: {vmid} was not moved"));
+            assert!(guest.running(), "{at}: {vmid} does not run: {:#?}", ended.picture.verdicts);
+        }
+        assert!(
+            ended.picture.verdicts["pve1"].starts_with("verified in kernel"),
+            "{at}: {:#?}",
+            ended.picture.verdicts
+        );
+        let by_us =
+            |entry: &proxmaint_lab::ledger::Entry| entry.node == "pve2" && entry.by != Asker::root().to_string();
+        started += ended.world.ledger.of(Act::Start, "101").filter(|entry| by_us(entry)).count();
+    }
+    assert!(started > 0, "nowhere was it started on its new node");
 }

@@ -595,3 +595,19 @@ pub fn guests_move() -> Scenario {
         .moves(201, "pve2")
         .moves(202, "pve2")
 }
+
+/// A cluster whose nodes are rebooted, and whose guests are moved off the first one by somebody else while proxmaint is down.
+pub fn shut_guests_move() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .node("pve1", |node| node.pending(4))
+        .ct("pve1", 101, |ct| ct)
+        .vm("pve1", 201, |vm| vm)
+        .ct("pve2", 111, |ct| ct);
+    Scenario::new("shut guests that move", world)
+        .parallel(1, 2)
+        .sessions(3)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+        .moves(101, "pve2")
+        .moves(201, "pve3")
+}
