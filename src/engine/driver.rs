@@ -7,7 +7,7 @@
 
 mod steer;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::neighbours::Neighbours;
 use super::observer::{Observer, RunEnd, Seen};
 use super::perform::{Context, Report, TaskNews, collect, job_place, perform};
 use super::port::{Clock, HostPorts, Hosts, JobOutput};
-use crate::ids::{BootId, ClusterId, HostId, Step, StepKey};
+use crate::ids::{BootId, ClusterId, GuestId, HostId, Step, StepKey};
 use crate::inventory::{HostFacts, Question};
 use crate::journal::JournalError;
 use crate::journal::record::{
@@ -36,7 +36,7 @@ use crate::machine::Illegal;
 use crate::machine::effect::{Effect, Mode, Replay, replay};
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{GuestPhase, GuestState};
-use crate::machine::host::{HostPhase, HostState};
+use crate::machine::host::{HostPhase, HostState, StepState};
 use crate::machine::order::{NotOrdered, Order, Ordered};
 use crate::machine::outcome::{Detail, Fault, Outcome, Probed};
 use crate::machine::run::RunState;
@@ -576,7 +576,8 @@ impl Driver<'_> {
                     prune_backups.retain(|old| !removed.contains(old.volid.as_str()));
                 }
                 let plan = plan_host(&state.policy, &facts, same_node.as_ref());
-                let plan = state.hold_to_saved(HostPlan { prune, prune_backups, ..plan });
+                let mut plan = state.hold_to_saved(HostPlan { prune, prune_backups, ..plan });
+                plan.begun_elsewhere = self.begun_elsewhere(state, &facts.ca, &plan);
                 HostEvent::Planned { key: effect.key, plan: Box::new(plan) }
             }
             Report::Ended(outcome) => HostEvent::Ended { key: effect.key, outcome },
@@ -584,6 +585,24 @@ impl Driver<'_> {
         self.halt_before(&host, &event).await?;
         self.commit(host, event).await?;
         self.hand_out_turns().await
+    }
+
+    /// Finds the last rounds of steps with the guests of a plan that other hosts of the cluster had before they moved, and those of
+    /// guests that had left the host and are back.
+    fn begun_elsewhere(&self, host: &HostState, cluster: &ClusterId, plan: &HostPlan) -> Vec<(GuestId, Step, u32)> {
+        let here: BTreeSet<GuestId> = plan.guests.iter().map(|guest| guest.guest.id).collect();
+        let mut begun: BTreeMap<(GuestId, Step), u32> = BTreeMap::new();
+        for other in self.run.hosts().filter(|other| other.identity.as_ref().is_some_and(|(of, _)| of == cluster)) {
+            let own = other.host() == host.host();
+            for record in other.steps.iter().filter(|record| record.state != StepState::Planned) {
+                let guest = record.guest.filter(|id| here.contains(id) && !(own && other.guests.contains_key(id)));
+                if let Some(guest) = guest {
+                    let last = begun.entry((guest, record.step)).or_default();
+                    *last = (*last).max(record.round);
+                }
+            }
+        }
+        begun.into_iter().map(|((guest, step), round)| (guest, step, round)).collect()
     }
 
     /// Names the old backups that this run removed in a cluster: their guest may have been on another node then.

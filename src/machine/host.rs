@@ -330,12 +330,13 @@ impl HostState {
         self.close(key, StepState::Done, None, at);
         let mut plan = plan.clone();
         let planned = std::mem::take(&mut plan.guests);
+        let begun_elsewhere = std::mem::take(&mut plan.begun_elsewhere);
         let mut before = std::mem::take(&mut self.guests);
         self.guests = planned
             .into_iter()
             .map(|guest| {
                 let id = guest.guest.id;
-                let state = match before.remove(&id) {
+                let mut state = match before.remove(&id) {
                     Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
                     Some(old) if old.plan.guest.identity == guest.guest.identity => {
                         GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
@@ -343,6 +344,9 @@ impl HostState {
                     Some(old) => GuestState::new(guest, old.rounds),
                     None => GuestState::new(guest, Rounds::default()),
                 };
+                for (_, step, round) in begun_elsewhere.iter().filter(|(guest, ..)| *guest == id) {
+                    state.rounds.raise(*step, *round);
+                }
                 (id, state)
             })
             .collect();

@@ -69,6 +69,12 @@ impl Rounds {
         }
     }
 
+    /// Takes over the last round of a step that the same target had under another name.
+    pub fn raise(&mut self, step: Step, round: u32) {
+        let last = self.0.entry(step).or_default();
+        *last = (*last).max(round);
+    }
+
     /// Notes that a round was begun.
     pub fn note(&mut self, attempt: Attempt) {
         let round = self.0.entry(attempt.step).or_default();

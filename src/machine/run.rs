@@ -221,9 +221,15 @@ impl RunState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClusterId, GuestId, GuestKind, NodeName};
-    use crate::machine::outcome::{Detail, Fault, Outcome, RunningGuest};
-    use crate::plan::HostPolicy;
+    use crate::choices::{HostReboot, ViaChoice};
+    use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, Step};
+    use crate::machine::Rounds;
+    use crate::machine::guest::{GuestPhase, GuestState, GuestVerdict};
+    use crate::machine::host::{StepRecord, StepState};
+    use crate::machine::outcome::{Detail, Fault, Obligation, Outcome, RunningGuest};
+    use crate::plan::{
+        Baseline, Decision, GuestAddr, GuestPlan, GuestStart, HostPlan, HostPolicy, HostUpgrade, ProtectBy,
+    };
 
     fn owing(name: &str, verdict: HostVerdict) -> HostState {
         let host = HostId::new(name);
@@ -253,5 +259,105 @@ mod tests {
         let state = run.host(host).expect("in the run");
         assert_eq!(state.phase, HostPhase::Done(HostVerdict::Skipped));
         assert!(state.owed().is_empty() && run.old_debts().is_empty());
+    }
+
+    /// A guest of pve1 that was upgraded in vain, or that is owed its stop.
+    fn worked_on(id: u32, phase: GuestPhase, borrowed: bool) -> GuestState {
+        let guest = GuestAddr {
+            node: NodeName::new("pve1"),
+            kind: GuestKind::Ct,
+            id: GuestId(id),
+            identity: Some(format!("identity-{id}")),
+        };
+        let start = GuestStart {
+            via: ViaChoice::Auto,
+            protection: vec![ProtectBy::Snapshot],
+            not_covered: Vec::new(),
+            declared: false,
+            reboot: false,
+        };
+        let plan = GuestPlan {
+            guest,
+            name: String::new(),
+            tags: Vec::new(),
+            pool: None,
+            decision: Decision::Start(start.clone()),
+            own: false,
+        };
+        let state = GuestState::new(plan, Rounds::default());
+        GuestState { phase, borrowed: borrowed.then_some(start), ..state }
+    }
+
+    fn empty_plan() -> HostPlan {
+        HostPlan {
+            node: NodeName::new("pve1"),
+            ca: ClusterId::new("ca"),
+            cluster: Some(ClusterId::new("ca")),
+            refusal: None,
+            facts_at: Timestamp(5),
+            guests: Vec::new(),
+            prune: Vec::new(),
+            prune_backups: Vec::new(),
+            findings: Vec::new(),
+            own: None,
+            upgrade: HostUpgrade {
+                manager: None,
+                pending: Vec::new(),
+                lists_refreshed: None,
+                reboot_wanted: None,
+                left_out: None,
+                reboot: HostReboot::Never,
+                votes: None,
+            },
+            baseline: Baseline { services: Vec::new(), running: Vec::new(), boot_id: BootId::new("boot") },
+            begun_elsewhere: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_guest_that_is_not_listed_any_more_is_kept_for_what_is_owed_to_it_or_was_made_of_it() {
+        let blocked = || GuestPhase::Settled(GuestVerdict::Blocked("no room".to_owned()));
+        let mut state = HostState::new(RunId::new("20261122-000000-test"), HostPolicy::new(HostId::new("pve1")));
+        state.guests = [
+            (GuestId(101), worked_on(101, blocked(), true)),
+            (GuestId(102), worked_on(102, blocked(), false)),
+            (GuestId(103), worked_on(103, blocked(), false)),
+        ]
+        .into();
+        state.steps.push(StepRecord {
+            guest: Some(GuestId(103)),
+            step: Step::Snapshot,
+            round: 1,
+            state: StepState::Done,
+            began: Some(Timestamp(1)),
+            ended: Some(Timestamp(2)),
+            task: None,
+            note: None,
+            thing: Some("pm-1".to_owned()),
+        });
+        let attempt = state.rounds.first(Step::Discover);
+        state.phase = HostPhase::Discovering { attempt };
+        let key = state.key(None, attempt);
+        state.apply(&HostEvent::Planned { key, plan: Box::new(empty_plan()) }, Timestamp(6)).expect("legal");
+        assert_eq!(state.guests.keys().map(|id| id.0).collect::<Vec<_>>(), [101, 103]);
+        assert_eq!(state.owed(), [Obligation::StopGuest { id: GuestId(101), kind: GuestKind::Ct }]);
+        let GuestPhase::Settled(GuestVerdict::Blocked(why)) = &state.guests[&GuestId(103)].phase else {
+            panic!("{:?}", state.guests[&GuestId(103)].phase)
+        };
+        assert!(why.contains("not on this node any more"), "{why}");
+    }
+
+    #[test]
+    fn rounds_of_a_guest_go_on_where_another_host_left_them() {
+        let mut state = HostState::new(RunId::new("20261122-000000-test"), HostPolicy::new(HostId::new("pve1")));
+        let attempt = state.rounds.first(Step::Discover);
+        state.phase = HostPhase::Discovering { attempt };
+        let key = state.key(None, attempt);
+        let guests = vec![worked_on(101, GuestPhase::Waiting, false).plan];
+        let begun_elsewhere = vec![(GuestId(101), Step::Snapshot, 2), (GuestId(102), Step::Snapshot, 7)];
+        let plan = Box::new(HostPlan { guests, begun_elsewhere, ..empty_plan() });
+        state.apply(&HostEvent::Planned { key, plan }, Timestamp(6)).expect("legal");
+        let rounds = &state.guests[&GuestId(101)].rounds;
+        assert_eq!((rounds.first(Step::Snapshot).round, rounds.first(Step::UpgradeGuest).round), (3, 1));
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, Compression, HostReboot, Traits, ViaChoice};
-use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
+use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName, Step};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::time::Timestamp;
 
@@ -62,6 +62,10 @@ pub struct HostPlan {
     pub upgrade: HostUpgrade,
     /// What must be as it was when the work is over.
     pub baseline: Baseline,
+    /// The last rounds of this run's steps with guests of this node while they were on others: names that they bear on the guest
+    /// are not given twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun_elsewhere: Vec<(GuestId, Step, u32)>,
 }
 
 /// A snapshot that an earlier run made, known by the journal's word and by nothing else.

@@ -17,6 +17,7 @@ use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, P
 pub fn plan_host(policy: &HostPolicy, facts: &HostFacts, same_node: Option<&HostId>) -> HostPlan {
     let findings = findings(policy, facts, same_node);
     HostPlan {
+        begun_elsewhere: Default::default(),
         node: facts.node.clone(),
         ca: facts.ca.clone(),
         cluster: facts.cluster.as_ref().map(|cluster| cluster.id.clone()),

@@ -18,6 +18,7 @@ mod kills;
 mod last_run;
 mod lease;
 mod logs;
+mod moved;
 mod output;
 mod own;
 mod plan;

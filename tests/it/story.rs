@@ -183,6 +183,7 @@ fn plan() -> HostPlan {
     };
     let ssh = Via::Ssh { address: "192.0.2.7".to_owned() };
     HostPlan {
+        begun_elsewhere: Default::default(),
         node: NodeName::new("pve1"),
         ca: ClusterId::new("AA:BB"),
         cluster: Some(ClusterId::new("AA:BB")),

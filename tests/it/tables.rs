@@ -344,6 +344,7 @@ fn every_pair_of_the_table_of_a_guest_that_was_started() {
 
 fn plan(pending: bool, guests: Vec<GuestPlan>) -> HostPlan {
     HostPlan {
+        begun_elsewhere: Default::default(),
         node: NodeName::new("pve1"),
         ca: ClusterId::new("AA"),
         cluster: Some(ClusterId::new("AA")),

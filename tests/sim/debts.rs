@@ -12,12 +12,13 @@ pub fn honest(before: &World, now: &World, run: &RunState) -> Result<(), String>
     for (realm, there) in &before.realms {
         for (vmid, was) in &there.guests {
             let is = &now.realms[realm].guests[vmid];
-            let host = run.hosts().find(|state| state.host().as_str() == was.node);
-            let (id, state) = (GuestId(*vmid), host.ok_or("a guest of a node that is not in the run")?);
+            // Somebody may have moved it meanwhile.
+            let hosts = || run.hosts().filter(|state| there.nodes.iter().any(|node| node == state.host().as_str()));
+            let id = GuestId(*vmid);
             let owed = match (was.running(), is.running()) {
                 (true, true) | (false, false) => true,
-                (false, true) => is_to_be_stopped(state, id) || boots_with_its_node(is),
-                (true, false) => is_to_be_started(state, id),
+                (false, true) => hosts().any(|state| is_to_be_stopped(state, id)) || boots_with_its_node(is),
+                (true, false) => hosts().any(|state| is_to_be_started(state, id)),
             };
             if !owed {
                 let (was, is) = (was.power, is.power);

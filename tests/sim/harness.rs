@@ -22,7 +22,7 @@ use proxmaint::machine::run::RunState;
 use proxmaint::plan::{HostPlan, HostPolicy, plan_host};
 use proxmaint_lab::faults::{self, Site};
 use proxmaint_lab::ledger::Act;
-use proxmaint_lab::world::World;
+use proxmaint_lab::world::{Asker, World};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -269,6 +269,9 @@ impl<'a> Play<'a> {
                         stage.judge.incarnation_ended();
                     });
                     tokio::time::sleep(self.plan.downtime).await;
+                    if self.crashed.len() == 1 {
+                        self.move_guests().await;
+                    }
                 }
                 End::Itself(run) => {
                     self.sessions += 1;
@@ -294,6 +297,28 @@ impl<'a> Play<'a> {
         }
         let stands = last.map(|run| format!("{:?}", run.result()));
         Err(self.violation(format!("not at an end after {INCARNATIONS} incarnations ({stands:?})")))
+    }
+
+    /// Lets somebody move guests: those that something works on when that is over.
+    async fn move_guests(&self) {
+        for (vmid, to) in &self.scenario.moves {
+            loop {
+                let there = self.theatre.on(|stage, now| {
+                    let ids = stage.world.machines().into_iter().filter(|id| stage.world.guest(id).is_some());
+                    let id = ids.into_iter().find(|id| id.short() == vmid.to_string()).expect("the guest is there");
+                    let guest = stage.world.guest(&id).expect("the guest is there");
+                    let (there, locked) = (guest.node == *to, guest.lock.is_some());
+                    if !there && !locked {
+                        stage.world.migrate_guest(now, &id, to, true, &Asker::root()).expect("it may be moved");
+                    }
+                    there
+                });
+                if there {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
     }
 
     /// Reads back what is durable, in both ways; nothing is acted on by that.

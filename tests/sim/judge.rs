@@ -386,7 +386,8 @@ impl Judge {
 
     /// An act that carries no key of this run: it belongs to the step that is at work on the machine, and is made once for it.
     fn act_without_key(&mut self, world: &World, entry: &Entry) -> Result<(), String> {
-        let key = self.at_work(entry).ok_or("no step is at work that asks for this, or its intent is not durable")?;
+        let key =
+            self.at_work(world, entry).ok_or("no step is at work that asks for this, or its intent is not durable")?;
         if entry.act == Act::Reboot && entry.machine == entry.node {
             let others = world.nodes.values().filter(|node| node.name != entry.node && !node.online);
             let others: Vec<&str> = others.map(|node| node.name.as_str()).collect();
@@ -465,39 +466,18 @@ impl Judge {
         })
     }
 
-    /// Returns the step whose act an entry of the ledger is, if one is at work with a durable intent.
-    fn at_work(&self, entry: &Entry) -> Option<StepKey> {
+    /// Returns the step whose act an entry of the ledger is, if one is at work with a durable intent. A guest's step stays that of
+    /// the host which it was planned for, wherever in its cluster it is now.
+    fn at_work(&self, world: &World, entry: &Entry) -> Option<StepKey> {
         if let Some(key) = self.on_the_move(entry) {
             return Some(key);
         }
-        let state = self.shadow.get(&HostId::new(entry.node.clone()))?;
-        let vmid = entry.machine.parse().ok().map(GuestId);
-        let guest = vmid.and_then(|id| state.guests.get(&id));
-        let of_guest = match (entry.act, guest.map(|guest| &guest.phase)) {
-            (Act::Start, Some(GuestPhase::Starting { attempt }))
-            | (Act::Shutdown, Some(GuestPhase::Stopping { attempt, .. }))
-            | (Act::Reboot, Some(GuestPhase::Rebooting { attempt, .. })) => Some((vmid, *attempt)),
-            _ => None,
-        };
-        let of_node = match (entry.act, &state.phase) {
-            (Act::Start, HostPhase::StartingGuests { guests, attempt, .. }) => {
-                guests.iter().any(|guest| Some(guest.id) == vmid && !guest.ha).then_some((None, *attempt))
-            }
-            (Act::Shutdown, HostPhase::StoppingGuests { ready, attempt, .. }) => {
-                let noted = ready.running.iter().any(|guest| Some(guest.id) == vmid && !guest.ha);
-                noted.then_some((None, *attempt))
-            }
-            (Act::Reboot, HostPhase::Rebooting { attempt, .. }) if vmid.is_none() => Some((None, *attempt)),
-            (Act::BackupDelete, HostPhase::Pruning { plan, nth, attempt }) => {
-                let old = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth))?;
-                (Some(&old.volid) == entry.key.as_ref()).then_some((None, *attempt))
-            }
-            _ => None,
-        };
-        let (guest, attempt) = of_guest.or(of_node)?;
-        let key = state.key(guest, attempt);
-        let intended = attempt.mode == Mode::Act && state.record(&key)?.state == StepState::Working;
-        intended.then_some(key)
+        let node = HostId::new(entry.node.clone());
+        let others = world.realms.get(&entry.realm).map(|realm| realm.nodes.iter()).into_iter().flatten();
+        let others = others.map(|name| HostId::new(name.clone())).filter(|other| *other != node);
+        let of_host = |host: &HostId| step_at_work(self.shadow.get(host)?, entry);
+        let of_others = || others.filter(|_| entry.machine.parse::<u32>().is_ok()).find_map(|host| of_host(&host));
+        of_host(&node).or_else(of_others)
     }
 
     /// Makes sure that a guest that is being upgraded can be brought back from something that this run made, and lately.
@@ -536,6 +516,37 @@ impl Judge {
             self.object(format!("the driver's state of {host} is not what is durable:\n{state:#?}\n{shadow:#?}"));
         }
     }
+}
+
+/// Returns the step of a host whose act an entry of the ledger is.
+fn step_at_work(state: &HostState, entry: &Entry) -> Option<StepKey> {
+    let vmid = entry.machine.parse().ok().map(GuestId);
+    let guest = vmid.and_then(|id| state.guests.get(&id));
+    let of_guest = match (entry.act, guest.map(|guest| &guest.phase)) {
+        (Act::Start, Some(GuestPhase::Starting { attempt }))
+        | (Act::Shutdown, Some(GuestPhase::Stopping { attempt, .. }))
+        | (Act::Reboot, Some(GuestPhase::Rebooting { attempt, .. })) => Some((vmid, *attempt)),
+        _ => None,
+    };
+    let of_node = match (entry.act, &state.phase) {
+        (Act::Start, HostPhase::StartingGuests { guests, attempt, .. }) => {
+            guests.iter().any(|guest| Some(guest.id) == vmid && !guest.ha).then_some((None, *attempt))
+        }
+        (Act::Shutdown, HostPhase::StoppingGuests { ready, attempt, .. }) => {
+            let noted = ready.running.iter().any(|guest| Some(guest.id) == vmid && !guest.ha);
+            noted.then_some((None, *attempt))
+        }
+        (Act::Reboot, HostPhase::Rebooting { attempt, .. }) if vmid.is_none() => Some((None, *attempt)),
+        (Act::BackupDelete, HostPhase::Pruning { plan, nth, attempt }) => {
+            let old = nth.checked_sub(plan.prune.len()).and_then(|nth| plan.prune_backups.get(nth))?;
+            (Some(&old.volid) == entry.key.as_ref()).then_some((None, *attempt))
+        }
+        _ => None,
+    };
+    let (guest, attempt) = of_guest.or(of_node)?;
+    let key = state.key(guest, attempt);
+    let intended = attempt.mode == Mode::Act && state.record(&key)?.state == StepState::Working;
+    intended.then_some(key)
 }
 
 /// Tells whether a host is past the look before its reboot, and not yet at the end of what follows from it.

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub max_parallel: u32,
     /// How often `run` is called, crashes not counted, unless the run is finished before.
     pub sessions: u32,
+    /// Guests that somebody moves to another node while proxmaint is down after its first crash.
+    pub moves: Vec<(u32, &'static str)>,
     /// Jobs that are killed.
     pub kills: Vec<Kill>,
     /// Guests that have a snapshot of an earlier run, which is no longer needed.
@@ -72,6 +74,7 @@ impl Scenario {
             parallel_hosts: 1,
             max_parallel: 1,
             sessions: 1,
+            moves: Vec::new(),
             kills,
             old,
             old_archives,
@@ -162,6 +165,13 @@ impl Scenario {
     #[must_use]
     pub fn kill(mut self, machine: &'static str, after: Duration) -> Self {
         self.kills.push(Kill { machine, after });
+        self
+    }
+
+    /// Moves a guest after the first crash.
+    #[must_use]
+    pub fn moves(mut self, vmid: u32, to: &'static str) -> Self {
+        self.moves.push((vmid, to));
         self
     }
 
@@ -731,4 +741,40 @@ pub fn paused() -> Scenario {
         .sessions(2);
     scenario.name = "paused hosts";
     scenario
+}
+
+/// A cluster of which the first node's guests are moved to the second by somebody else while proxmaint is down.
+pub fn guests_move() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .node("pve1", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(2))
+        .ct("pve1", 102, |ct| ct.pending(1).stopped())
+        .ct("pve2", 111, |ct| ct.pending(1))
+        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).pending(2))
+        .vm("pve1", 202, |vm| vm.no_snapshots().pending(1));
+    Scenario::new("guests that move", world)
+        .parallel(1, 2)
+        .sessions(3)
+        .wants(|policy| policy.guests.stopped = Stopped::Start)
+        .moves(101, "pve2")
+        .moves(102, "pve2")
+        .moves(201, "pve2")
+        .moves(202, "pve2")
+}
+
+/// A cluster whose nodes are rebooted, and whose guests are moved off the first one by somebody else while proxmaint is down.
+pub fn shut_guests_move() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .node("pve1", |node| node.pending(4))
+        .ct("pve1", 101, |ct| ct)
+        .vm("pve1", 201, |vm| vm)
+        .ct("pve2", 111, |ct| ct);
+    Scenario::new("shut guests that move", world)
+        .parallel(1, 2)
+        .sessions(3)
+        .wants(|policy| policy.reboot = HostReboot::IfNeeded)
+        .moves(101, "pve2")
+        .moves(201, "pve3")
 }

@@ -113,7 +113,7 @@ pub(super) async fn explained(cx: &Context, guest: &GuestAddr, fault: Fault) -> 
     match whereabouts(cx, guest).await {
         Ok(Whereabouts::Here) => fault,
         Ok(Whereabouts::Moved(node)) => Fault::permanent(format!(
-            "{} {} is on node {node} now, and not on {} any more: it is planned afresh there",
+            "{} {} is on node {node} now, and not on {} any more: it is planned afresh when that node is looked at",
             guest.kind, guest.id, guest.node
         )),
         Ok(Whereabouts::Gone) => gone(guest),

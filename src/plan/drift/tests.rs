@@ -50,6 +50,7 @@ fn started(id: u32) -> GuestPlan {
 /// A node with something pending, CT 101 that is upgraded, CT 102 with nothing pending, CT 103 that is started.
 fn saved() -> HostPlan {
     HostPlan {
+        begun_elsewhere: Default::default(),
         node: NodeName::new("pve1"),
         ca: ClusterId::new("AA"),
         cluster: None,
