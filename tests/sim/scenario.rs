@@ -601,15 +601,18 @@ pub fn canaries() -> Scenario {
         .ct("pve2", 111, |ct| ct.pending(1))
         .ct("solo", 301, |ct| ct.pending(2))
         .ct("solo", 302, |ct| ct.pending(1).stopped());
-    Scenario::new("canaries", world)
-        .parallel(2, 2)
-        .wants(|wants| wants.guests.stopped = Stopped::Start)
-        .rolled_out(&["solo", "pve1/101"], Duration::from_secs(600), None)
+    Scenario::new("canaries", world).parallel(2, 2).wants(|wants| wants.guests.stopped = Stopped::Start).rolled_out(
+        &["solo", "pve1/101"],
+        Duration::from_secs(600),
+        None,
+    )
 }
 
 /// The same, and a canary fails the first time.
 pub fn canary_fails_once() -> Scenario {
-    let mut scenario = canaries().sessions(2).with(|world| world.faults.plant(Fault::upgrade("101", UpgradeFault::Exit { code: 100 })));
+    let mut scenario = canaries()
+        .sessions(2)
+        .with(|world| world.faults.plant(Fault::upgrade("101", UpgradeFault::Exit { code: 100 })));
     scenario.name = "a canary that fails once";
     scenario
 }
