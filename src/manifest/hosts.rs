@@ -114,13 +114,6 @@ fn defaults(reader: &mut Reader, file: &Table) -> OfDefaults {
     warn_of_idle_insecure(reader, table, &settings, &Settings::default());
     let canary = reader.pick(table, &keys::CANARY, words);
     let soak = reader.pick(table, &keys::SOAK, Reader::duration);
-    if let Some(soak) = soak.as_ref().filter(|_| canary.is_none()) {
-        reader.warn(
-            soak.span.clone(),
-            "`soak` has no effect without `canary`",
-            &["say who goes first: canary = [\"..\"]"],
-        );
-    }
     let max_failures = reader.pick(table, &keys::MAX_FAILURES, Reader::whole_number);
     let run = Defaults {
         canary: built_in.canary,

@@ -16,6 +16,7 @@
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
 //! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot`, `checks[]` |
 //! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it), `checks[]` (what it is asked before and after; left out where there is nothing) |
+//! | of `plan-order`, a line before the last where there are canaries or a bound of failures: `canaries[]` (`host`, `guests[]`, or `null` for all of it), `unmatched[]` (entries that match nothing), `soak_ms`, `max_failures` | who goes first, and when a run halts |
 //! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
 
 use std::fmt::Write as _;
@@ -29,13 +30,13 @@ use super::style::Paint;
 use super::when;
 use super::words::{self, count, list, some};
 use crate::choices::health::HealthCheck;
-use crate::choices::{HostReboot, ViaChoice};
+use crate::choices::{Canary, HostReboot, ViaChoice, selects};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
 use crate::plan::{
     AtReboot, Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, Move, OldBackup, OldSnapshot,
-    ProtectBy,
+    ProtectBy, RolloutPolicy,
 };
 use crate::time::Timestamp;
 
@@ -593,6 +594,80 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
     };
     let GuestPlan { guest, name, own, .. } = plan;
     GuestLine { id: guest.id, kind: guest.kind, name, decision, reason, own: *own, upgrade, start }
+}
+
+/// The canaries of a host.
+#[derive(Debug, Serialize)]
+struct CanaryLine<'a> {
+    host: &'a HostId,
+    /// The guests; `null` where it is the whole host.
+    guests: Option<Vec<GuestId>>,
+}
+
+#[derive(Debug, Serialize)]
+struct OrderLine<'a> {
+    canaries: Vec<CanaryLine<'a>>,
+    /// Entries of `canary` that match nothing here: a run halts by them, unless it is about some hosts or guests only.
+    unmatched: Vec<String>,
+    soak_ms: u64,
+    max_failures: Option<u32>,
+}
+
+impl<'a> OrderLine<'a> {
+    fn of(rollout: &RolloutPolicy, looked: impl IntoIterator<Item = Looked<'a>>) -> Self {
+        let mut canaries = Vec::new();
+        let mut unmatched: Vec<&Canary> = rollout.canary.iter().collect();
+        for (host, plan) in looked {
+            let guests = || plan.iter().flat_map(|plan| &plan.guests);
+            unmatched.retain(|canary| {
+                let named = matches!(canary, Canary::Host(named) if named == host);
+                !named && !guests().any(|guest| canary.matches(host, &guest.traits()))
+            });
+            let selectors = rollout.selectors_of(host);
+            let chosen: Vec<GuestId> =
+                guests().filter(|guest| selects(&selectors, &guest.traits())).map(|guest| guest.guest.id).collect();
+            match rollout.is_canary(host) {
+                true => canaries.push(CanaryLine { host, guests: None }),
+                false if chosen.is_empty() => {}
+                false => canaries.push(CanaryLine { host, guests: Some(chosen) }),
+            }
+        }
+        let unmatched = unmatched.into_iter().map(ToString::to_string).collect();
+        Self { canaries, unmatched, soak_ms: rollout.soak_ms, max_failures: rollout.max_failures }
+    }
+}
+
+/// Says who would go first and when the run would halt; nothing where all go together and it goes on.
+pub fn order_text<'a>(rollout: &RolloutPolicy, looked: impl IntoIterator<Item = Looked<'a>>) -> String {
+    let line = OrderLine::of(rollout, looked);
+    let mut out = String::new();
+    let name = |canary: &CanaryLine<'_>| match &canary.guests {
+        None => clean(canary.host.as_str()).into_owned(),
+        Some(guests) => {
+            let guests: Vec<String> = guests.iter().map(|id| format!("{}/{id}", clean(canary.host.as_str()))).collect();
+            guests.join(", ")
+        }
+    };
+    if !line.canaries.is_empty() {
+        let then = match rollout.soak_ms {
+            0 => String::new(),
+            _ => format!("after a soak of {} ", humantime::format_duration(rollout.soak())),
+        };
+        let names = list(line.canaries.iter().map(name));
+        let _ok = writeln!(out, "canaries go first: {names}; {then}they are checked once more, and the rest begins");
+    }
+    for canary in line.unmatched.iter().filter(|_| !rollout.partial) {
+        let _ok = writeln!(out, "the canary {} matches nothing here: a run would halt before anything", clean(canary));
+    }
+    if let Some(most) = line.max_failures {
+        let _ok = writeln!(out, "halts when more than {most} hosts and guests have failed");
+    }
+    out
+}
+
+/// Writes the line `plan-order`, without its line break: who goes first, and when a run halts. Nothing where that is not said.
+pub fn order_json<'a>(rollout: &RolloutPolicy, looked: impl IntoIterator<Item = Looked<'a>>) -> Option<String> {
+    (!rollout.is_plain()).then(|| json::line("plan-order", OrderLine::of(rollout, looked)))
 }
 
 /// Writes the last line, `plan-ended`, without its line break.

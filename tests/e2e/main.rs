@@ -28,6 +28,7 @@ mod protection;
 mod quorum;
 mod reboot;
 mod restore;
+mod rings;
 mod run;
 mod secrets;
 mod selection;

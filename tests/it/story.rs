@@ -11,6 +11,7 @@ use proxmaint::journal::record::{CloseReason, RunRecord, encode_event, encode_in
 use proxmaint::machine::effect::{Effect, Mode};
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::guest::Resolution;
+use proxmaint::machine::host::{Gate, ShutBecause};
 use proxmaint::machine::outcome::{
     CheckReport, Detail, Fault, Outcome, Probed, Protection, RebootFacts, Remarks, RunningGuest, VerifyReport,
 };
@@ -449,6 +450,19 @@ impl Story {
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: false, finished: false });
     }
 
+    /// A guest is a canary that is looked at once more, and then the host is shut.
+    fn canary(&mut self) {
+        self.of_run(&RunRecord::Soaking { since: self.at });
+        let guests = vec!["101".parse().expect("a selector")];
+        self.event(&pve(1), &HostEvent::Gated { gate: Gate::Canaries { guests } });
+        self.event(&pve(1), &HostEvent::Recheck);
+        self.ended(Some(101), Step::CheckGuest, checked(None));
+        self.of_run(&RunRecord::CanariesHeld);
+        self.event(&pve(1), &HostEvent::Gated { gate: Gate::Open });
+        self.event(&pve(1), &HostEvent::Gated { gate: Gate::Shut { why: ShutBecause::Paused } });
+        self.of_run(&RunRecord::Halted { why: "too much failed".to_owned() });
+    }
+
     /// What is owed is given back, and the run is closed.
     fn third_session(&mut self) {
         self.open.clear();
@@ -458,6 +472,7 @@ impl Story {
         }
         self.done(None, Step::StartGuests, Detail::GuestsStarted);
         self.done(Some(102), Step::StopGuest, Detail::Stopped);
+        self.canary();
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: false, finished: false });
         self.of_run(&RunRecord::Closed { reason: CloseReason::Expired });
     }

@@ -22,7 +22,9 @@ use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
 use crate::observe::plan_view::{self, Looked, PlanTotals};
 use crate::observe::style::Paint;
-use crate::plan::{HostPlan, HostPolicy, OldThings, RunPolicy, plan_host, prunable, prunable_backups};
+use crate::plan::{
+    HostPlan, HostPolicy, OldThings, RolloutPolicy, RunPolicy, plan_host, prunable, prunable_backups,
+};
 
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
@@ -38,6 +40,8 @@ pub(in crate::cli) struct Preview {
     pub(in crate::cli) hosts: Vec<(HostId, Result<Planned, Fault>)>,
     /// Which guests it is about (`--guest`).
     only: Vec<Selector>,
+    /// Who goes first.
+    rollout: RolloutPolicy,
 }
 
 /// Looks at all hosts of a policy; with `refresh` package lists are refreshed first.
@@ -82,7 +86,7 @@ impl Preview {
     /// Makes the preview of a policy from what was found.
     pub(in crate::cli) fn of(hosts: Vec<(HostId, Result<Planned, Fault>)>, policy: &RunPolicy) -> Self {
         let only = policy.hosts.first().map_or_else(Vec::new, |first| first.only.clone());
-        Self { hosts, only }
+        Self { hosts, only, rollout: policy.rollout.clone() }
     }
 
     fn looked(&self) -> impl Iterator<Item = Looked<'_>> {
@@ -95,11 +99,16 @@ impl Preview {
             Output::Human => {
                 let paint = Paint::for_stream(&io::stdout());
                 write_out(&plan_view::text(self.looked(), clock.now(), verbose, paint));
+                write_out(&plan_view::order_text(&self.rollout, self.looked()));
             }
             Output::Json => {
                 let mut text = String::new();
                 for looked in self.looked() {
                     text.push_str(&plan_view::json_line(looked, clock.now()));
+                    text.push('\n');
+                }
+                if let Some(line) = plan_view::order_json(&self.rollout, self.looked()) {
+                    text.push_str(&line);
                     text.push('\n');
                 }
                 text.push_str(&plan_view::json_end(&PlanTotals::of(self.looked())));
@@ -149,7 +158,9 @@ impl Preview {
     pub(super) fn print_plan(&self, verbose: bool, clock: &dyn Clock) {
         let paint = Paint::for_stream(&io::stderr());
         // A closed stderr is found out when the question is asked.
-        let _written = write!(io::stderr().lock(), "{}", plan_view::text(self.looked(), clock.now(), verbose, paint));
+        let plan = plan_view::text(self.looked(), clock.now(), verbose, paint);
+        let order = plan_view::order_text(&self.rollout, self.looked());
+        let _written = write!(io::stderr().lock(), "{plan}{order}");
     }
 
     /// A host that can't be looked at, may not be touched, or has a guest that is blocked, is what a run would end with 3 for.
