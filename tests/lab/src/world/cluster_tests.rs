@@ -322,7 +322,7 @@ fn without_a_guest_under_ha_no_node_is_listed() {
     assert_eq!(entries(&mut w), ["quorum", "fencing"]);
     w.ha_set(w.now(), "lab", "ct:101", "started", &by());
     w.settle();
-    assert_eq!(entries(&mut w), ["quorum", "fencing", "master", "lrm:pve1", "lrm:pve2", "lrm:pve3", "service:ct:101"]);
+    assert_eq!(entries(&mut w), ["quorum", "master", "fencing", "lrm:pve1", "lrm:pve2", "lrm:pve3", "service:ct:101"]);
     assert_ne!(on(&w, 101), "pve1", "what was asked before holds for it");
 }
 
@@ -392,4 +392,69 @@ fn a_guest_may_go_and_come_back_but_not_twice_to_the_same_place() {
     w.settle();
     // The second one failed by the lock, which makes it a harmless attempt; it was still begun while the first was under way.
     assert_eq!(crate::check::check(&w).twice.len(), 1);
+}
+
+fn rolled_back(w: &mut World, vmid: u32, name: &str, start: bool) -> String {
+    let upid = w.rollback(w.now(), &guest(vmid), name, start, &by()).unwrap();
+    w.settle();
+    w.task(&upid).unwrap().exit.clone().unwrap()
+}
+
+#[test]
+fn on_zfs_a_newer_snapshot_whoever_took_it_blocks_a_rollback() {
+    let mut w = builder()
+        .disks("lab", "thin", "lvmthin")
+        .ct("pve1", 101, |ct| ct.snapshot("old").snapshot("before").foreign_snapshot("autosnap_hourly"))
+        .vm("pve1", 201, |vm| vm.auto_snapshots())
+        .ct("pve1", 102, |ct| ct.on("thin").snapshot("old").snapshot("before"))
+        .build();
+    let blocked =
+        |name: &str, volid: &str| format!("can't rollback, '{name}' is not most recent snapshot on '{volid}'");
+    assert_eq!(rolled_back(&mut w, 101, "before", false), blocked("before", "local-zfs:subvol-101-disk-0"));
+    assert!(w.is_up(&guest(101)) && w.guest(&guest(101)).unwrap().lock.is_none(), "it was left alone");
+    let listed = get(&mut w, "/nodes/pve1/lxc/101/snapshot");
+    assert!(!listed.to_string().contains("autosnap"), "{listed}");
+    w.destroy_foreign_snapshot(w.now(), &guest(101), "autosnap_hourly");
+    assert_eq!(rolled_back(&mut w, 101, "old", false), blocked("old", "local-zfs:subvol-101-disk-0"));
+    assert_eq!(rolled_back(&mut w, 101, "before", false), "OK");
+    w.create_snapshot(w.now(), &guest(201), "mine", "", &by()).unwrap();
+    w.settle();
+    assert_eq!(rolled_back(&mut w, 201, "mine", true), blocked("mine", "local-zfs:vm-201-disk-0"));
+    assert_eq!(rolled_back(&mut w, 102, "old", false), "OK", "thin LVM goes back to any");
+    assert_eq!(get(&mut w, "/nodes/pve1/qemu/201/feature?feature=snapshot")["hasFeature"], 1);
+}
+
+#[test]
+fn a_snapshot_of_replication_goes_where_it_is_in_the_way() {
+    let mut w = builder().vm("pve1", 201, |vm| vm).replicated("lab", 201, "pve2").build();
+    w.create_snapshot(0, &guest(201), "before", "", &by()).unwrap();
+    w.settle();
+    w.replicate(w.now(), &guest(201));
+    let names = |w: &World| {
+        let all = &w.guest(&guest(201)).unwrap().dataset_snapshots;
+        all.iter().map(|s| s.name.split("_1").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&w), ["before", "__replicate_201-0"]);
+    assert_eq!(rolled_back(&mut w, 201, "before", false), "OK");
+    assert_eq!(names(&w), ["before"]);
+}
+
+#[test]
+fn a_rollback_leaves_a_guest_off_unless_it_is_to_start() {
+    let mut w = builder().ct("pve1", 101, |ct| ct.pending(2)).vm("pve1", 201, |vm| vm.pending(2)).build();
+    for vmid in [101, 201] {
+        w.create_snapshot(w.now(), &guest(vmid), "before", "", &by()).unwrap();
+        w.settle();
+        w.guest_mut(&guest(vmid)).unwrap().config.insert("tags".into(), "changed".into());
+        w.begin_upgrade(w.now(), &guest(vmid), None, &by()).unwrap();
+        w.settle();
+        let boot = w.guest(&guest(vmid)).unwrap().machine.boot_id.clone();
+        assert_eq!(rolled_back(&mut w, vmid, "before", false), "OK");
+        let back = w.guest(&guest(vmid)).unwrap();
+        assert!(!back.running() && !back.config.contains_key("tags") && back.machine.packages.pending().len() == 2);
+        let exit = rolled_back(&mut w, vmid, "before", true);
+        assert!(exit == "OK" || exit == "WARNINGS: 1", "{exit}");
+        let back = w.guest(&guest(vmid)).unwrap();
+        assert!(back.running() && back.machine.boot_id != boot);
+    }
 }

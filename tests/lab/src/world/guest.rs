@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Machine, Time};
+use super::{DatasetSnapshot, Machine, Time};
 
 /// Container or virtual machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -167,6 +167,10 @@ pub struct Guest {
     pub snapshots: Vec<Snapshot>,
     /// The snapshot that its present state descends from.
     pub parent: Option<String>,
+    /// Snapshots of its ZFS datasets, oldest first: those that Proxmox VE has taken, and others.
+    pub dataset_snapshots: Vec<DatasetSnapshot>,
+    /// Whether something of its node's own (`sanoid`) takes a snapshot of its datasets right after each that Proxmox VE takes.
+    pub auto_snapshots: bool,
     /// Its addresses, as its agent or its node tells them (loopback left out).
     pub addresses: Vec<String>,
     /// Whether docker runs in it, with bridges of its own.

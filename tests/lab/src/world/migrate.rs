@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::task::Work;
 use super::tasks::{End, Order};
-use super::{Asker, Guest, Kind, MachineId, Realm, Refusal, Storage, Time, World};
+use super::{Asker, DatasetSnapshot, Guest, Kind, MachineId, Realm, Refusal, Storage, Time, World};
 use crate::ledger::{Act, Entry, Outcome};
 
 /// How a guest is to move.
@@ -259,6 +259,8 @@ impl World {
             if running {
                 // What runs in a VM notices nothing; its process on the new node is another one.
                 (guest.pid, guest.started) = (pid, started);
+                // Its disks were copied as they are: what was on the datasets besides stays behind.
+                guest.dataset_snapshots.retain(DatasetSnapshot::of_replication);
             }
         }
         self.turn_replication(id, &from, &work.target);

@@ -12,6 +12,7 @@ mod builder;
 mod ceph;
 #[cfg(test)]
 mod cluster_tests;
+mod dataset;
 mod durations;
 mod guest;
 mod ha;
@@ -37,9 +38,11 @@ use serde::{Deserialize, Serialize};
 pub use access::{ALL_PRIVILEGES, Acl, Token, User};
 pub use asker::{Asker, Refusal};
 pub use backup::BackupOrder;
+pub(crate) use backup::ctime;
 pub use builder::WorldBuilder;
 pub(crate) use ceph::NO_CEPH;
 pub use ceph::{CEPH_FLAGS, Ceph, CephCheck, CephHealth};
+pub use dataset::DatasetSnapshot;
 pub use durations::Durations;
 pub use guest::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, Power, Reach, Snapshot};
 pub use ha::{HA, HaService, Maintenance};
@@ -130,6 +133,18 @@ impl World {
     /// Returns the wall clock at a time, in seconds since the Unix epoch.
     pub fn unix(&self, at: Time) -> i64 {
         self.epoch_ms.saturating_add(i64::try_from(at).unwrap_or(i64::MAX)).div_euclid(1000)
+    }
+
+    /// Sets the wall clock at which the world began, in milliseconds since the Unix epoch. The snapshots that guests have are as old
+    /// then as they were before.
+    pub fn set_epoch(&mut self, ms: i64) {
+        let before = self.unix(0);
+        self.epoch_ms = ms;
+        let later = self.unix(0).saturating_sub(before);
+        for guest in self.realms.values_mut().flat_map(|realm| realm.guests.values_mut()) {
+            guest.snapshots.iter_mut().for_each(|snapshot| snapshot.snaptime += later);
+            guest.dataset_snapshots.iter_mut().for_each(|snapshot| snapshot.created += later);
+        }
     }
 
     /// Returns the realm that a node belongs to.

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::machine::{Machine, Os, Packages};
-use super::{Agent, AgentTraits, Guest, Kind, Power, PveVersion, Reach, Repository, Service, Storage};
+use super::{
+    Agent, AgentTraits, DatasetSnapshot, Guest, Kind, Power, PveVersion, Reach, Repository, Service, Snapshot, Storage,
+};
 
 /// Versions of packages of an operating system: the name, what is installed, and what the repository has.
 type Stock = &'static [(&'static str, &'static str, &'static str)];
@@ -147,6 +149,8 @@ pub struct GuestSpec {
     pool: Option<String>,
     reach: Reach,
     obeys: bool,
+    snapshots: Vec<(String, bool)>,
+    auto_snapshots: bool,
     packages: PackageSpec,
 }
 
@@ -175,6 +179,8 @@ impl GuestSpec {
                 ..Reach::default()
             },
             obeys: true,
+            snapshots: Vec::new(),
+            auto_snapshots: false,
             packages: PackageSpec::of(BOOKWORM),
         }
     }
@@ -252,6 +258,29 @@ impl GuestSpec {
     #[must_use]
     pub fn pci_device(self) -> Self {
         self.config("hostpci0", "0000:01:00.0")
+    }
+
+    /// Lets it have a snapshot from before the world began, oldest first, as Proxmox VE lists it.
+    #[must_use]
+    pub fn snapshot(mut self, name: &str) -> Self {
+        self.snapshots.push((name.to_owned(), true));
+        self
+    }
+
+    /// Lets its ZFS datasets have a snapshot from before the world began that Proxmox VE does not list, newer than those that were
+    /// named before it.
+    #[must_use]
+    pub fn foreign_snapshot(mut self, name: &str) -> Self {
+        self.snapshots.push((name.to_owned(), false));
+        self
+    }
+
+    /// Lets something of its node's own (`sanoid`) take a snapshot of its datasets right after each that Proxmox VE takes: no
+    /// rollback is possible then.
+    #[must_use]
+    pub fn auto_snapshots(mut self) -> Self {
+        self.auto_snapshots = true;
+        self
     }
 
     /// Sets a key of its config.
@@ -415,6 +444,29 @@ impl GuestSpec {
         self
     }
 
+    /// Gives a guest the snapshots that it has from the beginning; `unix` is that time, `zfs` whether its disks are on ZFS.
+    pub(crate) fn add_snapshots(&self, guest: &mut Guest, unix: i64, zfs: bool) {
+        for (n, (name, listed)) in self.snapshots.iter().enumerate() {
+            let left = i64::try_from(self.snapshots.len() - n).unwrap_or_default();
+            let created = unix - 60 * left;
+            if *listed {
+                let snapshot = Snapshot {
+                    name: name.clone(),
+                    description: String::new(),
+                    snaptime: created,
+                    parent: guest.parent.replace(name.clone()),
+                    state: None,
+                    machine: guest.machine.clone(),
+                    config: guest.config.clone(),
+                };
+                guest.snapshots.push(snapshot);
+            }
+            if zfs {
+                guest.dataset_snapshots.push(DatasetSnapshot { name: name.clone(), created });
+            }
+        }
+    }
+
     /// Makes the guest. Numbers that must be its own come from `draw`.
     pub(crate) fn build(
         &self,
@@ -493,6 +545,8 @@ impl GuestSpec {
             memory_bytes: self.memory_mib << 20,
             snapshots: Vec::new(),
             parent: None,
+            dataset_snapshots: Vec::new(),
+            auto_snapshots: self.auto_snapshots,
             addresses: self.addresses.clone(),
             docker: self.docker,
             agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },

@@ -10,6 +10,7 @@ mod dpkg;
 mod guests;
 mod ha;
 mod node;
+mod storage;
 mod systemd;
 mod upgrade;
 mod user;
@@ -46,6 +47,8 @@ pub(super) async fn run(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         "proxmox-boot-tool" => node::boot_tool(stage, call, streams).await,
         "ha-manager" => ha::ha_manager(stage, call, streams).await,
         "corosync-quorumtool" => cluster::quorumtool(stage, call, streams).await,
+        "pvesm" => storage::pvesm(stage, call, streams).await,
+        "zfs" => storage::zfs(stage, call, streams).await,
         "pvecm" => cluster::pvecm(stage, call, streams).await,
         _ => not_simulated(call, streams).await,
     }
