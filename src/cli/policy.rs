@@ -61,7 +61,8 @@ pub fn host_policy(entry: &HostEntry) -> HostPolicy {
         let entries = entry.inventory.iter().flat_map(|inventory| &inventory.entries);
         entries.filter(|guest| guest.managed == Some(managed)).map(|guest| guest.id).collect()
     };
-    let Wanted { include, exclude, host_reboot, allow_quorum_loss, evacuate, lock_wait, backup, snapshots, .. } = &entry.wanted;
+    let Wanted { include, exclude, host_reboot, allow_quorum_loss, evacuate, lock_wait, backup, snapshots, .. } =
+        &entry.wanted;
     HostPolicy {
         node: entry.api.node.clone(),
         max_parallel: entry.max_parallel.get(),

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use crate::choices::{BackupMode, Compression};
 use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, StepKey, Upid};
 use crate::inventory::{
-    CephFacts, OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
+    CephFacts, OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
+    StorageFacts,
 };
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;

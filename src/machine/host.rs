@@ -394,11 +394,9 @@ impl HostState {
                 let fault = Fault::permanent(format!("{} came to nothing {MAX_VAIN_ROUNDS} times", key.step));
                 match key.step {
                     // It is up, then, and is not rebooted: what was shut down for it is owed to it now.
-                    Step::SetNoout
-                    | Step::EnterMaintenance
-                    | Step::MoveGuest
-                    | Step::StopGuests
-                    | Step::RebootHost => Probed::Ended(Outcome::Failed(fault)),
+                    Step::SetNoout | Step::EnterMaintenance | Step::MoveGuest | Step::StopGuests | Step::RebootHost => {
+                        Probed::Ended(Outcome::Failed(fault))
+                    }
                     _ => Probed::Unclear(fault),
                 }
             }

@@ -242,8 +242,12 @@ impl fmt::Display for Obligation {
             }
             Self::LeaveMaintenance { node } => write!(f, "node {node} is to leave HA maintenance mode again"),
             Self::ReturnGuest { moved } => match moved.to() {
-                Some(to) => write!(f, "{} {} was moved to {to} and is to come back to {}", moved.kind, moved.id, moved.from),
-                None => write!(f, "{} {} was moved away by HA and is to come back to {}", moved.kind, moved.id, moved.from),
+                Some(to) => {
+                    write!(f, "{} {} was moved to {to} and is to come back to {}", moved.kind, moved.id, moved.from)
+                }
+                None => {
+                    write!(f, "{} {} was moved away by HA and is to come back to {}", moved.kind, moved.id, moved.from)
+                }
             },
             Self::ClearNoout => write!(f, "Ceph's flag noout was set and is to be cleared"),
         }

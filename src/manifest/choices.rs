@@ -7,7 +7,8 @@ use std::time::Duration;
 use toml_edit::{TableLike, Value};
 
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, UnknownWord, ViaChoice,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, UnknownWord,
+    ViaChoice,
 };
 use crate::ids::GuestId;
 

@@ -33,7 +33,8 @@ use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::Fault;
 use crate::plan::{
-    AtReboot, Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, Move, OldBackup, OldSnapshot, ProtectBy,
+    AtReboot, Check, Decision, Finding, GuestPlan, GuestUpgrade, HostPlan, Level, Move, OldBackup, OldSnapshot,
+    ProtectBy,
 };
 use crate::time::Timestamp;
 
@@ -500,7 +501,11 @@ pub fn json_line((host, plan): Looked<'_>, now: Timestamp) -> String {
                 reboot_wanted: plan.upgrade.reboot_wanted.as_deref(),
                 left_out: plan.upgrade.left_out.as_deref(),
                 reboot: plan.upgrade.reboot,
-                shut_down: shut_down(plan).unwrap_or_default().into_iter().map(|(id, kind)| ShutDown { id, kind }).collect(),
+                shut_down: shut_down(plan)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(id, kind)| ShutDown { id, kind })
+                    .collect(),
                 votes: plan.upgrade.votes.as_deref(),
                 moved: moved(plan),
                 by_ha: match &plan.upgrade.guests {

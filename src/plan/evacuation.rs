@@ -107,7 +107,8 @@ const FREE_MEMORY: &str = "free memory on another node, or move or stop guests b
 const ASK_PVE: &str = "on the node: `qm migrate VMID TARGET` or `pct migrate VMID TARGET --restart` says more";
 const DETACH: &str = "detach it, use a mapped resource, or stop the guest before the run";
 const SNAPSHOTS: &str = "remove its snapshots, or put its disks on a storage that the nodes share";
-const OWN_SNAPSHOT: &str = "protect it by a backup (protect = [\"backup\"]), or put its disks on a storage that the nodes share";
+const OWN_SNAPSHOT: &str =
+    "protect it by a backup (protect = [\"backup\"]), or put its disks on a storage that the nodes share";
 
 /// Returns how much memory a node has for guests that come to it.
 pub fn room(node: &NodeRoom) -> u64 {
@@ -179,7 +180,10 @@ fn place<'a>(
         if !guest.snapshots.is_empty() {
             let names: Vec<&str> = guest.snapshots.iter().map(|name| name.as_str()).collect();
             let names = names.join(", ");
-            return Err((format!("has snapshots ({names}) on local storage {storage}, which can't move with it"), SNAPSHOTS));
+            return Err((
+                format!("has snapshots ({names}) on local storage {storage}, which can't move with it"),
+                SNAPSHOTS,
+            ));
         }
         if to_be_snapshotted {
             let what = "would be protected by a snapshot on local storage";

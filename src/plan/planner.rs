@@ -5,8 +5,8 @@ use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
-    AtReboot, BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
-    HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    AtReboot, BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan,
+    HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, SnapshotName};

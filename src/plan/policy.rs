@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostPlan, SkipReason};
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
-    selects,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits,
+    ViaChoice, selects,
 };
 use crate::ids::{GuestId, HostId, NodeName};
 

@@ -59,7 +59,8 @@ fn a_node_is_emptied_rebooted_and_filled_again() {
     assert_eq!(moves(&site, 201)[1].split('>').next_back(), Some("pve1"), "{}", site.ledger_text());
     let order: Vec<Act> = site.changes().iter().map(|entry| entry.act).collect();
     let first = |act| order.iter().position(|one| *one == act).unwrap_or_else(|| panic!("{}", site.ledger_text()));
-    let in_order = [Act::CephFlagSet, Act::MaintenanceOn, Act::Migrate, Act::Reboot, Act::MaintenanceOff, Act::CephFlagClear];
+    let in_order =
+        [Act::CephFlagSet, Act::MaintenanceOn, Act::Migrate, Act::Reboot, Act::MaintenanceOff, Act::CephFlagClear];
     assert!(in_order.map(first).is_sorted(), "{}", site.ledger_text());
     assert_eq!(site.count(Act::Shutdown, "*"), 0, "{}", site.ledger_text());
     assert_all_given_back(&site);
@@ -74,7 +75,12 @@ fn what_somebody_else_set_is_used_and_left_alone() {
         world.ceph_flag(now, "pve2", "noout", true, &Asker::root()).expect("there is Ceph");
     });
     site.run(&["run"]).expect(0);
-    assert_eq!((site.count(Act::CephFlagSet, "*"), site.count(Act::CephFlagClear, "*")), (1, 0), "{}", site.ledger_text());
+    assert_eq!(
+        (site.count(Act::CephFlagSet, "*"), site.count(Act::CephFlagClear, "*")),
+        (1, 0),
+        "{}",
+        site.ledger_text()
+    );
     assert!(site.with(|world| world.realms["lab"].ceph.as_ref().is_some_and(|ceph| ceph.flags.contains("noout"))));
 }
 
@@ -82,13 +88,19 @@ fn what_somebody_else_set_is_used_and_left_alone() {
 fn guests_that_can_not_all_be_moved_keep_the_node_up() {
     side_by_side(&[
         ("own_snapshot", || {
-            let site = site(World::builder().cluster("lab", ["pve1", "pve2", "pve3"]).node("pve1", |node| node.pending(4)).vm(
-                "pve1",
-                201,
-                |vm| vm.pending(1),
-            ));
+            let site = site(
+                World::builder().cluster("lab", ["pve1", "pve2", "pve3"]).node("pve1", |node| node.pending(4)).vm(
+                    "pve1",
+                    201,
+                    |vm| vm.pending(1),
+                ),
+            );
             let why = "VM 201 would be protected by a snapshot on local storage local-zfs";
-            site.run(&["run", "--dry-run"]).expect(0).says(&["the node will not be rebooted", why, "protect = [\"backup\"]"]);
+            site.run(&["run", "--dry-run"]).expect(0).says(&[
+                "the node will not be rebooted",
+                why,
+                "protect = [\"backup\"]",
+            ]);
             site.run(&["run"]).expect(3).says(&["not rebooted", "VM 201 has snapshots (pm-"]);
             assert_eq!((site.count(Act::Reboot, "pve1"), site.count(Act::Migrate, "*")), (0, 0));
             assert_eq!(site.count(Act::Upgrade, "201"), 1, "it is upgraded all the same");
@@ -164,7 +176,9 @@ fn what_is_owed_is_given_back_by_restore() {
 fn ha_guests_that_stay_are_told_with_the_policy_that_governs_them() {
     let site = Site::new(cluster().build());
     let shown = site.run(&["run", "--dry-run", "--reboot"]).expect(0);
-    shown.says(&["managed by HA (shutdown_policy conditional), so stopped, and started again when the node is back: CT 102"]);
+    shown.says(&[
+        "managed by HA (shutdown_policy conditional), so stopped, and started again when the node is back: CT 102",
+    ]);
 }
 
 #[test]

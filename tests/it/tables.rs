@@ -18,8 +18,8 @@ use proxmaint::machine::outcome::{
 };
 use proxmaint::machine::run::RunState;
 use proxmaint::plan::{
-    Baseline, Decision, GuestAddr, GuestPlan, GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, MoveHow,
-    ProtectBy, RunPolicy, SkipReason,
+    Baseline, Decision, GuestAddr, GuestPlan, GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move,
+    MoveHow, ProtectBy, RunPolicy, SkipReason,
 };
 use proxmaint::time::Timestamp;
 
@@ -464,7 +464,8 @@ fn hosts() -> Vec<(&'static str, HostState)> {
         ],
     ]
     .concat();
-    let returning = [away.as_slice(), &[ended(Step::LeaveMaintenance, Outcome::Done(Detail::MaintenanceLeft))]].concat();
+    let returning =
+        [away.as_slice(), &[ended(Step::LeaveMaintenance, Outcome::Done(Detail::MaintenanceLeft))]].concat();
     let returned = Outcome::Done(Detail::Returned { left: None });
     let again = |outcome| HostEvent::Ended { key: StepKey { round: 2, ..key(Step::ReturnGuest) }, outcome };
     let clearing = [returning.as_slice(), &[ended(Step::ReturnGuest, returned.clone()), again(returned)]].concat();

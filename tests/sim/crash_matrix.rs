@@ -388,7 +388,11 @@ fn a_node_is_emptied_rebooted_and_filled_again() {
         ("pve3", "verified in kernel"),
     ];
     let calm = calm(&scenario, &verdicts);
-    assert_eq!((moves(&calm, "101"), moves(&calm, "102"), moves(&calm, "201")), (2, 0, 2), "there and back, HA its own");
+    assert_eq!(
+        (moves(&calm, "101"), moves(&calm, "102"), moves(&calm, "201")),
+        (2, 0, 2),
+        "there and back, HA its own"
+    );
     let count = |act| calm.world.ledger.count(act, "*");
     assert_eq!((count(Act::MaintenanceOn), count(Act::MaintenanceOff)), (1, 1));
     assert_eq!((count(Act::CephFlagSet), count(Act::CephFlagClear)), (3, 3), "each node by itself");

@@ -41,20 +41,20 @@ fn lent(before: &World, now: &World, run: &RunState) -> Result<(), String> {
             let there = &is.guests[vmid].node;
             let said = |debt: &Obligation| matches!(debt, Obligation::ReturnGuest { moved } if moved.id.0 == *vmid);
             if *there != guest.node && !owes(&said) {
-                return Err(format!("guest {vmid} was on {}, is on {there}, and nobody says that it is owed", guest.node));
+                return Err(format!(
+                    "guest {vmid} was on {}, is on {there}, and nobody says that it is owed",
+                    guest.node
+                ));
             }
         }
         for node in is.maintenance.iter().filter(|(node, m)| !m.ending && !was.maintenance.contains_key(*node)) {
-            let said = |debt: &Obligation| {
-                matches!(debt, Obligation::LeaveMaintenance { node: owed } if owed.as_str() == node.0)
-            };
+            let said = |debt: &Obligation| matches!(debt, Obligation::LeaveMaintenance { node: owed } if owed.as_str() == node.0);
             if !owes(&said) {
                 return Err(format!("node {} is in maintenance, and nobody says that it is owed", node.0));
             }
         }
-        let set = |realm: &proxmaint_lab::world::Realm| {
-            realm.ceph.as_ref().is_some_and(|ceph| ceph.flags.contains("noout"))
-        };
+        let set =
+            |realm: &proxmaint_lab::world::Realm| realm.ceph.as_ref().is_some_and(|ceph| ceph.flags.contains("noout"));
         if set(is) && !set(was) && !owes(&|debt| *debt == Obligation::ClearNoout) {
             return Err(format!("noout is set in {name}, and nobody says that it is owed"));
         }

@@ -470,7 +470,9 @@ fn is_at_its_reboot(phase: &HostPhase) -> bool {
         | HostPhase::Evacuating { .. }
         | HostPhase::StoppingGuests { .. }
         | HostPhase::Rebooting { .. } => true,
-        HostPhase::StartingGuests { then, .. } | HostPhase::Returning { then, .. } => matches!(then, AfterReturn::Verify { .. } | AfterReturn::Hold { .. }),
+        HostPhase::StartingGuests { then, .. } | HostPhase::Returning { then, .. } => {
+            matches!(then, AfterReturn::Verify { .. } | AfterReturn::Hold { .. })
+        }
         HostPhase::Held { at, .. } => is_at_its_reboot(at),
         _ => false,
     }

@@ -11,7 +11,7 @@ use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, Tr
 use proxmaint::engine::port::{
     Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder, NodeLook, Place, Remote,
 };
-use proxmaint::ids::RunId;
+use proxmaint::ids::{NodeName, RunId};
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunResult;
@@ -182,6 +182,10 @@ impl Remote for Liar {
             Lie::OneVote => QuorumFacts { needed: 1, ..honest },
             Lie::NoJobs | Lie::Lease => honest,
         })
+    }
+
+    async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault> {
+        self.1.maintenance(node, on).await
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

@@ -480,7 +480,8 @@ pub fn evacuated_with_disks() -> Scenario {
 
 /// A node whose guests stay: only Ceph's flag is set, which somebody else has set already in the other world.
 pub fn noout(set_before: bool) -> Scenario {
-    let world = World::builder().cluster("lab", ["pve1", "pve2", "pve3"]).ceph("lab", 1).ct("pve1", 101, |ct| ct.on("ceph"));
+    let world =
+        World::builder().cluster("lab", ["pve1", "pve2", "pve3"]).ceph("lab", 1).ct("pve1", 101, |ct| ct.on("ceph"));
     let scenario = Scenario::new("a flag of Ceph", world).wants(|policy| policy.reboot = HostReboot::Always);
     scenario.with(|world| {
         if set_before {

@@ -77,9 +77,7 @@ mod tests {
     #[test]
     fn only_the_warning_of_noout_itself_is_overlooked() {
         assert!(of(&json!({"status": "HEALTH_OK", "checks": {}})).is_empty());
-        let flags = |message: &str| {
-            json!({"status": "HEALTH_WARN", "checks": {"OSDMAP_FLAGS": {"severity": "HEALTH_WARN", "summary": {"message": message}}}})
-        };
+        let flags = |message: &str| json!({"status": "HEALTH_WARN", "checks": {"OSDMAP_FLAGS": {"severity": "HEALTH_WARN", "summary": {"message": message}}}});
         assert!(of(&flags("noout flag(s) set")).is_empty());
         assert_eq!(of(&flags("noout,norebalance flag(s) set")), ["OSDMAP_FLAGS: noout,norebalance flag(s) set"]);
         let down = json!({"status": "HEALTH_WARN", "checks": {

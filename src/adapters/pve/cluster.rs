@@ -136,9 +136,9 @@ pub(super) async fn shutdown_policy<T: Transport>(api: &Client<T>) -> Result<Str
     let data = api.data(&call).await?;
     let options = Fields::of(&data).ok_or_else(|| unexpected(&call, "options", &data))?;
     // A property string, or the object that it is read as.
-    let in_text = options.text("ha").and_then(|ha| {
-        ha.split(',').find_map(|part| part.trim().strip_prefix("shutdown_policy=").map(str::to_owned))
-    });
+    let in_text = options
+        .text("ha")
+        .and_then(|ha| ha.split(',').find_map(|part| part.trim().strip_prefix("shutdown_policy=").map(str::to_owned)));
     let in_object = options.value("ha").and_then(Fields::of).and_then(|ha| ha.non_empty("shutdown_policy"));
     Ok(in_text.or(in_object).unwrap_or_else(|| "conditional".to_owned()))
 }

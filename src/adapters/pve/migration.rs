@@ -70,11 +70,7 @@ fn bound(answer: Fields<'_>) -> Vec<String> {
     bound
 }
 
-pub(super) async fn migrate<T: Transport>(
-    api: &Client<T>,
-    guest: &GuestRef,
-    order: &MoveOrder,
-) -> Result<Upid, Fault> {
+pub(super) async fn migrate<T: Transport>(api: &Client<T>, guest: &GuestRef, order: &MoveOrder) -> Result<Upid, Fault> {
     let mut call = guest_call(Method::Post, guest, &["migrate"])?.with("target", order.to.as_str());
     match guest.kind {
         GuestKind::Vm => {

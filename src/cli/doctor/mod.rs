@@ -167,11 +167,10 @@ impl<'a> Patient<'a> {
     /// Examines the host by its API and over SSH, where there are credentials for it.
     async fn node(&self) -> Examination {
         let nothing = |findings: Vec<Finding>| {
-            let asked =
-                |check: &Check| {
-                    use Check::{Ceph, Credentials, Evacuation, Lease, Manifest, Tls};
-                    !matches!(check, Manifest | Credentials | Tls | Lease | Evacuation | Ceph)
-                };
+            let asked = |check: &Check| {
+                use Check::{Ceph, Credentials, Evacuation, Lease, Manifest, Tls};
+                !matches!(check, Manifest | Credentials | Tls | Lease | Evacuation | Ceph)
+            };
             let found: Vec<Check> = findings.iter().map(|finding| finding.check).collect();
             let not_checked = Check::ALL.into_iter().filter(|c| asked(c) && !found.contains(c)).collect();
             Examination { findings, not_checked, node: None, facts: None }

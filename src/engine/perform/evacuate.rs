@@ -208,8 +208,9 @@ async fn may_set(cx: &Context, node: &NodeName, on: bool) -> Result<bool, Fault>
         };
         if !backoff.pause().await {
             let what = format!("Ceph is not well {:?} after the reboot: {}", cx.limits.ceph, troubles.join("; "));
-            return Err(Fault::permanent(what)
-                .hint("`ceph health detail` on a node says more; noout stays set meanwhile, and is cleared by the next run"));
+            return Err(Fault::permanent(what).hint(
+                "`ceph health detail` on a node says more; noout stays set meanwhile, and is cleared by the next run",
+            ));
         }
     }
 }
@@ -456,7 +457,10 @@ pub(super) async fn move_guest(cx: &Context, key: &StepKey, planned: &Move, mode
                 }
                 if !backoff.pause().await {
                     // The rest is undone; this one is looked for when it is to come back.
-                    let what = format!("the move of {} {} still works after {:?}", planned.kind, planned.id, cx.limits.migrate);
+                    let what = format!(
+                        "the move of {} {} still works after {:?}",
+                        planned.kind, planned.id, cx.limits.migrate
+                    );
                     break Outcome::Failed(Fault::permanent(what));
                 }
             })
@@ -570,9 +574,10 @@ async fn look_at_move(cx: &Context, planned: &Move, to: &NodeName) -> Result<Mov
         Whereabouts::At { moving: true, .. } => MoveLook::AtWork,
         Whereabouts::NotOurs(why) => MoveLook::Failed(Fault::permanent(why)),
         Whereabouts::At { node, power: Power::Running, .. } if node == *to => MoveLook::There,
-        Whereabouts::At { node, .. } if node == *to => {
-            MoveLook::Failed(Fault::permanent(format!("{} {} was moved to {to}, and does not run there", planned.kind, planned.id)))
-        }
+        Whereabouts::At { node, .. } if node == *to => MoveLook::Failed(Fault::permanent(format!(
+            "{} {} was moved to {to}, and does not run there",
+            planned.kind, planned.id
+        ))),
         Whereabouts::At { node, .. } if node != planned.from => MoveLook::Failed(Fault::permanent(format!(
             "{} {} was moved to {node} meanwhile by somebody else",
             planned.kind, planned.id
@@ -676,12 +681,17 @@ async fn bring_back(cx: &Context, key: &StepKey, moved: &Move) -> Outcome {
     let home = GuestRef { node: moved.from.clone(), kind: moved.kind, id: moved.id };
     match found {
         ReturnLook::Over(detail) => return Outcome::AlreadyDone(detail),
-        ReturnLook::AtWork => return Outcome::Failed(not_back(moved, &format!("its move still works after {limit:?}"))),
+        ReturnLook::AtWork => {
+            return Outcome::Failed(not_back(moved, &format!("its move still works after {limit:?}")));
+        }
         ReturnLook::Home => {}
         ReturnLook::Away { node, power } => {
             let there = GuestRef { node, ..home.clone() };
             // One that a move left off is of more use where it is than on its way.
-            if power == Power::Stopped && !by_ha && let Err(fault) = bring_up(cx, key, &there).await {
+            if power == Power::Stopped
+                && !by_ha
+                && let Err(fault) = bring_up(cx, key, &there).await
+            {
                 tracing::warn!(%key, %fault, "a guest that was moved away is off, and could not be started there");
             }
             let power = match wait_for_lock(cx, &there).await {

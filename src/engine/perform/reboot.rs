@@ -62,12 +62,7 @@ enum Before {
 }
 
 /// Looks what stands against a reboot. A question without an answer is an error: what is not known is not risked.
-async fn look_before(
-    cx: &Context,
-    node: &NodeName,
-    manager: PackageManager,
-    evacuate: bool,
-) -> Result<Before, Fault> {
+async fn look_before(cx: &Context, node: &NodeName, manager: PackageManager, evacuate: bool) -> Result<Before, Fault> {
     let found = retried(|| cx.ports.remote.identity(&Place::Node)).await?;
     same_machine(node, &found.hostname)?;
     let mut lasting = lost_quorum(cx, node).await?;

@@ -178,7 +178,9 @@ async fn guests_home(cx: &Context, ready: &RebootFacts) -> Result<(), Fault> {
     }
     match away.is_empty() {
         true => Ok(()),
-        false => Err(Fault::permanent(format!("were moved away for the reboot and are not home again: {}", away.join(", ")))),
+        false => {
+            Err(Fault::permanent(format!("were moved away for the reboot and are not home again: {}", away.join(", "))))
+        }
     }
 }
 

@@ -81,10 +81,7 @@ impl HostState {
                 Outcome::Done(Detail::Moved) | Outcome::AlreadyDone(Detail::Moved),
             ) => self.make_way(case, ready, Way::Move(nth + 1)),
             // Refused is not begun: nothing was borrowed. What was begun and failed is looked after like the rest.
-            (
-                phase @ (Ph::SettingNoout { .. } | Ph::Evacuating { .. }),
-                Outcome::Refused(f) | Outcome::Failed(f),
-            ) => {
+            (phase @ (Ph::SettingNoout { .. } | Ph::Evacuating { .. }), Outcome::Refused(f) | Outcome::Failed(f)) => {
                 if matches!(outcome, Outcome::Refused(_)) {
                     self.not_borrowed(&phase);
                 }
@@ -207,7 +204,8 @@ impl HostState {
             HostPhase::UpgradingHost { .. } => Detail::Upgraded,
             HostPhase::StoppingGuests { .. } => Detail::GuestsStopped,
             // By this run: it is owed.
-            HostPhase::SettingNoout { .. } | HostPhase::Evacuating { attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
+            HostPhase::SettingNoout { .. }
+            | HostPhase::Evacuating { attempt: Attempt { step: Step::EnterMaintenance, .. }, .. } => {
                 let detail = match &at {
                     HostPhase::SettingNoout { .. } => Detail::NooutSet,
                     _ => Detail::Emptied,

@@ -310,7 +310,9 @@ fn host_line(state: &HostState) -> Said {
         HostPhase::Evacuating { ready, nth, attempt, .. } => {
             let planned = ready.own_moves().nth(*nth).filter(|_| attempt.step == Step::MoveGuest);
             let text = match planned {
-                Some(planned) => format!("moving {}{}; {}", planned, again(*attempt), moved_so_far(ready, *nth, *attempt)),
+                Some(planned) => {
+                    format!("moving {}{}; {}", planned, again(*attempt), moved_so_far(ready, *nth, *attempt))
+                }
                 None => {
                     let guests = count(ready.by_ha().count(), "guest");
                     format!("entering HA maintenance mode{}: HA moves {guests} away", again(*attempt))

@@ -1,9 +1,7 @@
 use super::*;
 use crate::ids::{BootId, ClusterId, NodeName, SnapshotName};
 use crate::inventory::{PackageManager, Via};
-use crate::plan::{
-    BackupHow, Baseline, GuestAddr, GuestStart, GuestUpgrade, Move, MoveHow, OldSnapshot, OwnPlace,
-};
+use crate::plan::{BackupHow, Baseline, GuestAddr, GuestStart, GuestUpgrade, Move, MoveHow, OldSnapshot, OwnPlace};
 use crate::time::Timestamp;
 
 fn change(name: &str, old: &str, new: &str) -> PackageChange {
@@ -266,7 +264,7 @@ fn only_what_the_plan_names_is_removed() {
 #[test]
 fn whether_guests_are_moved_counts_and_not_where_to() {
     let with = |guests: Option<AtReboot>, noout: bool| {
-        let mut plan = plan();
+        let mut plan = saved();
         (plan.upgrade.guests, plan.upgrade.noout) = (guests, noout);
         plan
     };
@@ -280,7 +278,8 @@ fn whether_guests_are_moved_counts_and_not_where_to() {
             how: MoveHow::Restart { to: NodeName::new(to) },
         }]))
     };
-    let stays = |policy: &str| Some(AtReboot::Stay { ha: vec![(GuestId(102), GuestKind::Ct)], policy: policy.to_owned() });
+    let stays =
+        |policy: &str| Some(AtReboot::Stay { ha: vec![(GuestId(102), GuestKind::Ct)], policy: policy.to_owned() });
     let of = |saved: &HostPlan, now: &HostPlan| drift(saved, now, &Progress::default());
     assert!(of(&with(moved("pve2"), true), &with(moved("pve3"), true)).is_empty());
     assert!(of(&with(moved("pve2"), true), &with(None, false)).is_empty(), "what is not known now is decided later");

@@ -7,8 +7,8 @@ use super::*;
 use crate::choices::{BackupMode, Evacuate, GuestReboot, ProtectChoice, Stopped, ViaChoice};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{
-    CephFacts, ClusterFacts, EvacuationFacts, GuestFacts, Inside, MovableFacts, NodeRoom, NodeState, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts,
-    RepositoryFacts, SpaceFacts, StorageFacts, Via,
+    CephFacts, ClusterFacts, EvacuationFacts, GuestFacts, Inside, MovableFacts, NodeRoom, NodeState, OsFacts,
+    PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, SpaceFacts, StorageFacts, Via,
 };
 use crate::plan::plan_host;
 use crate::time::Timestamp;
@@ -665,14 +665,20 @@ fn a_node_whose_guests_can_not_be_moved_is_not_rebooted() {
     let found = of(&emptied, 4);
     let [found] = &found[..] else { panic!("not one: {found:#?}") };
     assert_eq!((found.level, found.check), (Level::Warn, Check::Evacuation));
-    assert!(found.what.contains("will not be rebooted") && found.what.contains("pve2: room for 3.0 GiB only"), "{found:#?}");
+    assert!(
+        found.what.contains("will not be rebooted") && found.what.contains("pve2: room for 3.0 GiB only"),
+        "{found:#?}"
+    );
     assert!(remedy(found).contains("free memory on another node"), "{found:#?}");
     assert_eq!(of(&HostPolicy { reboot: HostReboot::Never, ..emptied.clone() }, 4), [], "nobody reboots it");
     let found = troubles_with(&emptied, |facts| {
         facts.state.unknown.insert(Question::Evacuation, "no answer".to_owned());
         facts.state.permissions = granted(&privileges);
     });
-    assert!(found[0].what.contains("will not be rebooted") && found[0].what.contains("not known: no answer"), "{found:#?}");
+    assert!(
+        found[0].what.contains("will not be rebooted") && found[0].what.contains("not known: no answer"),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -701,6 +707,9 @@ fn moving_guests_and_setting_flags_take_privileges() {
     });
     let lacks: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
     assert!(lacks.iter().any(|what| what.contains("VM.Migrate on /vms/201, needed to move guests")), "{lacks:#?}");
-    assert!(lacks.iter().any(|what| what.contains("Sys.Modify on /, needed to set and clear Ceph's flag")), "{lacks:#?}");
+    assert!(
+        lacks.iter().any(|what| what.contains("Sys.Modify on /, needed to set and clear Ceph's flag")),
+        "{lacks:#?}"
+    );
     assert!(set_up(&emptied, None, None)[0].contains("VM.Migrate"));
 }

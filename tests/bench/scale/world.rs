@@ -12,8 +12,8 @@ use proxmaint::engine::port::{
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::{
-    CephFacts, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
-    StorageFacts,
+    CephFacts, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess,
+    SpaceFacts, StorageFacts,
 };
 use proxmaint::machine::outcome::Fault;
 use proxmaint::plan::{HostPolicy, RunPolicy};
