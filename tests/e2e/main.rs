@@ -8,6 +8,7 @@ mod acquaint;
 mod cluster;
 mod doctor;
 mod errors;
+mod evacuate;
 mod faults;
 mod fit;
 mod held;

@@ -18,8 +18,8 @@ use proxmaint::machine::outcome::{
 };
 use proxmaint::machine::run::RunState;
 use proxmaint::plan::{
-    Baseline, Decision, GuestAddr, GuestPlan, GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, ProtectBy,
-    RunPolicy, SkipReason,
+    Baseline, Decision, GuestAddr, GuestPlan, GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move,
+    MoveHow, ProtectBy, RunPolicy, SkipReason,
 };
 use proxmaint::time::Timestamp;
 
@@ -122,6 +122,29 @@ fn ready(guests: bool) -> RebootFacts {
         moves: vec![],
         maintenance: false,
         noout: false,
+    }
+}
+
+/// How a node stands whose guests are moved away, one of them by HA, in a cluster with Ceph.
+fn emptied() -> RebootFacts {
+    let moved = |id, how| Move {
+        id: GuestId(id),
+        kind: GuestKind::Vm,
+        name: "web".into(),
+        identity: Some("x".into()),
+        from: NodeName::new("pve1"),
+        how,
+    };
+    let guest = |id, ha| RunningGuest { id: GuestId(id), kind: GuestKind::Vm, name: "web".into(), ha };
+    RebootFacts {
+        running: vec![guest(101, false), guest(102, true)],
+        moves: vec![
+            moved(102, MoveHow::Ha),
+            moved(101, MoveHow::Live { to: NodeName::new("pve2"), local_disks: false }),
+        ],
+        maintenance: true,
+        noout: true,
+        ..ready(false)
     }
 }
 
@@ -258,6 +281,15 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("done:rebooted", Outcome::Done(Detail::Rebooted(BootId::new("c")))),
         ("done:ready", Outcome::Done(Detail::RebootReady(ready(true)))),
         ("done:ready+none", Outcome::Done(Detail::RebootReady(ready(false)))),
+        ("done:ready+emptied", Outcome::Done(Detail::RebootReady(emptied()))),
+        ("done:noout", Outcome::Done(Detail::NooutSet)),
+        ("already:noout", Outcome::AlreadyDone(Detail::NooutSet)),
+        ("done:emptied", Outcome::Done(Detail::Emptied)),
+        ("already:emptied", Outcome::AlreadyDone(Detail::Emptied)),
+        ("done:moved", Outcome::Done(Detail::Moved)),
+        ("done:left", Outcome::Done(Detail::MaintenanceLeft)),
+        ("done:returned", Outcome::Done(Detail::Returned { left: None })),
+        ("done:cleared", Outcome::Done(Detail::NooutCleared)),
         ("done:guests-stopped", Outcome::Done(Detail::GuestsStopped)),
         ("done:guests-started", Outcome::Done(Detail::GuestsStarted)),
         ("already:protected", Outcome::AlreadyDone(Detail::Protected(protection()))),
@@ -427,6 +459,24 @@ fn hosts() -> Vec<(&'static str, HostState)> {
         [given.as_slice(), &[ended(Step::PrepareReboot, Outcome::Done(Detail::RebootReady(ready(true))))]].concat();
     let down = [stopping.as_slice(), &[ended(Step::StopGuests, Outcome::Done(Detail::GuestsStopped))]].concat();
     let up = [down.as_slice(), &[ended(Step::RebootHost, Outcome::Done(Detail::Rebooted(BootId::new("c"))))]].concat();
+    let prepared = ended(Step::PrepareReboot, Outcome::Done(Detail::RebootReady(emptied())));
+    let noout = [given.as_slice(), &[prepared]].concat();
+    let draining = [noout.as_slice(), &[ended(Step::SetNoout, Outcome::Done(Detail::NooutSet))]].concat();
+    let moving = [draining.as_slice(), &[ended(Step::EnterMaintenance, Outcome::Done(Detail::Emptied))]].concat();
+    let away = [
+        moving.as_slice(),
+        &[
+            ended(Step::MoveGuest, Outcome::Done(Detail::Moved)),
+            ended(Step::RebootHost, Outcome::Done(Detail::Rebooted(BootId::new("c")))),
+            ended(Step::StartGuests, Outcome::Done(Detail::GuestsStarted)),
+        ],
+    ]
+    .concat();
+    let returning =
+        [away.as_slice(), &[ended(Step::LeaveMaintenance, Outcome::Done(Detail::MaintenanceLeft))]].concat();
+    let returned = Outcome::Done(Detail::Returned { left: None });
+    let again = |outcome| HostEvent::Ended { key: StepKey { round: 2, ..key(Step::ReturnGuest) }, outcome };
+    let clearing = [returning.as_slice(), &[ended(Step::ReturnGuest, returned.clone()), again(returned)]].concat();
     let in_doubt = |events: &[HostEvent], step, then: &[HostEvent]| {
         after(&[events, &[ended(step, Outcome::Unknown(fault()))], then].concat())
     };
@@ -444,6 +494,17 @@ fn hosts() -> Vec<(&'static str, HostState)> {
     vec![
         ("awaiting-reboot", after(&to_reboot)),
         ("preparing-reboot", after(&given)),
+        ("setting-noout", after(&noout)),
+        ("setting-noout/probe", in_doubt(&noout, Step::SetNoout, &[])),
+        ("evacuating/ha", after(&draining)),
+        ("evacuating/ha/probe", in_doubt(&draining, Step::EnterMaintenance, &[])),
+        ("evacuating/move", after(&moving)),
+        ("evacuating/move/probe", in_doubt(&moving, Step::MoveGuest, &[])),
+        ("held/evacuating", in_doubt(&moving, Step::MoveGuest, &[unclear_at(Step::MoveGuest)])),
+        ("returning/maintenance", after(&away)),
+        ("returning/guest", after(&returning)),
+        ("returning/guest/probe", in_doubt(&returning, Step::ReturnGuest, &[])),
+        ("returning/noout", after(&clearing)),
         ("stopping-guests", after(&stopping)),
         ("stopping-guests/probe", in_doubt(&stopping, Step::StopGuests, &[])),
         ("rebooting", after(&down)),
@@ -501,9 +562,15 @@ fn host_events() -> Vec<(String, HostEvent)> {
         Step::UpgradeHost,
         Step::Verify,
         Step::PrepareReboot,
+        Step::SetNoout,
+        Step::EnterMaintenance,
+        Step::MoveGuest,
         Step::StopGuests,
         Step::RebootHost,
         Step::StartGuests,
+        Step::LeaveMaintenance,
+        Step::ReturnGuest,
+        Step::ClearNoout,
     ] {
         for (name, outcome) in outcomes() {
             events
@@ -558,7 +625,8 @@ fn every_pair_of_the_host_table() {
                         .iter()
                         .map(|e| format!("{} r{} {:?}", e.key.step, e.key.round, e.mode).to_lowercase())
                         .collect();
-                    let owed = if state.shut.is_empty() { "" } else { " (owed)" };
+                    let borrowed = state.maintenance || state.noout || !state.moved.is_empty();
+                    let owed = if state.shut.is_empty() && !borrowed { "" } else { " (owed)" };
                     let turn = if state.reboot_turn { " (has the turn)" } else { "" };
                     legal.push_str(&format!(
                         "{from:<22} {event_name:<42} -> {}{owed}{turn} [{}]\n",

@@ -22,10 +22,20 @@ fn calm(scenario: &Scenario, verdicts: &[(&str, &str)]) -> Finished {
     for (name, verdict) in verdicts {
         let found =
             calm.picture.verdicts.get(*name).unwrap_or_else(|| panic!("no {name} in {:#?}", calm.picture.verdicts));
-        assert!(found.starts_with(verdict), "{}: {name} is {found}, and not {verdict}", scenario.name);
+        let why: Vec<String> = calm.run.hosts().filter_map(|state| why(&state.phase)).collect();
+        assert!(found.starts_with(verdict), "{}: {name} is {found}, and not {verdict}: {why:#?}", scenario.name);
     }
     assert!(calm.world.faults.unused().is_empty(), "{}: a fault never struck", scenario.name);
     calm
+}
+
+/// Says why a host did not end well.
+fn why(phase: &HostPhase) -> Option<String> {
+    match phase {
+        HostPhase::Held { fault, .. } | HostPhase::Done(HostVerdict::Failed(fault)) => Some(fault.what.clone()),
+        HostPhase::Done(HostVerdict::Blocked(why) | HostVerdict::NotRebooted { why, .. }) => Some(why.clone()),
+        _ => None,
+    }
 }
 
 /// Returns the crashes that hit each point of each session of a calm run.

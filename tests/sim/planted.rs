@@ -12,7 +12,7 @@ use proxmaint::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder,
     NodeLook, Place, Remote,
 };
-use proxmaint::ids::RunId;
+use proxmaint::ids::{NodeName, RunId};
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunResult;

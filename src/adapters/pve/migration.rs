@@ -44,8 +44,9 @@ fn read(answer: Fields<'_>) -> Preconditions {
             if !others.is_empty() {
                 reasons.push(format!("a rule of HA keeps it from {}", others.join(", ")));
             }
+            // A node is named here with what it lacks, also where that is nothing.
             if reasons.is_empty() {
-                reasons.push("not allowed by Proxmox VE".to_owned());
+                continue;
             }
             refused.insert(NodeName::new(node), fault::one_line(&reasons.join(", ")));
         }
@@ -102,12 +103,12 @@ mod tests {
         let found = read(Fields::of(&ct).expect("an object"));
         assert_eq!(found.allowed, Some([NodeName::new("pve2")].into()));
         assert_eq!(found.refused[&NodeName::new("pve3")], "a rule of HA keeps it from ct:105");
-        let vm = json!({"running": 1, "allowed_nodes": ["pve2"], "not_allowed_nodes": {"pve3": {"unavailable_storages": ["nfs"]}},
+        let vm = json!({"running": 1, "allowed_nodes": ["pve2"], "not_allowed_nodes": {"pve2": {}, "pve3": {"unavailable_storages": ["nfs"]}},
             "local_disks": [{"volid": "local:iso/x.iso", "cdrom": 1}, {"volid": "thin:vm-1", "cdrom": 0}],
             "local_resources": ["hostpci0"], "mapped-resources": ["a", "b"],
             "mapped-resource-info": {"a": {"live-migration": 1}, "b": {"name": "gpu"}}});
         let found = read(Fields::of(&vm).expect("an object"));
-        assert_eq!(found.refused[&NodeName::new("pve3")], "lacks storage nfs");
+        assert_eq!(found.refused, BTreeMap::from([(NodeName::new("pve3"), "lacks storage nfs".to_owned())]));
         assert_eq!(found.bound, ["hostpci0", "b", "the CD image local:iso/x.iso"]);
         assert_eq!(read(Fields::of(&json!({"running": 1})).expect("an object")), Preconditions::default());
     }

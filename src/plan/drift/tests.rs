@@ -1,7 +1,7 @@
 use super::*;
 use crate::ids::{BootId, ClusterId, NodeName, SnapshotName};
 use crate::inventory::{PackageManager, Via};
-use crate::plan::{BackupHow, Baseline, GuestAddr, GuestStart, GuestUpgrade, OldSnapshot, OwnPlace};
+use crate::plan::{BackupHow, Baseline, GuestAddr, GuestStart, GuestUpgrade, Move, MoveHow, OldSnapshot, OwnPlace};
 use crate::time::Timestamp;
 
 fn change(name: &str, old: &str, new: &str) -> PackageChange {
@@ -262,4 +262,37 @@ fn only_what_the_plan_names_is_removed() {
     now.prune = vec![old("pm-b-r1"), old("pm-c-r1")];
     let plan = hold_to(&before, now, &Progress::default());
     assert_eq!((plan.prune, plan.refusal), (vec![old("pm-b-r1")], None));
+}
+
+#[test]
+fn whether_guests_are_moved_counts_and_not_where_to() {
+    let with = |guests: Option<AtReboot>, noout: bool| {
+        let mut plan = saved();
+        (plan.upgrade.guests, plan.upgrade.noout) = (guests, noout);
+        plan
+    };
+    let moved = |to: &str| {
+        Some(AtReboot::Move(vec![Move {
+            id: GuestId(101),
+            kind: GuestKind::Ct,
+            name: String::new(),
+            identity: None,
+            from: NodeName::new("pve1"),
+            how: MoveHow::Restart { to: NodeName::new(to) },
+        }]))
+    };
+    let stays =
+        |policy: &str| Some(AtReboot::Stay { ha: vec![(GuestId(102), GuestKind::Ct)], policy: policy.to_owned() });
+    let of = |saved: &HostPlan, now: &HostPlan| drift(saved, now, &Progress::default());
+    assert!(of(&with(moved("pve2"), true), &with(moved("pve3"), true)).is_empty());
+    assert!(of(&with(moved("pve2"), true), &with(None, false)).is_empty(), "what is not known now is decided later");
+    assert_eq!(
+        of(&with(None, false), &with(moved("pve2"), true)),
+        [
+            "the node: Ceph's flag noout is set for its reboot now, was planned not to be",
+            "the node: its guests are moved away and back at its reboot now, were planned to be not moved away",
+        ]
+    );
+    let told = of(&with(stays("conditional"), false), &with(stays("migrate"), false));
+    assert!(told[0].contains("left to HA (migrate) at its reboot now, were planned to be left to HA (conditional)"));
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::privileges::{Permissions, Weight, missing, needed, set_up};
 use super::*;
-use crate::choices::{BackupMode, GuestReboot, ProtectChoice, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Evacuate, GuestReboot, ProtectChoice, Stopped, ViaChoice};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{
-    ClusterFacts, GuestFacts, Inside, NodeState, OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts,
-    RepositoryFacts, SpaceFacts, StorageFacts, Via,
+    CephFacts, ClusterFacts, EvacuationFacts, GuestFacts, Inside, MovableFacts, NodeRoom, NodeState, OsFacts,
+    PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, SpaceFacts, StorageFacts, Via,
 };
 use crate::plan::plan_host;
 use crate::time::Timestamp;
@@ -618,4 +618,99 @@ fn a_role_of_the_set_up_meets_every_need() {
         let privileges: Vec<&str> = role.split('"').nth(1).unwrap().split(' ').collect();
         assert_eq!(missing(&needed(&policy, &facts), &granted(&privileges)), Vec::<&super::privileges::Need>::new());
     }
+}
+
+/// Facts of a node with one VM, beside which another node has that much memory.
+fn with_room(gib: u64) -> Option<Box<EvacuationFacts>> {
+    let storages = BTreeSet::from(["ceph".to_owned()]);
+    Some(Box::new(EvacuationFacts {
+        maintenance: false,
+        nodes: vec![NodeRoom {
+            name: NodeName::new("pve2"),
+            online: true,
+            maintenance: false,
+            total: gib * GIB,
+            used: 0,
+            configured: 0,
+            storages: storages.clone(),
+        }],
+        guests: vec![MovableFacts {
+            id: GuestId(201),
+            kind: GuestKind::Vm,
+            name: String::new(),
+            identity: None,
+            ha: false,
+            paused: false,
+            memory: 4 * GIB,
+            storages,
+            local: Vec::new(),
+            snapshots: Vec::new(),
+            bound: Vec::new(),
+            allowed: None,
+            refused: BTreeMap::new(),
+        }],
+    }))
+}
+
+#[test]
+fn a_node_whose_guests_can_not_be_moved_is_not_rebooted() {
+    let emptied = HostPolicy { reboot: HostReboot::IfNeeded, evacuate: Evacuate::Migrate, ..policy() };
+    let privileges: Vec<&str> = ALL.into_iter().chain(["VM.Migrate"]).collect();
+    let of = |policy: &HostPolicy, gib: u64| {
+        troubles_with(policy, |facts| {
+            facts.state.evacuation = with_room(gib);
+            facts.state.permissions = granted(&privileges);
+        })
+    };
+    assert_eq!(of(&emptied, 16), []);
+    let found = of(&emptied, 4);
+    let [found] = &found[..] else { panic!("not one: {found:#?}") };
+    assert_eq!((found.level, found.check), (Level::Warn, Check::Evacuation));
+    assert!(
+        found.what.contains("will not be rebooted") && found.what.contains("pve2: room for 3.0 GiB only"),
+        "{found:#?}"
+    );
+    assert!(remedy(found).contains("free memory on another node"), "{found:#?}");
+    assert_eq!(of(&HostPolicy { reboot: HostReboot::Never, ..emptied.clone() }, 4), [], "nobody reboots it");
+    let found = troubles_with(&emptied, |facts| {
+        facts.state.unknown.insert(Question::Evacuation, "no answer".to_owned());
+        facts.state.permissions = granted(&privileges);
+    });
+    assert!(
+        found[0].what.contains("will not be rebooted") && found[0].what.contains("not known: no answer"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_ceph_that_is_not_well_keeps_the_node_up() {
+    let rebooting = HostPolicy { reboot: HostReboot::IfNeeded, ..policy() };
+    let privileges: Vec<&str> = ALL.into_iter().chain(["Sys.Modify"]).collect();
+    let of = |policy: &HostPolicy, troubles: &[&str]| {
+        let troubles = troubles.iter().map(|trouble| (*trouble).to_owned()).collect();
+        troubles_with(policy, |facts| {
+            facts.state.ceph = Some(CephFacts { noout: false, troubles });
+            facts.state.permissions = granted(&privileges);
+        })
+    };
+    assert_eq!(of(&rebooting, &[]), []);
+    let found = of(&rebooting, &["OSD_DOWN: 1 osds down"]);
+    assert!(found[0].check == Check::Ceph && found[0].what.contains("OSD_DOWN: 1 osds down"), "{found:#?}");
+    assert_eq!(of(&policy(), &["OSD_DOWN: 1 osds down"]), [], "nobody reboots it");
+}
+
+#[test]
+fn moving_guests_and_setting_flags_take_privileges() {
+    let emptied = HostPolicy { reboot: HostReboot::IfNeeded, evacuate: Evacuate::Migrate, ..policy() };
+    let found = troubles_with(&emptied, |facts| {
+        facts.state.evacuation = with_room(16);
+        facts.state.ceph = Some(CephFacts { noout: false, troubles: Vec::new() });
+    });
+    let lacks: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
+    assert!(lacks.iter().any(|what| what.contains("VM.Migrate on /vms/201, needed to move guests")), "{lacks:#?}");
+    assert!(
+        lacks.iter().any(|what| what.contains("Sys.Modify on /, needed to set and clear Ceph's flag")),
+        "{lacks:#?}"
+    );
+    assert!(set_up(&emptied, None, None)[0].contains("VM.Migrate"));
 }
