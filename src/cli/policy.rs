@@ -121,18 +121,7 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
 
 /// Returns a rule's policy. How its guest is reached is none: a rule that says nothing else has none.
 fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
-    let silent = GuestRule {
-        who: entry.who.clone(),
-        managed: None,
-        via: None,
-        stopped: None,
-        protect: None,
-        reboot: None,
-        backup_storage: None,
-        backup_mode: None,
-        backup_compress: None,
-        checks: None,
-    };
+    let silent = GuestRule::new(entry.who.clone());
     let rule = GuestRule {
         who: entry.who.clone(),
         managed: entry.managed,

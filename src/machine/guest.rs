@@ -204,6 +204,23 @@ impl GuestState {
         }
     }
 
+    /// Lets a guest that was upgraded, and failed the check after it, be checked again in a new round of its host, where nothing is
+    /// pending in it any more: it still is not what it was before, unless somebody mended it. Returns it as it is where that
+    /// does not fit.
+    pub(super) fn checked_again(self, planned: &Decision) -> Result<Self, Self> {
+        let nothing_pending = matches!(planned, Decision::Skip(SkipReason::NothingPending));
+        match self.phase {
+            GuestPhase::Settled(GuestVerdict::Failed { fault, protection })
+                if nothing_pending && self.baseline.is_some() && self.borrowed.is_none() =>
+            {
+                let attempt = self.rounds.first(Step::CheckGuest);
+                let at = Box::new(GuestPhase::Checking { protection, rebooted: false, attempt });
+                Ok(Self { phase: GuestPhase::Held { at, fault }, ..self })
+            }
+            phase => Err(Self { phase, ..self }),
+        }
+    }
+
     /// Tells whether it is protected and was measured: what is begun with it is finished before others are.
     pub fn is_measured(&self) -> bool {
         matches!(self.phase, GuestPhase::Protected { .. }) && self.baseline.is_some()

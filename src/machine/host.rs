@@ -332,12 +332,22 @@ impl HostState {
         let planned = std::mem::take(&mut plan.guests);
         let begun_elsewhere = std::mem::take(&mut plan.begun_elsewhere);
         let mut before = std::mem::take(&mut self.guests);
+        let worse: BTreeSet<GuestId> = before.keys().copied().filter(|id| self.failed_its_check(*id)).collect();
         self.guests = planned
             .into_iter()
             .map(|guest| {
                 let id = guest.guest.id;
                 let mut state = match before.remove(&id) {
                     Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
+                    Some(old) if old.plan.guest.identity == guest.guest.identity && worse.contains(&id) => {
+                        match old.checked_again(&guest.decision) {
+                            Ok(again) => {
+                                self.returning.insert(id);
+                                again
+                            }
+                            Err(old) => GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) },
+                        }
+                    }
                     Some(old) if old.plan.guest.identity == guest.guest.identity => {
                         GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
                     }
@@ -368,6 +378,12 @@ impl HostState {
             None => HostPhase::AwaitingTurn { plan: Box::new(plan) },
         };
         Ok(())
+    }
+
+    /// Tells whether the last that was done with a guest is a check that failed.
+    fn failed_its_check(&self, id: GuestId) -> bool {
+        let last = self.steps.iter().rev().find(|record| record.guest == Some(id));
+        last.is_some_and(|record| record.step == Step::CheckGuest && record.state == StepState::Failed)
     }
 
     fn ended(

@@ -226,6 +226,24 @@ impl Default for BackupSettings {
     }
 }
 
+impl GuestRule {
+    /// Makes a rule that says nothing of its guests yet.
+    pub fn new(who: Selector) -> Self {
+        Self {
+            who,
+            managed: None,
+            via: None,
+            stopped: None,
+            protect: None,
+            reboot: None,
+            backup_storage: None,
+            backup_mode: None,
+            backup_compress: None,
+            checks: None,
+        }
+    }
+}
+
 impl HostPolicy {
     /// `max_parallel` where nothing is said.
     pub const MAX_PARALLEL: u32 = 2;

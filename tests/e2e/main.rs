@@ -11,6 +11,7 @@ mod errors;
 mod evacuate;
 mod faults;
 mod fit;
+mod health;
 mod held;
 mod identity;
 mod interrupt;

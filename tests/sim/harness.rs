@@ -51,6 +51,7 @@ const LIMITS: Limits = Limits {
     backup: Duration::from_secs(10 * 60),
     upgrade: Duration::from_secs(30 * 60),
     settle: Duration::from_secs(60),
+    recover: Duration::from_secs(60),
     start: Duration::from_secs(60),
     boot: Duration::from_secs(5 * 60),
     shutdown: Duration::from_secs(3 * 60),

@@ -148,7 +148,7 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
             Report::Ended(health::measure(cx, guest, via, checks).await)
         }
         (Action::CheckGuest { guest, via, pending, rebooted, baseline, checks }, _) => {
-            let limit = if *rebooted { cx.limits.boot } else { cx.limits.settle };
+            let limit = if *rebooted { cx.limits.boot } else { cx.limits.recover };
             let before = health::Before { baseline: baseline.as_deref(), checks, limit };
             Report::Ended(verify::guest(cx, guest, via, pending, &before).await)
         }

@@ -292,7 +292,7 @@ impl Setting {
             },
             Kind::List if plain.starts_with('[') => Value::parse_list(plain).map_err(wrong),
             Kind::List => Ok(Value::text(typed)),
-            Kind::Tables => Err(wrong("tables, which are written into the file one by one".to_owned())),
+            Kind::Tables => Err(wrong("tables, which are edited one by one".to_owned())),
         }
     }
 

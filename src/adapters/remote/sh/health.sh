@@ -6,7 +6,7 @@ if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
         say failed
         printf '%s\n' "$units" | sed -n 's/^[^[:alnum:]]*\([^[:space:]]\{1,\}\).*/\1/p' | head -n 64 | quoted
     fi
-elif command -v rc-status >/dev/null 2>&1 && [ -d /run/openrc ]; then
+elif command -v rc-status >/dev/null 2>&1 && [ -e /run/openrc/softlevel ]; then
     # It ends with 1 where nothing crashed, so what it prints is all that tells.
     say failed
     rc-status --nocolor --crashed 2>/dev/null </dev/null | sed -n 's/^[[:space:]]*\([^[:space:]]\{1,\}\).*/\1/p' | head -n 64 | quoted
@@ -49,19 +49,19 @@ check() {
     # shellcheck disable=SC2016 # the inner shell's
     $own /bin/sh -c 'sleep "$1"
 : >"$4/late"
-kill -9 -- "-$2" 2>/dev/null || kill -9 "$2" 2>/dev/null
+kill -s KILL -- "-$2" 2>/dev/null || kill -9 "$2" 2>/dev/null
 sleep 1
 kill -9 "$3" 2>/dev/null' watch "$2" "$command" "$reader" "$work" >/dev/null 2>&1 </dev/null &
     watch=$!
     wait "$command" 2>/dev/null
     status=$?
     # What it left running keeps the line open that it writes to.
-    kill -9 -- "-$command" 2>/dev/null
+    kill -s KILL -- "-$command" 2>/dev/null
     wait "$reader" 2>/dev/null
     if [ -e "$work/late" ]; then
         status=late
     fi
-    kill -9 -- "-$watch" 2>/dev/null || kill -9 "$watch" 2>/dev/null
+    kill -s KILL -- "-$watch" 2>/dev/null || kill -9 "$watch" 2>/dev/null
     wait "$watch" 2>/dev/null
     say "check.$1" "$status"
     sed -n '/[^[:space:]]/p' "$work/last" | tail -n 1 | quoted

@@ -135,6 +135,7 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
         fs::create_dir_all(root.join("run/systemd/system"))?;
     } else {
         fs::create_dir_all(root.join("run/openrc"))?;
+        put(&root.join("run/openrc/softlevel"), Some("default"))?;
         put(&root.join("etc/apk/world"), Some(&apk_world(machine)))?;
     }
     if machine.kernel_package.is_some() {
