@@ -275,6 +275,7 @@ mod tests {
             not_covered: Vec::new(),
             declared: false,
             reboot: false,
+            checks: Vec::new(),
         };
         let plan = GuestPlan {
             guest,
@@ -308,6 +309,8 @@ mod tests {
                 left_out: None,
                 reboot: HostReboot::Never,
                 votes: None,
+                guests: None,
+                noout: false,
             },
             baseline: Baseline { services: Vec::new(), running: Vec::new(), boot_id: BootId::new("boot") },
             begun_elsewhere: Vec::new(),

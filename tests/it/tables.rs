@@ -135,7 +135,7 @@ fn emptied() -> RebootFacts {
         from: NodeName::new("pve1"),
         how,
     };
-    let guest = |id, ha| RunningGuest { id: GuestId(id), kind: GuestKind::Vm, name: "web".into(), ha };
+    let guest = |id, ha| RunningGuest { id: GuestId(id), kind: GuestKind::Vm, name: "web".into(), ha, identity: None };
     RebootFacts {
         running: vec![guest(101, false), guest(102, true)],
         moves: vec![

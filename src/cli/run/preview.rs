@@ -22,9 +22,7 @@ use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
 use crate::observe::plan_view::{self, Looked, PlanTotals};
 use crate::observe::style::Paint;
-use crate::plan::{
-    HostPlan, HostPolicy, OldThings, RolloutPolicy, RunPolicy, plan_host, prunable, prunable_backups,
-};
+use crate::plan::{HostPlan, HostPolicy, OldThings, RolloutPolicy, RunPolicy, plan_host, prunable, prunable_backups};
 
 /// How many hosts are looked at together: nothing is changed, so turns don't matter; what does is the load on this machine.
 const LOOKERS: usize = 16;
