@@ -316,6 +316,9 @@ pub struct GuestFacts {
     /// Whether HA manages it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ha: bool,
+    /// The job by which it is replicated, where it is, and where that was asked for: it can't be rolled back then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<String>,
     /// How the inside was reached and what was found, or why not.
     pub inside: Inside,
 }

@@ -89,12 +89,12 @@ impl Debts {
 fn held(state: &HostState, owed: &Obligation) -> Option<String> {
     let guest = match owed {
         Obligation::StartGuests { .. } if matches!(state.phase, HostPhase::Held { .. }) => None,
-        Obligation::StopGuest { id, .. }
+        Obligation::StopGuest { id, .. } | Obligation::ReviveGuest { id, .. }
             if state.guests.get(id).is_some_and(|guest| matches!(guest.phase, GuestPhase::Held { .. })) =>
         {
             Some(*id)
         }
-        Obligation::StartGuests { .. } | Obligation::StopGuest { .. } => return None,
+        Obligation::StartGuests { .. } | Obligation::StopGuest { .. } | Obligation::ReviveGuest { .. } => return None,
     };
     Some(resolve_command(&state.run, state.host(), guest))
 }

@@ -150,6 +150,13 @@ pub enum HostRecord {
     RebootTurnGiven,
     /// [`HostEvent::GiveBack`].
     GiveBack,
+    /// [`HostEvent::RollBack`].
+    RollBack {
+        /// The guest.
+        guest: GuestId,
+        /// Whether it ran.
+        runs: bool,
+    },
     /// [`HostEvent::Ended`].
     Ended {
         /// The step.
@@ -220,6 +227,7 @@ impl From<&HostEvent> for HostRecord {
             HostEvent::TurnGiven => Self::TurnGiven,
             HostEvent::RebootTurnGiven => Self::RebootTurnGiven,
             HostEvent::GiveBack => Self::GiveBack,
+            HostEvent::RollBack { guest, runs } => Self::RollBack { guest: *guest, runs: *runs },
             HostEvent::Ended { key, outcome } => Self::Ended { key: key.into(), outcome: outcome.clone() },
             HostEvent::TaskStarted { key, task } => Self::TaskStarted { key: key.into(), task: task.clone() },
             HostEvent::Probed { key, found } => Self::Probed { key: key.into(), found: found.clone() },
@@ -240,6 +248,7 @@ impl HostRecord {
             Self::TurnGiven => HostEvent::TurnGiven,
             Self::RebootTurnGiven => HostEvent::RebootTurnGiven,
             Self::GiveBack => HostEvent::GiveBack,
+            Self::RollBack { guest, runs } => HostEvent::RollBack { guest, runs },
             Self::Ended { key, outcome } => HostEvent::Ended { key: key.to_key(run, host), outcome },
             Self::TaskStarted { key, task } => HostEvent::TaskStarted { key: key.to_key(run, host), task },
             Self::Probed { key, found } => HostEvent::Probed { key: key.to_key(run, host), found },
@@ -487,6 +496,7 @@ mod tests {
             HostEvent::Resumed,
             HostEvent::PolicyChanged { policy: state().policy },
             HostEvent::NewRound,
+            HostEvent::RollBack { guest: GuestId(101), runs: true },
             HostEvent::Resolved { guest: Some(GuestId(101)), resolution: Resolution::Retry },
         ] {
             let entry = decode_host(&encode_event(&event)).unwrap().into_entry(&run, &host);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::choices::ViaChoice;
-use crate::ids::{Step, StepKey};
+use crate::ids::{SnapshotName, Step, StepKey};
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::{Protection, RebootFacts, RunningGuest};
 use crate::plan::{BackupHow, Baseline, GuestAddr, HostPolicy, OldBackup, OldSnapshot};
@@ -109,6 +109,8 @@ pub enum Action {
         manager: PackageManager,
         /// What it can be brought back from: no upgrade without.
         protection: Protection,
+        /// Whether it will be rolled back to that where the upgrade fails: then nothing may stand in the way of a rollback.
+        rollback: bool,
     },
     /// Checks a guest after its upgrade.
     CheckGuest {
@@ -117,6 +119,27 @@ pub enum Action {
         /// The path into it.
         via: Via,
         /// What was pending before.
+        pending: Vec<PackageChange>,
+    },
+    /// Rolls a guest back to a snapshot (`POST .../snapshot/{name}/rollback`); it does not run afterwards.
+    RollbackGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The snapshot.
+        snapshot: SnapshotName,
+    },
+    /// Starts a guest again that a rollback stopped.
+    ReviveGuest {
+        /// The guest.
+        guest: GuestAddr,
+    },
+    /// Checks a guest after its rollback.
+    RecheckGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The way into it.
+        via: ViaChoice,
+        /// What was pending before its upgrade, and is to be pending again.
         pending: Vec<PackageChange>,
     },
     /// Upgrades the node's packages in a detached job named by the key.
@@ -182,6 +205,9 @@ impl Action {
             Self::CheckGuest { .. } => Step::CheckGuest,
             Self::RebootGuest { .. } => Step::RebootGuest,
             Self::StopGuest { .. } => Step::StopGuest,
+            Self::RollbackGuest { .. } => Step::RollbackGuest,
+            Self::ReviveGuest { .. } => Step::ReviveGuest,
+            Self::RecheckGuest { .. } => Step::RecheckGuest,
             Self::UpgradeHost { .. } => Step::UpgradeHost,
             Self::PrepareReboot { .. } => Step::PrepareReboot,
             Self::StopGuests { .. } => Step::StopGuests,
@@ -195,7 +221,12 @@ impl Action {
 /// Returns what may be done about an intent of this step whose outcome is not known.
 pub fn replay(step: Step) -> Replay {
     match step {
-        Step::Discover | Step::LookGuest | Step::CheckGuest | Step::PrepareReboot | Step::Verify => Replay::Safe,
+        Step::Discover
+        | Step::LookGuest
+        | Step::CheckGuest
+        | Step::RecheckGuest
+        | Step::PrepareReboot
+        | Step::Verify => Replay::Safe,
         Step::Snapshot
         | Step::Backup
         | Step::PruneSnapshot
@@ -204,6 +235,8 @@ pub fn replay(step: Step) -> Replay {
         | Step::UpgradeGuest
         | Step::RebootGuest
         | Step::StopGuest
+        | Step::RollbackGuest
+        | Step::ReviveGuest
         | Step::UpgradeHost
         | Step::StopGuests
         | Step::RebootHost

@@ -4,6 +4,7 @@
 mod debts;
 mod own;
 mod saved;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,12 @@ use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
 use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use debts::Unpaid;
+pub use undo::{NoWayBack, WayBack};
 
 pub use super::phase::{AfterReturn, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use crate::plan::{HostPlan, HostPolicy, SkipReason};
 use crate::time::Timestamp;
 
@@ -125,6 +127,7 @@ impl HostState {
                 other => return Err(self.illegal(other, event)),
             },
             HostEvent::GiveBack => self.give_back(&mut effects)?,
+            HostEvent::RollBack { guest, runs } => self.roll_back(*guest, *runs, &mut effects)?,
             HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
                 HostPhase::AwaitingTurn { plan } => {
                     self.turn.clone_from(&plan.cluster);
@@ -213,8 +216,15 @@ impl HostState {
             _ => return HostResult::Unfinished,
         };
         let guests = self.guests.values().map(|guest| match &guest.phase {
-            GuestPhase::Settled(_) if guest.borrowed.is_some() => HostResult::Failed,
+            GuestPhase::Settled(_) if guest.borrowed.is_some() || guest.stopped => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Failed { .. }) => HostResult::Failed,
+            // What the operator asked for and got is no failure.
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+                match undo.by_operator && unwell.is_none() {
+                    true => HostResult::NothingToDo,
+                    false => HostResult::Failed,
+                }
+            }
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => HostResult::Blocked,
             _ if guest.not_rebooted().is_some() => HostResult::Blocked,
             _ => HostResult::NothingToDo,
@@ -248,6 +258,14 @@ impl HostState {
     /// Returns the record of an attempt.
     pub fn record(&self, key: &StepKey) -> Option<&StepRecord> {
         self.steps.iter().rev().find(|record| record.is_of(key))
+    }
+
+    /// Returns the tasks that did earlier rounds of a step.
+    pub fn earlier_tasks(&self, key: &StepKey) -> Vec<Upid> {
+        let same = |record: &&StepRecord| {
+            record.guest == key.target.guest() && record.step == key.step && record.round != key.round
+        };
+        self.steps.iter().filter(same).filter_map(|record| record.task.clone()).collect()
     }
 
     fn record_mut(&mut self, key: &StepKey) -> Option<&mut StepRecord> {
@@ -646,6 +664,10 @@ fn made(outcome: &Outcome) -> Option<String> {
 fn keeps_verdict(guest: &GuestState) -> bool {
     matches!(
         guest.phase,
-        GuestPhase::Settled(GuestVerdict::Upgraded { .. } | GuestVerdict::Skipped(SkipReason::ByOperator))
+        GuestPhase::Settled(
+            GuestVerdict::Upgraded { .. }
+                | GuestVerdict::Skipped(SkipReason::ByOperator)
+                | GuestVerdict::RolledBack { retry: false, .. }
+        )
     )
 }

@@ -12,7 +12,7 @@ use super::words;
 use crate::choices::Scope;
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
-use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
+use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict, Undo};
 use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict, StepRecord, StepState, Unpaid};
 use crate::machine::outcome::{Fault, Obligation, Protection, Remarks, VerifyReport};
 use crate::machine::run::{RunResult, RunState};
@@ -151,6 +151,7 @@ impl GuestCounts {
             GuestStanding::Skipped => &mut self.skipped,
             GuestStanding::Blocked => &mut self.blocked,
             GuestStanding::Failed => &mut self.failed,
+            GuestStanding::RolledBack => &mut self.rolled_back,
             GuestStanding::Held => &mut self.held,
             GuestStanding::Waiting
             | GuestStanding::Protecting
@@ -160,6 +161,9 @@ impl GuestCounts {
             | GuestStanding::Starting
             | GuestStanding::Looking
             | GuestStanding::Rebooting
+            | GuestStanding::RollingBack
+            | GuestStanding::Reviving
+            | GuestStanding::Rechecking
             | GuestStanding::Stopping => &mut self.unfinished,
         };
         *slot += 1;
@@ -182,6 +186,9 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
         GuestPhase::Starting { .. } => GuestStanding::Starting,
         GuestPhase::Looking { .. } => GuestStanding::Looking,
         GuestPhase::Rebooting { .. } => GuestStanding::Rebooting,
+        GuestPhase::RollingBack { .. } => GuestStanding::RollingBack,
+        GuestPhase::Reviving { .. } => GuestStanding::Reviving,
+        GuestPhase::Rechecking { .. } => GuestStanding::Rechecking,
         GuestPhase::Stopping { .. } => GuestStanding::Stopping,
         GuestPhase::Protecting { .. } => GuestStanding::Protecting,
         GuestPhase::Protected { .. } => GuestStanding::Protected,
@@ -192,6 +199,7 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
         GuestPhase::Settled(GuestVerdict::Skipped(_)) => GuestStanding::Skipped,
         GuestPhase::Settled(GuestVerdict::Blocked(_)) => GuestStanding::Blocked,
         GuestPhase::Settled(GuestVerdict::Failed { .. }) => GuestStanding::Failed,
+        GuestPhase::Settled(GuestVerdict::RolledBack { .. }) => GuestStanding::RolledBack,
     }
 }
 
@@ -222,6 +230,18 @@ type Why = (Option<String>, Option<String>);
 
 fn why_of(fault: &Fault) -> Why {
     (Some(fault.what.clone()), fault.hint.clone())
+}
+
+/// Says why a guest was rolled back, and what is not as it was before all the same.
+pub(super) fn rolled_back_why(undo: &Undo, unwell: Option<&Fault>) -> Why {
+    let (why, hint) = match (&undo.before, undo.by_operator) {
+        (GuestVerdict::Failed { fault, .. }, false) => (fault.what.clone(), fault.hint.clone()),
+        _ => ("as the operator asked".to_owned(), None),
+    };
+    match unwell {
+        Some(fault) => (Some(format!("{}; {why}", fault.what)), fault.hint.clone().or(hint)),
+        None => (Some(why), hint),
+    }
 }
 
 /// One host being looked at.
@@ -311,6 +331,9 @@ impl Projection<'_> {
         let (reason, hint) = match &guest.phase {
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => (Some(reason.to_string()), None),
             GuestPhase::Settled(GuestVerdict::Blocked(reason)) => (Some(reason.clone()), None),
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+                rolled_back_why(undo, unwell.as_ref())
+            }
             GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) | GuestPhase::Held { fault, .. } => why_of(fault),
             _ => match guest.not_rebooted() {
                 Some(why) => (Some(format!("not rebooted, though it should have been: {why}")), None),
@@ -397,7 +420,7 @@ impl Projection<'_> {
             HostPhase::Done(HostVerdict::Skipped) => return (Some("left out by the operator".to_owned()), None),
             _ => {}
         }
-        let worst = [GuestStanding::Failed, GuestStanding::Blocked, GuestStanding::Held];
+        let worst = [GuestStanding::Failed, GuestStanding::RolledBack, GuestStanding::Blocked, GuestStanding::Held];
         let first = worst.iter().find_map(|wanted| guests.iter().find(|guest| guest.state == *wanted));
         if let Some(guest) = first
             .or_else(|| guests.iter().find(|guest| guest.in_doubt))
@@ -552,6 +575,7 @@ pub fn owed_view(state: &HostState, owed: &Obligation) -> OwedView {
     });
     let (owed, guests) = match owed {
         Obligation::StopGuest { id, .. } => (OwedKind::StopGuest, vec![*id]),
+        Obligation::ReviveGuest { id, .. } => (OwedKind::ReviveGuest, vec![*id]),
         Obligation::StartGuests { guests } => (OwedKind::StartGuests, guests.iter().map(|guest| guest.id).collect()),
     };
     OwedView { owed, guests, what, why }
@@ -570,6 +594,10 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         | GuestPhase::Settled(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
             Some(protection)
         }
+        GuestPhase::RollingBack { undo, .. } | GuestPhase::Reviving { undo, .. } | GuestPhase::Rechecking { undo, .. } => {
+            undone(undo)
+        }
+        GuestPhase::Settled(GuestVerdict::RolledBack { undo, .. }) => undone(undo),
         GuestPhase::Held { at, .. } => protection(at),
         GuestPhase::Stopping { then, .. } => match &**then {
             AfterStop::Settle(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
@@ -582,6 +610,15 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         | GuestPhase::Looking { .. }
         | GuestPhase::Protecting { .. }
         | GuestPhase::Settled(_) => None,
+    }
+}
+
+/// Returns the protection of a guest whose upgrade was undone.
+fn undone(undo: &Undo) -> Option<&Protection> {
+    match &undo.before {
+        GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. } => Some(protection),
+        GuestVerdict::RolledBack { undo, .. } => undone(undo),
+        GuestVerdict::Skipped(_) | GuestVerdict::Blocked(_) => None,
     }
 }
 

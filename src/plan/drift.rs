@@ -105,10 +105,12 @@ fn decision(saved: &Decision, fresh: &Decision, begun: bool, out: &mut Vec<Strin
             packages(&old.pending, &new.pending, begun, out);
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
+            rollback(old.rollback, new.rollback, out);
         }
         (Decision::Start(old), Decision::Start(new)) => {
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
+            rollback(old.rollback, new.rollback, out);
         }
         // It was started by this run, and still runs.
         (Decision::Start(old), Decision::Upgrade(new)) if begun => {
@@ -131,6 +133,14 @@ fn reboot(old: bool, new: bool, out: &mut Vec<String>) {
     match (old, new) {
         (true, false) => out.push("is not rebooted now, was planned to be where it needs it".to_owned()),
         (false, true) => out.push("is rebooted now where it needs it, was planned not to be".to_owned()),
+        _ => {}
+    }
+}
+
+fn rollback(old: bool, new: bool, out: &mut Vec<String>) {
+    match (old, new) {
+        (true, false) => out.push("is not rolled back now where its upgrade fails, was planned to be".to_owned()),
+        (false, true) => out.push("is rolled back now where its upgrade fails, was planned not to be".to_owned()),
         _ => {}
     }
 }

@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 
 pub use drift::{Progress, hold_to};
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
-pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
+pub use policy::{BackupSettings, BroughtBack, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
 pub use preflight::{Check, Finding, Level, preflight};
 
 /// What is to be done on one host.
@@ -206,6 +206,9 @@ pub struct GuestStart {
     /// Whether it is rebooted where it needs it, as in [`GuestUpgrade::reboot`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
+    /// Whether it is rolled back where its upgrade failed, as in [`GuestUpgrade::rollback`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
 }
 
 /// How a guest is upgraded.
@@ -228,6 +231,10 @@ pub struct GuestUpgrade {
     /// Whether it is to be rebooted where it needs it; VMs only. One that proxmaint itself runs in is not, all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
+    /// Whether it is rolled back to its snapshot where its upgrade failed (`on_failure = "rollback"`). One that proxmaint itself
+    /// runs in is not, all the same, and a backup is never restored by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
 }
 
 /// A way to protect a guest.

@@ -5,9 +5,9 @@ use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
     BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
-    HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    BroughtBack, HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
-use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
+use crate::choices::{BackupMode, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
@@ -168,6 +168,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
             (Stopped::Start, Power::Stopped) if guest.ha => Decision::Block(
                 "is managed by HA and requested to be stopped: it is not started behind HA's back".to_owned(),
             ),
+            (Stopped::Start, Power::Stopped) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
             (Stopped::Start, Power::Stopped) => match protection(facts, guest, &settings) {
                 Ok(protection) => Decision::Start(GuestStart {
                     via: settings.via,
@@ -175,6 +176,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
                     not_covered: guest.not_backed_up.clone(),
                     declared,
                     reboot: reboots(&settings, guest.kind),
+                    rollback: rolls_back(&settings),
                 }),
                 Err(why) => Decision::Block(why),
             },
@@ -184,8 +186,12 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
     let reboot = reboots(&settings, guest.kind);
     match look(&guest.inside, declared) {
         Err(instead) => instead.into(),
+        Ok(_) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
         Ok(found) => match protection(facts, guest, &settings) {
-            Ok(protection) => Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot)),
+            Ok(protection) => {
+                let rollback = rolls_back(&settings);
+                Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot, rollback))
+            }
             Err(why) => Decision::Block(why),
         },
     }
@@ -196,9 +202,26 @@ pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
     match look(inside, start.declared) {
         Err(instead) => instead.into(),
         Ok(found) => {
-            Decision::Upgrade(upgrade(found, start.protection.clone(), start.not_covered.clone(), start.reboot))
+            let not_covered = start.not_covered.clone();
+            Decision::Upgrade(upgrade(found, start.protection.clone(), not_covered, start.reboot, start.rollback))
         }
     }
+}
+
+/// Tells whether a guest is rolled back where its upgrade fails: only a snapshot is gone back to.
+fn rolls_back(settings: &GuestSettings) -> bool {
+    settings.on_failure == OnFailure::Rollback && settings.protect.contains(&ProtectChoice::Snapshot)
+}
+
+/// Says why a guest is not to be upgraded that an earlier run rolled back: what was pending then broke it, and whatever is
+/// pending now very likely contains it. Each try costs a hard stop, so the operator decides, and not a changed list.
+fn not_again(policy: &HostPolicy, guest: &GuestFacts) -> Option<String> {
+    let same = |back: &&BroughtBack| {
+        back.id == guest.id && back.kind == guest.kind && Some(&back.identity) == guest.identity.as_ref()
+    };
+    let back = policy.rolled_back.iter().find(same)?;
+    let command = format!("proxmaint resolve {} {} {} --retry", back.run, back.host, back.id);
+    Some(format!("was rolled back by run {}: `{command}` lets it be tried again", back.run))
 }
 
 /// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.
@@ -250,6 +273,7 @@ fn upgrade(
     protection: Vec<ProtectBy>,
     not_covered: Vec<String>,
     reboot: bool,
+    rollback: bool,
 ) -> GuestUpgrade {
     GuestUpgrade {
         via: via.clone(),
@@ -260,6 +284,7 @@ fn upgrade(
         not_covered,
         boot_id: os.boot_id.clone(),
         reboot,
+        rollback,
     }
 }
 
@@ -278,6 +303,11 @@ fn protection(facts: &HostFacts, guest: &GuestFacts, settings: &GuestSettings) -
             pool.name,
             human_bytes(pool.available),
             human_bytes(pool.total)
+        ));
+    }
+    if let Some(job) = guest.replicated.as_ref().filter(|_| rolls_back(settings)) {
+        return Err(format!(
+            "can't be rolled back: it is replicated (job {job}); on_failure = \"keep\" lets it be upgraded all the same"
         ));
     }
     let mut ways = Vec::new();

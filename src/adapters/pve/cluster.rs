@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::client::{Client, entries, get, guest_id, unexpected};
 use super::fields::Fields;
 use super::transport::Transport;
-use crate::engine::port::{ClusterNode, ClusterStatus, Resource};
+use crate::engine::port::{ClusterNode, ClusterStatus, ReplicationListing, Resource};
 use crate::ids::{GuestId, GuestKind, NodeName};
 use crate::machine::outcome::Fault;
 
@@ -82,6 +82,17 @@ pub(super) async fn ha_resources<T: Transport>(api: &Client<T>) -> Result<Vec<St
     let mut names: Vec<String> = list.iter().map(name).collect();
     names.sort();
     Ok(names)
+}
+
+pub(super) async fn replication<T: Transport>(api: &Client<T>) -> Result<Vec<ReplicationListing>, Fault> {
+    let call = get(&["cluster", "replication"])?;
+    let list = api.list(&call).await?;
+    let mut jobs = entries(&call, &list, |entry| {
+        let guest = entry.number("guest").and_then(|id| u32::try_from(id).ok()).map(GuestId)?;
+        Some(ReplicationListing { id: entry.non_empty("id")?, guest })
+    });
+    jobs.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(jobs)
 }
 
 pub(super) async fn permissions<T: Transport>(

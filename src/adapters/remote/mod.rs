@@ -19,6 +19,7 @@ pub mod quote;
 mod sudo;
 mod text;
 mod ways;
+mod zfs;
 
 use std::time::Duration;
 
@@ -33,9 +34,9 @@ pub use ways::Ways;
 
 use crate::adapters::packages;
 use crate::engine::port::{
-    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote,
+    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote, ZfsSince,
 };
-use crate::ids::{BootId, RunId};
+use crate::ids::{BootId, RunId, SnapshotName};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -163,6 +164,13 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "asking for the cluster's votes";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &quorum::script(), QUICK).await?;
         quorum::read(doing, &answer)
+    }
+
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault> {
+        let doing = "asking ZFS for newer snapshots";
+        let script = zfs::script(volumes, snapshot);
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &script, OUTPUT).await?;
+        zfs::read(doing, snapshot, &answer)
     }
 
     async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{count, destination};
 use crate::ids::GuestKind;
+use crate::choices::OnFailure;
 use crate::manifest::{ApiTrust, GuestEntry, GuestInventory, HostEntry, Keep, Manifest, SshOptions, Wanted};
 
 /// Writes the manifest as a list, one block a host.
@@ -85,6 +86,7 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
         via,
         stopped,
         protect,
+        on_failure,
         guest_reboot,
         host_reboot,
         allow_quorum_loss,
@@ -100,6 +102,9 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     }
     line("way in", &format!("{via}; not running: {stopped}; a lock is waited for {}", time(*lock_wait)));
     line("protection", &format!("{}, at most {} old", list(protect), time(host.protect_max_age)));
+    if *on_failure != OnFailure::Keep {
+        line("on failure", "a guest is rolled back to its snapshot");
+    }
     line("snapshots", &kept(*snapshots));
     let storage = backup.storage.as_deref().unwrap_or("the storage with the most room");
     let how = format!("mode {}, {}, waits {} for others", backup.mode, backup.compress, time(backup.lock_wait));
@@ -124,6 +129,7 @@ fn rule_words(rule: &GuestEntry) -> String {
         via,
         stopped,
         protect,
+        on_failure,
         reboot,
         backup_storage,
         backup_mode,
@@ -140,6 +146,7 @@ fn rule_words(rule: &GuestEntry) -> String {
     say("via", via.map(|via| via.to_string()));
     say("not running:", stopped.map(|stopped| stopped.to_string()));
     say("protection", protect.as_deref().map(list));
+    say("on failure", on_failure.map(|on_failure| on_failure.to_string()));
     say("reboot", reboot.map(|reboot| reboot.to_string()));
     say("backup to", backup_storage.clone());
     say("backup mode", backup_mode.map(|mode| mode.to_string()));

@@ -27,7 +27,8 @@ impl HostState {
         shut.into_iter().chain(self.guests.values().filter_map(GuestState::owed)).collect()
     }
 
-    /// Tells whether more may be owed than is known: the start of a guest was begun, and nobody saw how it ended.
+    /// Tells whether more may be owed than is known: the start of a guest, or a rollback, which stops it, was begun, and nobody
+    /// saw how it ended.
     pub fn may_owe(&self) -> bool {
         let starts = |(id, guest): (&GuestId, &GuestState)| {
             let phase = match &guest.phase {
@@ -35,7 +36,8 @@ impl HostState {
                 phase => phase,
             };
             let begun = || phase.attempt().is_some_and(|attempt| self.was_intended(Some(*id), attempt));
-            matches!(phase, GuestPhase::Starting { .. }) && begun()
+            let off_then = matches!(phase, GuestPhase::RollingBack { undo, .. } if undo.runs);
+            (off_then || matches!(phase, GuestPhase::Starting { .. })) && begun()
         };
         self.guests.iter().any(starts)
     }
@@ -46,6 +48,10 @@ impl HostState {
             Obligation::StopGuest { id, .. } => {
                 let attempt = self.guests.get(id).and_then(|guest| guest.phase.attempt());
                 (Some(*id), Step::StopGuest, attempt)
+            }
+            Obligation::ReviveGuest { id, .. } => {
+                let attempt = self.guests.get(id).and_then(|guest| guest.phase.attempt());
+                (Some(*id), Step::ReviveGuest, attempt)
             }
             Obligation::StartGuests { .. } => (None, Step::StartGuests, self.phase.attempt()),
         };
@@ -64,7 +70,7 @@ impl HostState {
 
     /// Tells whether something is owed that can be given back now: what is at work or in doubt has to be settled first.
     pub fn can_give_back(&self) -> bool {
-        (!self.shut.is_empty() && self.may_start_guests()) || self.guests.keys().any(|id| self.may_stop(*id))
+        (!self.shut.is_empty() && self.may_start_guests()) || self.guests.keys().any(|id| self.may_give_back(*id))
     }
 
     /// Begins a round: what is owed is given back before anything is looked at.
@@ -103,7 +109,7 @@ impl HostState {
         then: Box<HostPhase>,
         effects: &mut Vec<Effect>,
     ) -> Result<HostPhase, Illegal> {
-        let owed: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.may_stop(*id)).collect();
+        let owed: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.may_give_back(*id)).collect();
         if owed.is_empty() {
             return Ok(*then);
         }
@@ -115,7 +121,10 @@ impl HostState {
 
     /// Goes on when the last of them is stopped, or can't be.
     pub(super) fn advance_giving_back(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Stopping { .. })) {
+        let at_it = |guest: &GuestState| {
+            matches!(guest.phase, GuestPhase::Stopping { .. }) || (guest.phase.undo().is_some() && !guest.phase.is_over())
+        };
+        if self.guests.values().any(at_it) {
             return Ok(());
         }
         if let HostPhase::GivingBack { then } = std::mem::replace(&mut self.phase, HostPhase::Pending) {
@@ -149,11 +158,22 @@ impl HostState {
         }
     }
 
-    /// Tells whether a guest that was started can be stopped: nothing is at work in it, and nothing is in doubt.
-    fn may_stop(&self, id: GuestId) -> bool {
-        let Some(guest) = self.guests.get(&id).filter(|guest| guest.borrowed.is_some()) else { return false };
+    /// Tells whether a guest that was started can be stopped, or one that a rollback stopped be started: nothing is at work in
+    /// it, and nothing is in doubt.
+    fn may_give_back(&self, id: GuestId) -> bool {
+        let Some(guest) = self.guests.get(&id).filter(|guest| guest.owed().is_some()) else { return false };
+        if guest.borrowed.is_none() {
+            return matches!(guest.phase, GuestPhase::Settled(_));
+        }
         match (&guest.phase, guest.phase.attempt()) {
-            (GuestPhase::Stopping { .. } | GuestPhase::Checking { .. } | GuestPhase::Held { .. }, _) => false,
+            (
+                GuestPhase::Stopping { .. }
+                | GuestPhase::Checking { .. }
+                | GuestPhase::Reviving { .. }
+                | GuestPhase::Rechecking { .. }
+                | GuestPhase::Held { .. },
+                _,
+            ) => false,
             (_, None) => true,
             (_, Some(attempt)) => !self.was_intended(Some(id), attempt),
         }
