@@ -247,8 +247,11 @@ impl HostState {
             | HostPhase::PreparingReboot { .. }
             | HostPhase::StoppingGuests { .. }
             | HostPhase::Rebooting { .. }
-            | HostPhase::StartingGuests { .. }
-            | HostPhase::GivingBack { .. } => false,
+            | HostPhase::StartingGuests { .. } => false,
+            // A rollback that is held keeps it here.
+            HostPhase::GivingBack { .. } => {
+                self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.attempt().is_none())
+            }
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
                 self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
             }
@@ -483,6 +486,7 @@ impl HostState {
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         if let HostPhase::GivingBack { .. } = self.phase {
+            self.bring_back(effects)?;
             return self.advance_giving_back(at, effects);
         }
         if self.works_on_guests() {

@@ -667,6 +667,19 @@ fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
             held(Some(*id), fault);
         }
     }
+    for (id, guest) in &state.guests {
+        let (command, why) = match &guest.phase {
+            GuestPhase::Settled(GuestVerdict::Failed { .. }) if state.way_back(*id).is_ok() => {
+                (rollback_command(&state.run, state.host(), *id), "brings it back to its snapshot: what was written since is lost")
+            }
+            GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }) => {
+                (retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again")
+            }
+            _ => continue,
+        };
+        let (host, guest) = (Some(state.host().clone()), Some(*id));
+        next.push(Advice { command, why: why.to_owned(), host, guest });
+    }
 }
 
 /// Returns the command by which the operator decides about a step that is held.
@@ -674,6 +687,16 @@ pub fn resolve_command(run: &RunId, host: &HostId, guest: Option<GuestId>) -> St
     let guest = guest.map_or_else(String::new, |guest| format!(" {guest}"));
     let host = shell_words::quote(host.as_str());
     format!("proxmaint resolve {run} {host}{guest} --retry|--done|--skip")
+}
+
+/// Returns the command by which the operator brings a guest back.
+pub fn rollback_command(run: &RunId, host: &HostId, guest: GuestId) -> String {
+    format!("proxmaint rollback {run} {} {guest}", shell_words::quote(host.as_str()))
+}
+
+/// Returns the command by which the operator lets a guest be upgraded again that was rolled back.
+fn retry_command(run: &RunId, host: &HostId, guest: GuestId) -> String {
+    format!("proxmaint resolve {run} {} {guest} --retry", shell_words::quote(host.as_str()))
 }
 
 /// Adds what to do about the run as a whole.

@@ -32,8 +32,9 @@ pub fn plan(places: &Places, args: &PlanArgs, redactor: &Redactor) -> Result<Exi
     let selected = selection.of(&manifest).map_err(no_such_host)?;
     let target = args.out.as_deref().map(Target::new).transpose().map_err(failure)?;
     let hosts = ways(&manifest, &selected, places, redactor)?;
-    let policy = args.work.aim().begin(run_policy(selected.iter().copied(), 1));
+    let mut policy = args.work.aim().begin(run_policy(selected.iter().copied(), 1));
     let old = known_things(places, &manifest, &policy)?;
+    old.hold_back(&mut policy);
     let look = preview::look(hosts, &policy, &old, args.refresh);
     let Some(preview) = runtime()?.block_on(unless_interrupted(look)) else {
         return Ok(interrupted_before_anything());

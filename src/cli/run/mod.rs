@@ -17,7 +17,7 @@ use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::{OldThings, old_things};
+use super::kept::{OldThings, old_things, rolled_back};
 use super::policy::{NoSuchHost, Selection, differences, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
@@ -69,8 +69,9 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
     let hosts = Arc::new(ManifestHosts::new(selected.iter().copied(), &credentials, known_hosts));
     let mut selected_elsewhere = false;
     if !planned.is_empty() {
-        let policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
+        let mut policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
         let old = known_things(places, &manifest, &policy)?;
+        old.hold_back(&mut policy);
         let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old, false)))
         else {
             return Ok(interrupted_before_anything());
@@ -130,11 +131,15 @@ impl Prepared<'_> {
             by_plan.may_go_on(history)?;
         }
         // A run that goes on acts at once: what is old is left to the next new one.
-        let present = self.present(&choice);
+        let mut present = self.present(&choice);
         let old = match &choice {
             Choice::New { .. } => old_things(&store, &self.manifest.path, &present, now).map_err(state_failure)?,
-            Choice::Resume(_) => OldThings::default(),
+            Choice::Resume(_) => {
+                let rolled_back = rolled_back(&store, &self.manifest.path).map_err(state_failure)?;
+                OldThings { rolled_back, ..OldThings::default() }
+            }
         };
+        old.hold_back(&mut present);
         let leftovers = state::leftovers(&store, &self.manifest.path).map_err(state_failure)?;
         let mut plan = self.decide(runtime, choice, &present, &old)?;
         plan.first.splice(0..0, leftovers);

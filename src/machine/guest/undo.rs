@@ -49,6 +49,10 @@ impl GuestState {
                 false => self.rolled_back(undo, None),
             },
             (Ph::RollingBack { undo, .. }, Outcome::Refused(fault)) => self.not_rolled_back(*undo, &fault),
+            // Whoever asked for it decides what comes now: it may be half done.
+            (phase @ Ph::RollingBack { .. }, Outcome::Failed(fault)) if phase.undo()?.by_operator => {
+                Ph::Held { at: Box::new(phase), fault }
+            }
             (Ph::RollingBack { undo, .. }, Outcome::Failed(fault)) => self.rollback_failed(*undo, &fault),
             (
                 Ph::Reviving { undo, .. },
@@ -94,7 +98,7 @@ impl GuestState {
                 hint: why.hint.clone().or(fault.hint),
                 ..fault
             },
-            _ => Fault { what: format!("its rollback failed: {}", why.what), ..why.clone() },
+            _ => why.clone(),
         };
         self.finish(GuestVerdict::Failed { fault, protection })
     }

@@ -124,7 +124,9 @@ impl HostState {
         let at_it = |guest: &GuestState| {
             matches!(guest.phase, GuestPhase::Stopping { .. }) || (guest.phase.undo().is_some() && !guest.phase.is_over())
         };
-        if self.guests.values().any(at_it) {
+        // A rollback that is held keeps the host here, so that it is gone on with from here.
+        let held = |guest: &GuestState| matches!(&guest.phase, GuestPhase::Held { at, .. } if at.undo().is_some());
+        if !self.returning.is_empty() || self.guests.values().any(|guest| at_it(guest) || held(guest)) {
             return Ok(());
         }
         if let HostPhase::GivingBack { then } = std::mem::replace(&mut self.phase, HostPhase::Pending) {

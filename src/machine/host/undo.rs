@@ -118,6 +118,20 @@ impl HostState {
         Ok(())
     }
 
+    /// Returns the guests that were rolled back and are not to be tried again before the operator says so.
+    pub fn rolled_back(&self) -> impl Iterator<Item = &GuestState> {
+        let back = |guest: &&GuestState| {
+            matches!(guest.phase, GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }))
+        };
+        self.guests.values().filter(back)
+    }
+
+    /// Returns when a guest was last rolled back.
+    pub fn rolled_back_at(&self, id: GuestId) -> Option<Timestamp> {
+        let of = |record: &&super::StepRecord| record.guest == Some(id) && record.step == Step::RollbackGuest;
+        self.steps.iter().rev().find(of).and_then(|record| record.ended)
+    }
+
     /// Tells whether a rollback was begun here and is not over.
     pub fn is_rolling_back(&self) -> bool {
         self.guests.values().any(|guest| guest.phase.undo().is_some())

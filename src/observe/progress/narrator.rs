@@ -11,7 +11,7 @@ use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
 use crate::machine::outcome::{Fault, Protection, Remarks};
 use crate::machine::run::RunResult;
-use crate::observe::project::resolve_command;
+use crate::observe::project::{resolve_command, rollback_command};
 use crate::observe::sanitize::{clean, shorten};
 use crate::observe::view::GuestCounts;
 use crate::observe::watch::{News, Watch};
@@ -282,6 +282,10 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
         GuestPhase::Settled(GuestVerdict::Failed { fault, protection }) => {
             let kept = match protection {
                 Protection::Waived => "there is nothing to bring it back from".to_owned(),
+                Protection::Snapshot { .. } => {
+                    let command = rollback_command(&state.run, state.host(), id);
+                    format!("to bring it back to its snapshot: {}", clean(&command))
+                }
                 protection => format!("kept for a rollback: {}", clean(&protection.to_string())),
             };
             (Weight::Headline, Tone::Bad, format!("failed: {}; {kept}", reason(fault)))
