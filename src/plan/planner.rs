@@ -433,6 +433,7 @@ mod tests {
             tags: Vec::new(),
             resource_pool: None,
             ha: false,
+            replicated: None,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
         }
     }

@@ -62,6 +62,7 @@ fn guest_plan() -> GuestPlan {
             not_covered: vec![],
             boot_id: BootId::new("b"),
             reboot: true,
+            rollback: false,
         }),
         tags: Vec::new(),
         pool: None,
@@ -77,6 +78,7 @@ fn start() -> GuestStart {
         not_covered: vec![],
         declared: false,
         reboot: false,
+        rollback: false,
     }
 }
 

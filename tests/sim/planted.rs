@@ -176,6 +176,10 @@ impl Remote for Liar {
         self.1.look_at_node().await
     }
 
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault> {
+        self.1.zfs_since(volumes, snapshot).await
+    }
+
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {
         let honest = self.1.quorum().await?;
         Ok(match self.0 {

@@ -185,6 +185,9 @@ mod tests {
         async fn quorum(&self) -> Result<QuorumFacts, Fault> {
             Err(Fault::permanent("not asked"))
         }
+        async fn zfs_since(&self, _: &[String], _: &SnapshotName) -> Result<ZfsSince, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
             Err(Fault::permanent("not asked"))
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use secrecy::ExposeSecret;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Compression, GuestReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestId;
 
 use super::super::keys::{self, GUEST};
@@ -82,7 +82,7 @@ fn every_key_is_read_in_every_spelling() {
 fn a_rule_is_what_it_says() {
     let entry = rule(
         "id = \"104\"\nmanaged = false\nvia = \"agent\"\nstopped = \"start\"\nprotect = [\"backup\", \"snapshot\"]\n\
-         reboot = \"if-needed\"\nbackup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\" }\n\
+         on_failure = \"rollback\"\nreboot = \"if-needed\"\nbackup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\" }\n\
          address = \"[2001:db8::1]\"\nuser = \"ops\"\nidentity_file = \"~/k\"\npassword_env = \"P\"",
     );
     let expected = GuestEntry {
@@ -91,6 +91,7 @@ fn a_rule_is_what_it_says() {
         via: Some(ViaChoice::Agent),
         stopped: Some(Stopped::Start),
         protect: Some(vec![ProtectChoice::Backup, ProtectChoice::Snapshot]),
+        on_failure: Some(OnFailure::Rollback),
         reboot: Some(GuestReboot::IfNeeded),
         backup_storage: Some("dump".to_owned()),
         backup_mode: Some(BackupMode::Stop),

@@ -26,6 +26,7 @@ fn upgraded(id: u32, pending: &[PackageChange]) -> GuestPlan {
         not_covered: Vec::new(),
         boot_id: BootId::new("boot"),
         reboot: false,
+        rollback: false,
     });
     guest(id, decision)
 }
@@ -41,6 +42,7 @@ fn started(id: u32) -> GuestPlan {
         not_covered: Vec::new(),
         declared: false,
         reboot: false,
+        rollback: false,
     };
     guest(id, Decision::Start(start))
 }

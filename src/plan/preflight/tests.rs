@@ -57,6 +57,7 @@ fn guest(kind: GuestKind, id: u32) -> GuestFacts {
         tags: Vec::new(),
         resource_pool: None,
         ha: false,
+        replicated: None,
         inside: Inside::Seen { via, os: Box::new(OsFacts { boot_id: BootId::new(format!("boot-{id}")), ..os() }) },
     }
 }

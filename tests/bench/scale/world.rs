@@ -243,6 +243,9 @@ impl Remote for Node {
     async fn hold_lease(&self, _: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
         Ok(LeaseAnswer::Renewed)
     }
+    async fn zfs_since(&self, _: &[String], _: &SnapshotName) -> Result<ZfsSince, Fault> {
+        Ok(ZfsSince::default())
+    }
     async fn release_lease(&self, _: &RunId) -> Result<(), Fault> {
         Ok(())
     }
