@@ -4,20 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Act, Outcome};
-use crate::world::{Kind, MachineId, World};
+use crate::ledger::{Act, Entry, Outcome};
+use crate::world::{HA, Kind, MachineId, World};
 
 /// Changes that must not be made twice.
-const UNSAFE: &[Act] = &[
-    Act::SnapshotCreate,
-    Act::Backup,
-    Act::Rollback,
-    Act::Upgrade,
-    Act::Reboot,
-    Act::Migrate,
-    Act::Stop,
-    Act::Shutdown,
-];
+const UNSAFE: &[Act] =
+    &[Act::SnapshotCreate, Act::Backup, Act::Rollback, Act::Upgrade, Act::Reboot, Act::Stop, Act::Shutdown];
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +61,7 @@ pub fn check(world: &World) -> Judgement {
         })
         .collect();
     for (i, entry) in entries.iter().enumerate() {
-        let same = |earlier: &&crate::ledger::Entry| {
+        let same = |earlier: &&Entry| {
             earlier.act == entry.act
                 && earlier.realm == entry.realm
                 && earlier.machine == entry.machine
@@ -79,6 +71,7 @@ pub fn check(world: &World) -> Judgement {
             twice.push(format!("{:?} of {}/{} succeeded a second time", entry.act, entry.realm, entry.machine));
         }
     }
+    twice.extend(moved_twice(entries));
     let machines = world.machines();
     Judgement {
         twice,
@@ -92,6 +85,25 @@ pub fn check(world: &World) -> Judgement {
             .map(ToString::to_string)
             .collect(),
     }
+}
+
+/// Says which moves were begun although the guest was there already, or on its way there. A guest may well move to and fro, and a move
+/// that failed may be tried again; what the HA manager does is its own affair.
+fn moved_twice(entries: &[Entry]) -> Vec<String> {
+    let moves: Vec<&Entry> = entries
+        .iter()
+        .filter(|e| e.act == Act::Migrate && e.by != HA && !matches!(e.outcome, Outcome::Refused(_)))
+        .collect();
+    let again = |(i, entry): &(usize, &&Entry)| {
+        let of_guest = moves[..*i].iter().filter(|e| (&e.realm, &e.machine) == (&entry.realm, &entry.machine));
+        let last = of_guest.filter(|e| !matches!(e.outcome, Outcome::Failed(_))).next_back();
+        last.is_some_and(|last| last.key == entry.key || last.outcome == Outcome::Begun)
+    };
+    let say = |(_, e): (usize, &&Entry)| {
+        let to = e.key.as_deref().unwrap_or("-");
+        format!("Migrate of {}/{} begun again to {to}", e.realm, e.machine)
+    };
+    moves.iter().enumerate().filter(again).map(say).collect()
 }
 
 /// Looks whether a machine has something to be upgraded, by what the repository has and not only by what the machine knows of.

@@ -80,6 +80,13 @@ pub enum Site {
         /// The exit status.
         exit: i32,
     },
+    /// A node's HA maintenance, when it is asked to begin or to end.
+    Ha {
+        /// Pattern of the node.
+        node: String,
+        /// What happens.
+        effect: HaFault,
+    },
     /// A command over SSH.
     Command {
         /// The machine that was logged in to: a node's name, a vmid, `realm/vmid`, or `*`.
@@ -106,6 +113,11 @@ pub enum TaskFault {
         /// Whether it leaves its lock in the guest's config, as a real failed snapshot can.
         #[serde(default)]
         leave_lock: bool,
+    },
+    /// It fails half-way, at its end, with a text: a container that a move has shut down stays off where it was.
+    FailOff {
+        /// The exit status of the task.
+        text: String,
     },
     /// It never ends; its lock stays.
     Hang,
@@ -166,6 +178,16 @@ pub enum UpgradeFault {
     },
 }
 
+/// What goes wrong with a node's HA maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HaFault {
+    /// It begins, but the node's guests stay where they are: the drain never ends.
+    DrainNeverEnds,
+    /// It ends, but the guests that it has moved away don't come back.
+    NeverBack,
+}
+
 /// What goes wrong with a command over SSH.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -205,6 +227,11 @@ impl Fault {
     /// Makes an upgrade of a machine fail.
     pub fn upgrade(machine: &str, effect: UpgradeFault) -> Self {
         Self::new(Site::Upgrade { machine: machine.to_owned(), effect })
+    }
+
+    /// Makes a node's HA maintenance fail: the drain that it begins with, or the return of the guests that it ends with.
+    pub fn ha(node: &str, effect: HaFault) -> Self {
+        Self::new(Site::Ha { node: node.to_owned(), effect })
     }
 
     /// Makes a command over SSH fail.
@@ -268,6 +295,15 @@ impl Faults {
             Site::Command { machine: name, pattern, effect } if machine.is_called(name) && matches(pattern, line) => {
                 Some(effect.clone())
             }
+            _ => None,
+        })
+    }
+
+    /// Asks what goes wrong with a node's HA maintenance that is to begin, or to end. Counts the occasion.
+    pub fn ha(&mut self, node: &str, begins: bool) -> Option<HaFault> {
+        let fits = |effect: HaFault| (effect == HaFault::DrainNeverEnds) == begins;
+        self.take(|site| match site {
+            Site::Ha { node: pattern, effect } if matches(pattern, node) && fits(*effect) => Some(*effect),
             _ => None,
         })
     }

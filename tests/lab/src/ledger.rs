@@ -41,8 +41,19 @@ pub enum Act {
     Stop,
     /// A machine was to be booted anew.
     Reboot,
-    /// A guest was to move to another node; its key is that node.
+    /// A guest was to move to another node; its key is that node, the entry's own node the one that it was on. Moves that the HA
+    /// manager makes are by `ha`.
     Migrate,
+    /// HA was asked to move a guest; its key is the node. The move itself has an entry of its own.
+    HaMigrate,
+    /// HA maintenance of a node was to begin; the machine is that node.
+    MaintenanceOn,
+    /// HA maintenance of a node was to end; the machine is that node.
+    MaintenanceOff,
+    /// A flag of Ceph was to be set; its key is the flag.
+    CephFlagSet,
+    /// A flag of Ceph was to be cleared; its key is the flag.
+    CephFlagClear,
     /// HA resources were to be changed; its key is the service.
     HaChange,
     /// A command was given to a VM's agent; its key is the command.

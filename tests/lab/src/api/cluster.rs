@@ -48,6 +48,26 @@ pub(crate) fn options(_: &mut Call<'_>) -> Result<Value, Failure> {
     Ok(json!({ "allowed-tags": [], "description": "", "mac_prefix": "BC:24:11" }))
 }
 
+/// `GET /cluster/replication`
+pub(crate) fn replication(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let realm = call.realm()?;
+    let seen = realm.replication.iter().filter(|job| call.may(&format!("/vms/{}", job.guest), &["VM.Audit"]));
+    let list = seen.map(|job| {
+        let mut entry = json!({
+            "id": job.id(), "guest": job.guest, "jobnum": job.number, "target": job.target, "type": "local",
+            "schedule": job.schedule,
+        });
+        if let Some(guest) = realm.guests.get(&job.guest) {
+            entry["source"] = guest.node.clone().into();
+        }
+        if job.disabled {
+            entry["disable"] = 1.into();
+        }
+        entry
+    });
+    Ok(call.shuffled(list.collect()))
+}
+
 /// `GET /cluster/resources`
 pub(crate) fn resources(call: &mut Call<'_>) -> Result<Value, Failure> {
     let realm = call.realm()?;
@@ -98,7 +118,7 @@ fn node_resource(call: &Call<'_>, node: &Node) -> Value {
     json!({
         "id": id, "node": node.name, "type": "node", "status": "online", "level": "", "cgroup-mode": 2,
         "uptime": uptime(call.world, node), "cpu": 0.02, "maxcpu": 4,
-        "mem": node.memory_bytes / 4, "maxmem": node.memory_bytes, "disk": 8_u64 << 30, "maxdisk": 96_u64 << 30,
+        "mem": call.world.memory_used(&node.name), "maxmem": node.memory_bytes, "disk": 8_u64 << 30, "maxdisk": 96_u64 << 30,
     })
 }
 
@@ -115,7 +135,7 @@ fn guest_resource(call: &Call<'_>, guest: &Guest) -> Value {
     let mut entry = json!({
         "id": format!("{api}/{}", guest.vmid), "type": api, "vmid": guest.vmid, "name": guest.name, "node": guest.node,
         "status": status, "template": u8::from(guest.template),
-        "uptime": if running { since(call.world, guest.machine.booted) } else { 0 },
+        "uptime": if running { since(call.world, guest.started) } else { 0 },
         "cpu": if running { 0.01 } else { 0.0 }, "maxcpu": 2, "mem": mem, "maxmem": guest.memory_bytes,
         "memhost": if guest.kind == Kind::Vm { mem } else { 0 },
         "disk": if running && guest.kind == Kind::Ct { guest.disk_bytes / 3 } else { 0 }, "maxdisk": guest.disk_bytes,
@@ -130,7 +150,7 @@ fn guest_resource(call: &Call<'_>, guest: &Guest) -> Value {
     if let Some(pool) = &guest.pool {
         entry["pool"] = pool.clone().into();
     }
-    if let Some(service) = call.realm().ok().and_then(|r| r.ha.get(&super::ha::sid(guest))) {
+    if let Some(service) = call.realm().ok().and_then(|r| r.ha.get(&crate::world::sid(guest))) {
         entry["hastate"] = service.state.clone().into();
     }
     entry

@@ -41,7 +41,7 @@ fn summary(world: &World, guest: &Guest, full: bool) -> Map<String, Value> {
     put("vmid", guest.vmid.into());
     put("name", guest.name.clone().into());
     put("status", if running { "running" } else { "stopped" }.into());
-    put("uptime", if running { since(world, guest.machine.booted) } else { 0 }.into());
+    put("uptime", if running { since(world, guest.started) } else { 0 }.into());
     put("cpus", 2.into());
     put("cpu", if running { json!(0.01) } else { json!(0) });
     put("mem", mem.into());
@@ -92,7 +92,7 @@ fn summary(world: &World, guest: &Guest, full: bool) -> Map<String, Value> {
 pub(crate) fn status(call: &mut Call<'_>) -> Result<Value, Failure> {
     let guest = call.guest()?;
     let mut entry = summary(call.world, guest, true);
-    let ha = match call.realm()?.ha.get(&super::ha::sid(guest)) {
+    let ha = match call.realm()?.ha.get(&crate::world::sid(guest)) {
         Some(service) => json!({ "managed": 1, "state": service.requested }),
         None => json!({ "managed": 0 }),
     };

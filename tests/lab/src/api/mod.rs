@@ -6,10 +6,11 @@
 mod access;
 mod agent;
 mod call;
+mod ceph;
 mod cluster;
 pub(crate) mod guest;
 mod guest_acts;
-mod ha;
+pub(crate) mod ha;
 #[cfg(test)]
 mod https_tests;
 mod migrate;

@@ -21,7 +21,7 @@ pub(crate) fn version(call: &mut Call<'_>) -> Result<Value, Failure> {
 pub(crate) fn status(call: &mut Call<'_>) -> Result<Value, Failure> {
     let node = call.node()?;
     let kernel = &node.machine.kernel_running;
-    let (total, used) = (node.memory_bytes, node.memory_bytes / 4);
+    let (total, used) = (node.memory_bytes, call.world.memory_used(&node.name));
     let build = format!("#1 SMP PREEMPT_DYNAMIC PMX {}", kernel.trim_end_matches("-pve"));
     Ok(json!({
         "boot-info": { "mode": "legacy-bios" },

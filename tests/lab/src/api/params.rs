@@ -80,6 +80,7 @@ pub(crate) fn of_path(name: &str) -> Kind {
         "vmid" => VMID,
         "storage" => Kind::Storage,
         "snapname" => Kind::ConfigId,
+        "flag" => Kind::Enum(super::routes::FLAGS),
         _ => TEXT,
     }
 }

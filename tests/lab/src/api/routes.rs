@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::access::{self, Access};
 use super::call::{Call, Failure};
 use super::params::{Kind, Param, TEXT, VMID, must, opt, unmodelled};
-use super::{agent, cluster, guest, guest_acts, ha, migrate, node, storage, tasks};
+use super::{agent, ceph, cluster, guest, guest_acts, ha, migrate, node, storage, tasks};
 
 /// An endpoint of the API.
 #[derive(Clone, Copy)]
@@ -60,6 +60,8 @@ const SECONDS: Kind = Kind::Int(0, i64::MAX);
 const NONE: &[Param] = &[];
 const AUDIT_ROOT: Access = Access::All("/", &["Sys.Audit"]);
 const CONSOLE_ROOT: Access = Access::All("/", &["Sys.Console"]);
+const MODIFY_ROOT: Access = Access::All("/", &["Sys.Modify"]);
+const AUDIT_CEPH: Access = Access::Any("/", &["Sys.Audit", "Datastore.Audit"]);
 const AUDIT_NODE: Access = Access::All("/nodes/{node}", &["Sys.Audit"]);
 const MODIFY_NODE: Access = Access::All("/nodes/{node}", &["Sys.Modify"]);
 const POWER_NODE: Access = Access::All("/nodes/{node}", &["Sys.PowerMgmt"]);
@@ -171,6 +173,52 @@ const STOPALL: &[Param] = &[
     opt("vms", TEXT),
 ];
 
+const CEPH_FLAGS: &[Param] = &[
+    opt("nobackfill", Kind::Bool),
+    opt("nodeep-scrub", Kind::Bool),
+    opt("nodown", Kind::Bool),
+    opt("noin", Kind::Bool),
+    opt("noout", Kind::Bool),
+    opt("norebalance", Kind::Bool),
+    opt("norecover", Kind::Bool),
+    opt("noscrub", Kind::Bool),
+    opt("notieragent", Kind::Bool),
+    opt("noup", Kind::Bool),
+    opt("pause", Kind::Bool),
+];
+
+const STORAGE_TYPES: &[&str] = &[
+    "btrfs",
+    "cephfs",
+    "cifs",
+    "dir",
+    "esxi",
+    "iscsi",
+    "iscsidirect",
+    "lvm",
+    "lvmthin",
+    "nfs",
+    "pbs",
+    "rbd",
+    "zfs",
+    "zfspool",
+];
+
+/// The flags of an OSD map.
+pub(super) const FLAGS: &[&str] = &[
+    "nobackfill",
+    "nodeep-scrub",
+    "nodown",
+    "noin",
+    "noout",
+    "norebalance",
+    "norecover",
+    "noscrub",
+    "notieragent",
+    "noup",
+    "pause",
+];
+
 const HA_ADD: &[Param] = &[
     unmodelled("comment", Kind::Str(4096)),
     unmodelled("failback", Kind::Bool),
@@ -202,6 +250,15 @@ const ENDPOINTS: &[Endpoint] = endpoints! {
     POST "/cluster/ha/resources" HA_ADD, CONSOLE_ROOT, ha::add;
     DELETE "/cluster/ha/resources/{sid}" &[unmodelled("purge", Kind::Bool)], CONSOLE_ROOT, ha::remove;
     GET "/cluster/ha/status/current" NONE, AUDIT_ROOT, ha::status;
+    GET "/cluster/ha/status/manager_status" NONE, AUDIT_ROOT, ha::manager_status;
+    GET "/cluster/replication" NONE, Access::Anyone, cluster::replication;
+    GET "/cluster/ceph/status" NONE, AUDIT_CEPH, ceph::status;
+    GET "/cluster/ceph/flags" NONE, AUDIT_ROOT, ceph::flags;
+    PUT "/cluster/ceph/flags" CEPH_FLAGS, MODIFY_ROOT, ceph::set_flags;
+    GET "/cluster/ceph/flags/{flag}" NONE, AUDIT_ROOT, ceph::flag;
+    PUT "/cluster/ceph/flags/{flag}" &[must("value", Kind::Bool)], MODIFY_ROOT, ceph::set_flag;
+    GET "/storage" &[opt("type", Kind::Enum(STORAGE_TYPES))], Access::Anyone, storage::index;
+    GET "/nodes/{node}/ceph/status" NONE, AUDIT_CEPH, ceph::status;
 
     GET "/nodes/{node}/status" NONE, AUDIT_NODE, node::status;
     POST "/nodes/{node}/status" &[must("command", Kind::Enum(&["reboot", "shutdown"]))], POWER_NODE, node::command;

@@ -7,6 +7,41 @@ use super::node::vmids;
 use crate::ledger::{Act, Outcome};
 use crate::world::{Backup, BackupOrder, Guest, MachineId};
 
+/// `GET /storage`: what the cluster's configuration says of each.
+pub(crate) fn index(call: &mut Call<'_>) -> Result<Value, Failure> {
+    let realm = call.realm()?;
+    let shown = realm.storages.iter().filter(|s| {
+        call.may(&format!("/storage/{}", s.name), &["Datastore.Audit", "Datastore.AllocateSpace"])
+            && call.opt("type").is_none_or(|kind| kind == s.kind)
+    });
+    let list = shown.map(|s| {
+        let mut entry = json!({
+            "storage": s.name, "type": s.kind, "content": s.content.join(","), "digest": super::guest::digest(&realm.name),
+        });
+        let mut put = |key: &str, value: Value| entry[key] = value;
+        if s.shared {
+            put("shared", 1.into());
+        }
+        if !s.enabled {
+            put("disable", 1.into());
+        }
+        // Only a storage that not every node has names its nodes.
+        if realm.nodes.iter().any(|node| !s.on.contains_key(node)) {
+            let nodes: Vec<&str> = s.on.keys().map(String::as_str).collect();
+            put("nodes", nodes.join(",").into());
+        }
+        match s.kind.as_str() {
+            "zfspool" => put("pool", s.pool().into()),
+            "dir" | "nfs" | "cifs" | "cephfs" | "btrfs" => put("path", s.path().into()),
+            "lvmthin" => put("thinpool", "data".into()),
+            "rbd" => put("pool", s.name.clone().into()),
+            _ => {}
+        }
+        entry
+    });
+    Ok(call.shuffled(list.collect()))
+}
+
 /// `GET /nodes/{node}/storage`
 pub(crate) fn list(call: &mut Call<'_>) -> Result<Value, Failure> {
     let node = &call.node()?.name;

@@ -94,7 +94,8 @@ const DEBIAN: &[&str] =
 /// Shims of Alpine.
 const ALPINE: &[&str] = &["apk"];
 /// Shims of a Proxmox VE node.
-const NODE: &[&str] = &["corosync-quorumtool", "ha-manager", "pct", "proxmox-boot-tool", "pvecm", "pveversion", "qm"];
+const NODE: &[&str] =
+    &["corosync-quorumtool", "ha-manager", "pct", "proxmox-boot-tool", "pvecm", "pvesm", "pveversion", "qm", "zfs"];
 
 /// What a shim does: asks the lab over FIFOs of its own, then copies what it answers.
 ///

@@ -19,6 +19,10 @@ pub(crate) enum Due {
     NodeUp(String),
     /// A service of HA follows its request: the realm and the service.
     Ha(String, String),
+    /// The HA manager takes up what was asked of a node's maintenance: the realm and the node.
+    Maintenance(String, String),
+    /// The HA manager of a realm looks for something to do.
+    HaStep(String),
 }
 
 /// What is due, in order of time, then of its entry.
@@ -54,6 +58,8 @@ impl World {
                 Due::Refresh(id, entry) => self.refresh_due(&id, entry),
                 Due::NodeUp(node) => self.node_up(&node),
                 Due::Ha(realm, sid) => self.ha_due(&realm, &sid),
+                Due::Maintenance(realm, node) => self.maintenance_due(&realm, &node),
+                Due::HaStep(realm) => self.ha_step(&realm),
             }
         }
         self.now = self.now.max(now);

@@ -382,12 +382,33 @@ impl World {
     }
 
     /// Writes the wall clock at a time: `2026-11-22 22:28:42`.
+    /// Returns a time of the wall clock as C's `ctime` writes it (`Sun Nov 22 22:06:40 2026`), in UTC.
+    pub(crate) fn ctime(&self, at: Time) -> String {
+        ctime(self.unix(at))
+    }
+
     pub(crate) fn clock(&self, at: Time) -> String {
         let secs = self.unix(at);
         let (year, month, day) = civil(secs.div_euclid(86_400));
         let of_day = secs.rem_euclid(86_400);
         format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60)
     }
+}
+
+/// Writes seconds since the Unix epoch as C's `ctime` does, in UTC.
+pub(crate) fn ctime(secs: i64) -> String {
+    let days = secs.div_euclid(86_400);
+    let (year, month, day) = civil(days);
+    let of_day = secs.rem_euclid(86_400);
+    let three = |names: &'static str, n: i64| {
+        let at = usize::try_from(n * 3).unwrap_or_default();
+        names.get(at..at + 3).unwrap_or_default()
+    };
+    // The Unix epoch began on a Thursday.
+    let weekday = three("ThuFriSatSunMonTueWed", days.rem_euclid(7));
+    let month = three("JanFebMarAprMayJunJulAugSepOctNovDec", i64::from(month) - 1);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}")
 }
 
 /// Tells whether mode `snapshot` silently becomes `suspend`: a running container with a volume that cannot be snapshotted.

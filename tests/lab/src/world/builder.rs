@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::agenda::Agenda;
 use super::{
-    Acl, Backup, CertData, Durations, GuestSpec, Kind, Node, NodeSpec, Realm, Storage, StorageState, Token, User,
-    Voting, World,
+    Acl, Backup, Ceph, CertData, Durations, GuestSpec, HaService, Kind, Node, NodeSpec, Realm, Replication, Storage,
+    StorageState, Token, User, Voting, World,
 };
 use crate::faults::{Fault, Faults};
 use crate::ledger::Ledger;
@@ -38,6 +38,9 @@ pub struct WorldBuilder {
     users: Vec<(String, User)>,
     tokens: Vec<(String, Token)>,
     backups: Vec<(String, Backup)>,
+    ha: Vec<(String, u32)>,
+    ceph: BTreeMap<String, Ceph>,
+    replication: Vec<(String, Replication)>,
     faults: Faults,
 }
 
@@ -58,6 +61,9 @@ impl WorldBuilder {
             users: Vec::new(),
             tokens: Vec::new(),
             backups: Vec::new(),
+            ha: Vec::new(),
+            ceph: BTreeMap::new(),
+            replication: Vec::new(),
             faults: Faults::default(),
         }
     }
@@ -135,6 +141,70 @@ impl WorldBuilder {
         self
     }
 
+    /// Adds a storage for guests' disks to a realm, by its type, on all of its nodes: shared where its type is (`nfs`, `rbd`).
+    /// [`Storage::of_disks`] makes one that only some nodes have.
+    ///
+    /// # Panics
+    /// A realm that was not named before is a mistake of the test.
+    #[must_use]
+    pub fn disks(self, realm: &str, name: &str, kind: &str) -> Self {
+        let nodes = self.nodes_of(realm);
+        let storage = Storage::of_disks(name, kind, nodes.iter().map(String::as_str));
+        self.storage(realm, storage)
+    }
+
+    /// Puts guests under HA: they are started by it, and it has taken them up already.
+    #[must_use]
+    pub fn ha(mut self, cluster: &str, vmids: impl IntoIterator<Item = u32>) -> Self {
+        self.ha.extend(vmids.into_iter().map(|vmid| (cluster.to_owned(), vmid)));
+        self
+    }
+
+    /// Gives a cluster a Ceph that is well: a monitor and this many OSDs on each of its nodes, and the shared storage `ceph`
+    /// (`rbd`) for guests' disks.
+    ///
+    /// # Panics
+    /// A realm that was not named before is a mistake of the test.
+    #[must_use]
+    pub fn ceph(mut self, cluster: &str, osds_per_node: usize) -> Self {
+        let nodes = self.nodes_of(cluster);
+        let osds = nodes.iter().flat_map(|node| vec![node.clone(); osds_per_node]).collect();
+        let made = Ceph { osds, monitors: nodes.iter().take(5).cloned().collect(), ..Ceph::default() };
+        self.ceph.insert(cluster.to_owned(), made);
+        self.disks(cluster, "ceph", "rbd")
+    }
+
+    /// Lets the Ceph of a cluster have a warning that lasts: a code (`POOL_NEARFULL`) and what is said.
+    ///
+    /// # Panics
+    /// A cluster without [`WorldBuilder::ceph`] is a mistake of the test.
+    #[must_use]
+    pub fn ceph_warning(mut self, cluster: &str, code: &str, message: &str) -> Self {
+        let ceph = self.ceph.get_mut(cluster).unwrap_or_else(|| panic!("{cluster} has no Ceph to warn of"));
+        ceph.lasting.insert(code.to_owned(), ("HEALTH_WARN".to_owned(), message.to_owned()));
+        self
+    }
+
+    /// Lets a guest be replicated to another node, every quarter of an hour.
+    #[must_use]
+    pub fn replicated(mut self, cluster: &str, guest: u32, target: &str) -> Self {
+        let number = self.replication.iter().filter(|(realm, job)| realm == cluster && job.guest == guest).count();
+        let job = Replication {
+            guest,
+            number: u32::try_from(number).unwrap_or_default(),
+            target: target.to_owned(),
+            schedule: "*/15".to_owned(),
+            disabled: false,
+        };
+        self.replication.push((cluster.to_owned(), job));
+        self
+    }
+
+    fn nodes_of(&self, realm: &str) -> Vec<String> {
+        let found = self.realms.iter().find(|(name, ..)| name == realm);
+        found.map(|(.., nodes)| nodes.clone()).unwrap_or_else(|| panic!("there is no realm {realm} yet"))
+    }
+
     /// Adds an archive to a realm.
     #[must_use]
     pub fn backup(mut self, realm: &str, backup: Backup) -> Self {
@@ -199,13 +269,26 @@ impl WorldBuilder {
             let on =
                 world.nodes.get(node).unwrap_or_else(|| panic!("guest {vmid} is on node {node}, which is not there"));
             let (realm, kernel) = (on.realm.clone(), on.machine.kernel_running.clone());
-            let guest = spec.build(node, &kernel, || world.draw());
+            let storages = &world.realms[&realm].storages;
+            let storage = storages.iter().find(|s| s.name == spec.storage).cloned();
+            let mut guest = spec.build(node, &kernel, storage.as_ref(), || world.draw());
+            spec.add_snapshots(&mut guest, world.unix(0), storage.is_some_and(|s| s.kind == "zfspool"));
             let realm = world.realms.get_mut(&realm).expect("every node's realm was made above");
             let known = |volid: &str| realm.storages.iter().any(|s| volid.starts_with(&format!("{}:", s.name)));
             for volid in guest.volumes().into_iter().filter_map(|(_, volid)| volid) {
                 assert!(known(&volid), "guest {vmid} has volume {volid} on a storage that is not there");
             }
             assert!(realm.guests.insert(*vmid, guest).is_none(), "guest {vmid} is twice in realm {}", realm.name);
+        }
+        for (name, vmid) in &self.ha {
+            let realm = world.realms.get_mut(name).unwrap_or_else(|| panic!("HA is in {name}, which is not there"));
+            let guest = realm.guests.get(vmid).unwrap_or_else(|| panic!("HA has guest {vmid}, which is not there"));
+            realm.ha.insert(super::sid(guest), HaService::new("started", "started"));
+        }
+        for (name, job) in &self.replication {
+            let realm = world.realms.get_mut(name).unwrap_or_else(|| panic!("{name}, of a replication, is not there"));
+            assert!(realm.guests.contains_key(&job.guest), "guest {} is replicated but not there", job.guest);
+            realm.replication.push(job.clone());
         }
         world
     }
@@ -244,7 +327,8 @@ impl WorldBuilder {
                 repositories: spec.repositories.clone().unwrap_or_else(|| super::node::usual_repositories(spec.os)),
                 subscription: spec.subscription.clone(),
                 reach: spec.reach.clone(),
-                memory_bytes: 16 << 30,
+                memory_bytes: spec.memory_gib << 30,
+                ct_preconditions: spec.ct_preconditions,
                 machine: spec.machine(node, boot_id, product_uuid),
                 tasks: Vec::new(),
                 backup_queue: VecDeque::new(),
@@ -264,6 +348,7 @@ impl WorldBuilder {
         let root = Token { user: "root@pam".to_owned(), id: "lab".to_owned(), secret: world.draw_uuid(), acl: None };
         let mut tokens = vec![root];
         tokens.extend(self.tokens.iter().filter(|(r, _)| of_realm(r)).map(|(_, t)| t.clone()));
+        let ceph = self.ceph.get(name).cloned();
         Realm {
             name: name.to_owned(),
             clustered,
@@ -276,6 +361,9 @@ impl WorldBuilder {
             users,
             tokens,
             ha: BTreeMap::new(),
+            maintenance: BTreeMap::new(),
+            ceph: ceph.map(|ceph| Ceph { fsid: world.draw_uuid(), ..ceph }),
+            replication: Vec::new(),
         }
     }
 }

@@ -38,8 +38,13 @@ pub struct Durations {
     pub agent_timeout: u64,
     /// How long the API keeps back a refusal of credentials (3 s on a real node).
     pub auth_delay: u64,
-    /// From an HA request until the guest follows it.
+    /// From an HA request until the guest follows it; also how long the HA manager needs to take up a node's maintenance, and between
+    /// two moves that it makes.
     pub ha: u64,
+    /// From the return of a node with OSDs until Ceph has recovered what they missed.
+    pub ceph_recovery: u64,
+    /// The task that sets flags of Ceph.
+    pub ceph_flag: u64,
 }
 
 impl Durations {
@@ -63,6 +68,8 @@ impl Durations {
             agent_timeout: 3_000,
             auth_delay: 3_000,
             ha: 10_000,
+            ceph_recovery: 45_000,
+            ceph_flag: 1_500,
         }
     }
 
@@ -86,6 +93,8 @@ impl Durations {
             agent_timeout: 50,
             auth_delay: 0,
             ha: 100,
+            ceph_recovery: 300,
+            ceph_flag: 60,
         }
     }
 
@@ -111,6 +120,8 @@ impl Durations {
             agent_timeout: s(self.agent_timeout),
             auth_delay: s(self.auth_delay),
             ha: s(self.ha),
+            ceph_recovery: s(self.ceph_recovery),
+            ceph_flag: s(self.ceph_flag),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Machine, Time};
+use super::{DatasetSnapshot, Machine, Time};
 
 /// Container or virtual machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -150,6 +150,9 @@ pub struct Guest {
     pub power: Power,
     /// Process number of its main process on the node, while it runs.
     pub pid: u32,
+    /// When that process was started, in milliseconds since the world began (negative: before). A VM that moves live has a new
+    /// one, though it was not booted.
+    pub started: i64,
     /// Whether it is a template.
     pub template: bool,
     /// What works on it.
@@ -164,6 +167,10 @@ pub struct Guest {
     pub snapshots: Vec<Snapshot>,
     /// The snapshot that its present state descends from.
     pub parent: Option<String>,
+    /// Snapshots of its ZFS datasets, oldest first: those that Proxmox VE has taken, and others.
+    pub dataset_snapshots: Vec<DatasetSnapshot>,
+    /// Whether something of its node's own (`sanoid`) takes a snapshot of its datasets right after each that Proxmox VE takes.
+    pub auto_snapshots: bool,
     /// Its addresses, as its agent or its node tells them (loopback left out).
     pub addresses: Vec<String>,
     /// Whether docker runs in it, with bridges of its own.
@@ -213,6 +220,30 @@ impl Guest {
             let first = value.as_str()?.split(',').next()?;
             first.contains(':').then(|| first.to_owned())
         };
-        self.config.iter().filter(|(key, _)| is_volume(key)).map(|(key, value)| (key.clone(), volid(value))).collect()
+        let is_disk = |value: &Value| !value.as_str().is_some_and(is_cdrom);
+        let volumes = self.config.iter().filter(|(key, value)| is_volume(key) && is_disk(value));
+        volumes.map(|(key, value)| (key.clone(), volid(value))).collect()
     }
+
+    /// Returns the images in a VM's CD drives.
+    pub fn cdroms(&self) -> Vec<String> {
+        let drives = self.config.values().filter_map(Value::as_str).filter(|value| is_cdrom(value));
+        drives.filter_map(|v| v.split(',').next()).filter(|v| v.contains(':')).map(str::to_owned).collect()
+    }
+
+    /// Returns the devices of its node that a VM uses (`hostpci0`, `usb1`): with one it can't move.
+    pub fn local_resources(&self) -> Vec<String> {
+        let is_device = |key: &str| {
+            let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+            stem != key && ["hostpci", "usb"].contains(&stem)
+        };
+        let own = |value: &Value| value.as_str().is_none_or(|v| !v.starts_with("spice") && !v.contains("mapping="));
+        let used = self.config.iter().filter(|(key, value)| self.kind == Kind::Vm && is_device(key) && own(value));
+        used.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Tells whether a value of a VM's config is of a CD drive.
+fn is_cdrom(value: &str) -> bool {
+    value.split(',').any(|part| part == "media=cdrom")
 }

@@ -9,14 +9,20 @@ mod agenda;
 mod asker;
 mod backup;
 mod builder;
+mod ceph;
+#[cfg(test)]
+mod cluster_tests;
+mod dataset;
 mod durations;
 mod guest;
+mod ha;
 mod machine;
 mod migrate;
 mod node;
 mod packages;
 mod power;
 mod quorum;
+mod replication;
 mod snapshot;
 mod spec;
 mod storage;
@@ -32,13 +38,21 @@ use serde::{Deserialize, Serialize};
 pub use access::{ALL_PRIVILEGES, Acl, Token, User};
 pub use asker::{Asker, Refusal};
 pub use backup::BackupOrder;
+pub(crate) use backup::ctime;
 pub use builder::WorldBuilder;
+pub(crate) use ceph::NO_CEPH;
+pub use ceph::{CEPH_FLAGS, Ceph, CephCheck, CephHealth};
+pub use dataset::DatasetSnapshot;
 pub use durations::Durations;
 pub use guest::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, Power, Reach, Snapshot};
+pub use ha::{HA, HaService, Maintenance};
+pub(crate) use ha::{sid, vmid_of};
 pub use machine::{Change, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction};
-pub use node::{CertData, HaService, Node, PveVersion, Repository, Service};
+pub use migrate::MoveOrder;
+pub use node::{CertData, Node, PveVersion, Repository, Service};
 pub use packages::PackageError;
 pub use quorum::{Device, Tally, Voting};
+pub use replication::Replication;
 pub use spec::{GuestSpec, NodeSpec};
 pub use storage::{Backup, Storage, StorageState};
 pub use task::Task;
@@ -75,6 +89,12 @@ pub struct Realm {
     pub tokens: Vec<Token>,
     /// Services that HA manages, by `ct:101`.
     pub ha: BTreeMap<String, HaService>,
+    /// Nodes in HA maintenance, or asked to be.
+    pub maintenance: BTreeMap<String, Maintenance>,
+    /// Its Ceph, where it has one.
+    pub ceph: Option<Ceph>,
+    /// Its replication jobs.
+    pub replication: Vec<Replication>,
 }
 
 /// The simulated world.

@@ -1,4 +1,4 @@
-//! Nodes, and what belongs to a node's realm: certificates and HA services.
+//! Nodes, and what belongs to them: certificates, services, package sources.
 
 use std::collections::VecDeque;
 
@@ -94,15 +94,6 @@ impl Repository {
     }
 }
 
-/// A guest that HA manages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HaService {
-    /// The state that is asked for: `started`, `stopped`, `disabled`, `ignored`.
-    pub requested: String,
-    /// The state as the manager sees it: `queued`, `started`, `request_stop`, `stopped`.
-    pub state: String,
-}
-
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -132,6 +123,8 @@ pub struct Node {
     pub reach: Reach,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Whether it knows `GET .../lxc/{vmid}/migrate`, which an older one answers with 501.
+    pub ct_preconditions: bool,
     /// Its system.
     pub machine: Machine,
     /// Its tasks, oldest first.

@@ -3,7 +3,7 @@
 use super::agenda::Due;
 use super::task::Work;
 use super::tasks::{End, Order};
-use super::{Agent, Asker, HaService, Kind, LockHolder, MachineId, Os, Power, Refusal, Time, World};
+use super::{Agent, Asker, Kind, LockHolder, MachineId, Os, Power, Refusal, Time, World};
 use crate::ledger::{Act, Outcome};
 
 impl World {
@@ -22,6 +22,10 @@ impl World {
             Some(lock) => Some(format!("{} is locked ({lock})", kind.label())),
             None if running => Some(format!("VM {vmid} already running")),
             None if guest.template => Some(format!("you can't start a {} if it's a template", kind.label())),
+            None if !self.has_room(&guest.node, id) => Some(match kind {
+                Kind::Ct => format!("startup for container '{vmid}' failed"),
+                Kind::Vm => "start failed: QEMU exited with code 1".to_owned(),
+            }),
             None => None,
         };
         let takes = self.durations.start;
@@ -222,7 +226,7 @@ impl World {
         let pid = self.nodes.get_mut(&node).map(super::Node::take_pid).unwrap_or_default();
         let Some(guest) = self.guest_mut(id) else { return };
         guest.power = Power::Running;
-        guest.pid = pid;
+        (guest.pid, guest.started) = (pid, i64::try_from(now).unwrap_or(i64::MAX));
         if let Agent::From(_) = guest.agent {
             guest.agent = Agent::From(ready);
         }
@@ -279,80 +283,14 @@ impl World {
         node.machine.kernel_running.clone_from(&node.machine.kernel_installed);
         node.machine.reboot_required.clear();
         self.start_all(self.now, name, false, None, &Asker::root());
-        // HA brings back its own.
-        let Some(realm) = self.realm_of(name) else { return };
-        let own = |sid: &&String| {
-            let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok());
-            vmid.and_then(|vmid: u32| realm.guests.get(&vmid)).is_some_and(|g| g.node == name)
-        };
-        let due: Vec<Due> = realm.ha.keys().filter(own).map(|sid| Due::Ha(realm.name.clone(), sid.clone())).collect();
-        let at = self.now.saturating_add(self.durations.ha);
-        for due in due {
-            self.agenda.enter(at, due);
-        }
+        self.ha_node_up(name);
+        self.ceph_node_up(name);
     }
 
     /// Returns the guests that a node has.
     pub fn guests_on(&self, node: &str) -> Vec<MachineId> {
         let Some(realm) = self.realm_of(node) else { return Vec::new() };
         realm.guests.values().filter(|g| g.node == node).map(|g| MachineId::guest(&realm.name, g.vmid)).collect()
-    }
-
-    pub(crate) fn ha_due(&mut self, realm: &str, sid: &str) {
-        let Some(vmid) = sid.split(':').nth(1).and_then(|id| id.parse().ok()) else { return };
-        let id = MachineId::guest(realm, vmid);
-        let Some(service) = self.realms.get_mut(realm).and_then(|r| r.ha.get_mut(sid)) else { return };
-        service.state.clone_from(&service.requested);
-        let up = service.requested == "started";
-        let running = self.guest(&id).is_some_and(super::Guest::running);
-        match (up, running) {
-            (true, false) => self.power_on(&id),
-            (false, true) => self.power_off(&id),
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    /// Puts a guest under HA, or changes what is asked of it.
-    pub fn ha_set(&mut self, now: Time, realm: &str, sid: &str, requested: &str, by: &Asker) {
-        self.advance(now);
-        let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok()).unwrap_or_default();
-        let id = MachineId::guest(realm, vmid);
-        self.record(self.now, &id, Act::HaChange, Some(sid.to_owned()), &by.to_string(), Outcome::Done);
-        let service = HaService { requested: requested.to_owned(), state: "queued".to_owned() };
-        if let Some(realm) = self.realms.get_mut(realm) {
-            realm.ha.insert(sid.to_owned(), service);
-        }
-        let at = self.now.saturating_add(self.durations.ha);
-        self.agenda.enter(at, Due::Ha(realm.to_owned(), sid.to_owned()));
-    }
-
-    /// Takes a guest out of HA. Returns whether it was in.
-    pub fn ha_remove(&mut self, now: Time, realm: &str, sid: &str, by: &Asker) -> bool {
-        self.advance(now);
-        let vmid = sid.split(':').nth(1).and_then(|id| id.parse().ok()).unwrap_or_default();
-        if self.realms.get_mut(realm).and_then(|r| r.ha.remove(sid)).is_none() {
-            return false;
-        }
-        let id = MachineId::guest(realm, vmid);
-        self.record(self.now, &id, Act::HaChange, Some(sid.to_owned()), &by.to_string(), Outcome::Done);
-        true
-    }
-
-    /// Notes a stop of a guest under HA; the guest follows later.
-    fn ha_stop(&mut self, id: &MachineId, act: Act, by: &Asker) -> Option<String> {
-        let guest = self.guest(id)?;
-        let (kind, vmid, node) = (guest.kind, guest.vmid, guest.node.clone());
-        let MachineId::Guest { realm, .. } = id else { return None };
-        let sid = format!("{}:{vmid}", kind.label().to_lowercase());
-        let at = self.now.saturating_add(self.durations.ha);
-        let service = self.realms.get_mut(realm)?.ha.get_mut(&sid)?;
-        service.requested = "stopped".to_owned();
-        self.agenda.enter(at, Due::Ha(realm.clone(), sid));
-        let ledger = self.record(self.now, id, act, None, &by.to_string(), Outcome::Begun);
-        let order = Order { node: &node, kind: "hastop", id: vmid.to_string(), by, ledger: Some(ledger) };
-        let upid = self.begin_task(order, Work::Nothing, self.durations.stop);
-        self.task_log(&upid, format!("Requesting HA stop for {} {vmid}", kind.label()));
-        Some(upid)
     }
 
     #[allow(clippy::too_many_arguments, reason = "one private helper behind four short public operations")]

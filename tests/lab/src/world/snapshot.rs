@@ -104,6 +104,13 @@ impl World {
         (snapshot.machine, snapshot.config) = (machine, config);
         guest.parent = Some(name.to_owned());
         guest.lock = None;
+        let auto = guest.auto_snapshots;
+        let now = self.now;
+        self.foreign_snapshot(now, id, name);
+        if auto {
+            let clock = self.clock(now).replace(' ', "_");
+            self.foreign_snapshot(now, id, &format!("autosnap_{clock}_frequently"));
+        }
         Ok(End::Ok)
     }
 
@@ -134,11 +141,13 @@ impl World {
         if guest.parent.as_deref() == Some(name) {
             guest.parent = gone.parent;
         }
+        guest.dataset_snapshots.retain(|snapshot| snapshot.name != name);
         guest.lock = None;
         Ok(End::Ok)
     }
 
-    /// Begins to put a guest back to a snapshot; returns the UPID. The guest is stopped afterwards, unless `start` says so.
+    /// Begins to put a guest back to a snapshot; returns the UPID. The guest is stopped afterwards, unless `start` says so. On ZFS a
+    /// newer snapshot, whoever took it, makes the task fail ([`World::foreign_snapshot`]) and leaves the guest as it is.
     ///
     /// # Errors
     /// An unknown guest is refused at once.
@@ -166,6 +175,8 @@ impl World {
         guest.config = snapshot.config;
         guest.parent = Some(name.to_owned());
         guest.disk_generation += 1;
+        let kept = guest.dataset_snapshots.iter().position(|s| s.name == name).map_or(usize::MAX, |at| at + 1);
+        guest.dataset_snapshots.truncate(kept);
         guest.lock = None;
         if start { Ok(self.warned(upid, id, true)) } else { Ok(End::Ok) }
     }
@@ -184,6 +195,7 @@ impl World {
         let against = match &guest.lock {
             Some(lock) => Some(format!("{} is locked ({lock})", guest.kind.label())),
             None if guest.snapshots.iter().all(|s| s.name != name) => Some(format!("snapshot '{name}' does not exist")),
+            None if act == Act::Rollback => self.blocks_rollback(guest, name).or_else(|| incomplete(guest, name)),
             None => None,
         };
         let ledger = self.record(self.now, id, act, Some(name.to_owned()), &by.to_string(), Outcome::Begun);
@@ -197,4 +209,10 @@ impl World {
         }
         Ok(self.begin_task(order, work(vmid, name.to_owned()), takes))
     }
+}
+
+/// Says that a guest can't go back to a snapshot that was never completed.
+fn incomplete(guest: &Guest, name: &str) -> Option<String> {
+    let state = guest.snapshots.iter().find(|s| s.name == name)?.state.as_ref()?;
+    Some(format!("unable to rollback to incomplete snapshot (snapstate = {state})"))
 }

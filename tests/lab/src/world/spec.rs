@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::machine::{Machine, Os, Packages};
-use super::{Agent, AgentTraits, Guest, Kind, Power, PveVersion, Reach, Repository, Service};
+use super::{
+    Agent, AgentTraits, DatasetSnapshot, Guest, Kind, Power, PveVersion, Reach, Repository, Service, Snapshot, Storage,
+};
 
 /// Versions of packages of an operating system: the name, what is installed, and what the repository has.
 type Stock = &'static [(&'static str, &'static str, &'static str)];
@@ -136,7 +138,7 @@ pub struct GuestSpec {
     running: bool,
     template: bool,
     lock: Option<String>,
-    storage: String,
+    pub(crate) storage: String,
     disk_gib: u64,
     memory_mib: u64,
     extra: BTreeMap<String, Value>,
@@ -147,6 +149,8 @@ pub struct GuestSpec {
     pool: Option<String>,
     reach: Reach,
     obeys: bool,
+    snapshots: Vec<(String, bool)>,
+    auto_snapshots: bool,
     packages: PackageSpec,
 }
 
@@ -175,6 +179,8 @@ impl GuestSpec {
                 ..Reach::default()
             },
             obeys: true,
+            snapshots: Vec::new(),
+            auto_snapshots: false,
             packages: PackageSpec::of(BOOKWORM),
         }
     }
@@ -238,6 +244,42 @@ impl GuestSpec {
     #[must_use]
     pub fn disk_gib(mut self, gib: u64) -> Self {
         self.disk_gib = gib;
+        self
+    }
+
+    /// Sets its memory in MiB (512 by default): what it is configured with, and what counts on a node that it is to run on.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u64) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Lets a VM use a PCI device of its node, which keeps it from moving.
+    #[must_use]
+    pub fn pci_device(self) -> Self {
+        self.config("hostpci0", "0000:01:00.0")
+    }
+
+    /// Lets it have a snapshot from before the world began, oldest first, as Proxmox VE lists it.
+    #[must_use]
+    pub fn snapshot(mut self, name: &str) -> Self {
+        self.snapshots.push((name.to_owned(), true));
+        self
+    }
+
+    /// Lets its ZFS datasets have a snapshot from before the world began that Proxmox VE does not list, newer than those that were
+    /// named before it.
+    #[must_use]
+    pub fn foreign_snapshot(mut self, name: &str) -> Self {
+        self.snapshots.push((name.to_owned(), false));
+        self
+    }
+
+    /// Lets something of its node's own (`sanoid`) take a snapshot of its datasets right after each that Proxmox VE takes: no
+    /// rollback is possible then.
+    #[must_use]
+    pub fn auto_snapshots(mut self) -> Self {
+        self.auto_snapshots = true;
         self
     }
 
@@ -402,19 +444,53 @@ impl GuestSpec {
         self
     }
 
+    /// Gives a guest the snapshots that it has from the beginning; `unix` is that time, `zfs` whether its disks are on ZFS.
+    pub(crate) fn add_snapshots(&self, guest: &mut Guest, unix: i64, zfs: bool) {
+        for (n, (name, listed)) in self.snapshots.iter().enumerate() {
+            let left = i64::try_from(self.snapshots.len() - n).unwrap_or_default();
+            let created = unix - 60 * left;
+            if *listed {
+                let snapshot = Snapshot {
+                    name: name.clone(),
+                    description: String::new(),
+                    snaptime: created,
+                    parent: guest.parent.replace(name.clone()),
+                    state: None,
+                    machine: guest.machine.clone(),
+                    config: guest.config.clone(),
+                };
+                guest.snapshots.push(snapshot);
+            }
+            if zfs {
+                guest.dataset_snapshots.push(DatasetSnapshot { name: name.clone(), created });
+            }
+        }
+    }
+
     /// Makes the guest. Numbers that must be its own come from `draw`.
-    pub(crate) fn build(&self, node: &str, node_kernel: &str, mut draw: impl FnMut() -> u64) -> Guest {
+    pub(crate) fn build(
+        &self,
+        node: &str,
+        node_kernel: &str,
+        on: Option<&Storage>,
+        mut draw: impl FnMut() -> u64,
+    ) -> Guest {
         let uuid = super::uuid(draw(), draw());
         let boot_id = super::uuid(draw(), draw());
         let mac = draw();
         let mac = format!("BC:24:11:{:02X}:{:02X}:{:02X}", mac & 0xff, (mac >> 8) & 0xff, (mac >> 16) & 0xff);
         let (vmid, storage, gib) = (self.vmid, &self.storage, self.disk_gib);
-        let file = matches!(storage.as_str(), "local");
+        let file = on.is_some_and(Storage::has_files);
+        let block = on.is_some_and(|on| ["rbd", "lvm", "lvmthin"].contains(&on.kind.as_str()));
         let mut config: BTreeMap<String, Value> = BTreeMap::new();
         match self.kind {
             Kind::Ct => {
                 let address = self.addresses.first().map(|a| format!(",gw=10.88.0.1,ip={a}/16")).unwrap_or_default();
-                let disk = if file { format!("{vmid}/vm-{vmid}-disk-0.raw") } else { format!("subvol-{vmid}-disk-0") };
+                let disk = match (file, block) {
+                    (true, _) => format!("{vmid}/vm-{vmid}-disk-0.raw"),
+                    (false, true) => format!("vm-{vmid}-disk-0"),
+                    (false, false) => format!("subvol-{vmid}-disk-0"),
+                };
                 config.insert("arch".into(), json!("amd64"));
                 config.insert("hostname".into(), json!(self.name));
                 config.insert("memory".into(), json!(self.memory_mib));
@@ -461,6 +537,7 @@ impl GuestSpec {
             pool: self.pool.clone(),
             power: if self.running { Power::Running } else { Power::Stopped },
             pid: if self.running { 2000 + vmid } else { 0 },
+            started: -3_600_000,
             template: self.template,
             lock: self.lock.clone(),
             config,
@@ -468,6 +545,8 @@ impl GuestSpec {
             memory_bytes: self.memory_mib << 20,
             snapshots: Vec::new(),
             parent: None,
+            dataset_snapshots: Vec::new(),
+            auto_snapshots: self.auto_snapshots,
             addresses: self.addresses.clone(),
             docker: self.docker,
             agent: if self.agent && self.kind == Kind::Vm { Agent::From(0) } else { Agent::Absent },
@@ -508,6 +587,8 @@ pub struct NodeSpec {
     pub(crate) subscription: String,
     pub(crate) reach: Reach,
     pub(crate) packages: PackageSpec,
+    pub(crate) memory_gib: u64,
+    pub(crate) ct_preconditions: bool,
 }
 
 impl NodeSpec {
@@ -524,6 +605,8 @@ impl NodeSpec {
             subscription: "notfound".to_owned(),
             reach: Reach { ssh_users: vec!["root".to_owned()], ..Reach::default() },
             packages: PackageSpec::of(NODE),
+            memory_gib: 64,
+            ct_preconditions: true,
         }
     }
 
@@ -538,6 +621,20 @@ impl NodeSpec {
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.reach.password = Some(password.to_owned());
+        self
+    }
+
+    /// Sets its memory in GiB (64 by default). Guests that are configured with more than that together can't run on it.
+    #[must_use]
+    pub fn memory_gib(mut self, gib: u64) -> Self {
+        self.memory_gib = gib;
+        self
+    }
+
+    /// Lets it be too old to tell of a container whether it can move: `GET .../lxc/{vmid}/migrate` is 501.
+    #[must_use]
+    pub fn no_ct_preconditions(mut self) -> Self {
+        self.ct_preconditions = false;
         self
     }
 

@@ -31,7 +31,9 @@ pub(crate) enum Work {
     /// The node's package lists are refreshed.
     Refresh,
     /// A guest moves to another node.
-    Migrate(u32, String),
+    Migrate(Box<super::migrate::MoveWork>),
+    /// Flags of Ceph are set and cleared, by whom.
+    CephFlags(Vec<(String, bool)>, super::Asker),
 }
 
 /// A vzdump job.

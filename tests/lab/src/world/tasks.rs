@@ -1,6 +1,7 @@
 //! The life of a task: begun by a request, due at its time, ended with an exit status and an effect.
 
 use super::agenda::Due;
+use super::migrate::MoveWork;
 use super::task::Work;
 use super::{Asker, MachineId, Task, World};
 use crate::faults::TaskFault;
@@ -118,6 +119,14 @@ impl World {
                 }
                 self.end_task(upid, Err(text));
             }
+            Some(TaskFault::FailOff { text }) => {
+                let stays_off = match &work {
+                    Work::Migrate(work) => Work::Migrate(Box::new(MoveWork { restarts: false, ..(**work).clone() })),
+                    other => other.clone(),
+                };
+                self.undo(&node, &stays_off);
+                self.end_task(upid, Err(text));
+            }
             Some(TaskFault::Vanish) => self.end_task(upid, Err(VANISHED.to_owned())),
             Some(TaskFault::Hang | TaskFault::DoneButVanished) | None => match self.carry_out(upid, &node, work) {
                 Ok(End::Elsewhere) => {}
@@ -147,7 +156,7 @@ impl World {
         task.exit = Some(exit);
         task.ended = Some(now);
         let work = std::mem::replace(&mut task.work, Work::Nothing);
-        let (ledger, node, kind) = (task.ledger, task.node.clone(), task.kind.clone());
+        let (ledger, node, kind, id) = (task.ledger, task.node.clone(), task.kind.clone(), task.id.clone());
         let undone = match work {
             Work::Backup(work) => work.todo,
             _ => Vec::new(),
@@ -155,8 +164,10 @@ impl World {
         for entry in ledger.into_iter().chain(undone.into_iter().map(|(_, entry)| entry)) {
             self.ledger.settle(entry, outcome.clone());
         }
-        if kind == "vzdump" {
-            self.release_backup_lock(&node, upid);
+        match kind.as_str() {
+            "vzdump" => self.release_backup_lock(&node, upid),
+            "vzmigrate" | "qmigrate" => self.move_ended(&node, id.parse().unwrap_or_default()),
+            _ => {}
         }
     }
 
@@ -184,7 +195,14 @@ impl World {
             Work::Backup(work) => self.backup_due(upid, node, *work),
             Work::BackupDelete(volid) => self.backup_delete_due(upid, &realm, &volid),
             Work::Refresh => self.refresh_task_due(upid, node),
-            Work::Migrate(vmid, target) => self.migrate_due(upid, &guest(vmid), &target),
+            Work::CephFlags(flags, by) => {
+                for (flag, set) in flags {
+                    let done = self.ceph_flag(self.now, node, &flag, set, &by);
+                    done.map_err(|refusal| refusal.0)?;
+                }
+                Ok(End::Ok)
+            }
+            Work::Migrate(work) => self.migrate_due(upid, &guest(work.vmid), &work),
         }
     }
 
@@ -193,7 +211,8 @@ impl World {
         let Some(realm) = self.nodes.get(node).map(|n| n.realm.clone()) else { return };
         let (vmid, unfinished) = match work {
             Work::Snapshot(vmid, name) => (*vmid, Some(name.clone())),
-            Work::SnapshotDelete(vmid, _) | Work::Rollback(vmid, ..) | Work::Migrate(vmid, _) => (*vmid, None),
+            Work::SnapshotDelete(vmid, _) | Work::Rollback(vmid, ..) => (*vmid, None),
+            Work::Migrate(work) => return self.give_up_move(&MachineId::guest(realm, work.vmid), work),
             Work::Backup(work) => match work.todo.first() {
                 Some((vmid, _)) => (*vmid, None),
                 None => return,

@@ -8,7 +8,9 @@ mod apt;
 mod cluster;
 mod dpkg;
 mod guests;
+mod ha;
 mod node;
+mod storage;
 mod systemd;
 mod upgrade;
 mod user;
@@ -43,8 +45,10 @@ pub(super) async fn run(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         "hostname" => node::hostname(stage, call, streams).await,
         "pveversion" => node::pveversion(stage, call, streams).await,
         "proxmox-boot-tool" => node::boot_tool(stage, call, streams).await,
-        "ha-manager" => node::ha_manager(stage, call, streams).await,
+        "ha-manager" => ha::ha_manager(stage, call, streams).await,
         "corosync-quorumtool" => cluster::quorumtool(stage, call, streams).await,
+        "pvesm" => storage::pvesm(stage, call, streams).await,
+        "zfs" => storage::zfs(stage, call, streams).await,
         "pvecm" => cluster::pvecm(stage, call, streams).await,
         _ => not_simulated(call, streams).await,
     }

@@ -118,22 +118,3 @@ pub(super) async fn boot_tool(stage: &Arc<Stage>, call: &Call, streams: &mut Str
         _ => not_simulated(call, streams).await,
     }
 }
-
-pub(super) async fn ha_manager(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
-    let Some((node, realm)) = node(stage, call) else { return no_machine(call, streams).await };
-    match call.words().as_slice() {
-        // With no resource configured a real node lists no node at all.
-        ["status"] if realm.ha.is_empty() => streams.done("quorum OK\nfencing standby (CRM watchdog standby)\n").await,
-        ["status"] => {
-            let mut text = format!("quorum OK\nmaster {} (active)\n", realm.nodes.first().unwrap_or(&node.name));
-            text.extend(realm.nodes.iter().map(|name| format!("lrm {name} (active)\n")));
-            for (sid, service) in &realm.ha {
-                let vmid = sid.split(':').nth(1).and_then(|vmid| vmid.parse().ok());
-                let on = vmid.and_then(|vmid: u32| realm.guests.get(&vmid)).map_or("-", |guest| guest.node.as_str());
-                text.push_str(&format!("service {sid} ({on}, {})\n", service.state));
-            }
-            streams.done(&text).await
-        }
-        _ => not_simulated(call, streams).await,
-    }
-}
