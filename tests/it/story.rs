@@ -1,7 +1,7 @@
 //! A run in which everything happens once that a journal can hold: told by the machine itself, written by this program.
 
 use proxmaint::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, ViaChoice,
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, ViaChoice,
 };
 use proxmaint::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Step, Upid};
 use proxmaint::inventory::{Inside, OsFacts, PackageChange, PackageManager, Via};
@@ -61,6 +61,7 @@ fn policy() -> RunPolicy {
         via: ViaChoice::Ssh,
         stopped: Stopped::Start,
         protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup, ProtectChoice::None],
+        on_failure: OnFailure::Rollback,
         reboot: GuestReboot::IfNeeded,
         backup: BackupSettings {
             storage: Some("pbs".to_owned()),
@@ -75,6 +76,7 @@ fn policy() -> RunPolicy {
         via: Some(ViaChoice::Agent),
         stopped: Some(Stopped::Skip),
         protect: Some(vec![ProtectChoice::Backup]),
+        on_failure: Some(OnFailure::Keep),
         reboot: Some(GuestReboot::Never),
         backup_storage: Some("local".to_owned()),
         backup_mode: Some(BackupMode::Stop),
@@ -131,6 +133,7 @@ fn upgrade(via: Via, manager: PackageManager, protection: Vec<ProtectBy>, reboot
         not_covered: vec!["mp0 (/srv)".to_owned()],
         boot_id: BootId::new("boot-1"),
         reboot,
+        rollback: !reboot,
     })
 }
 
@@ -144,6 +147,7 @@ fn plan() -> HostPlan {
         not_covered: vec!["mp1 (/data)".to_owned()],
         declared: true,
         reboot: true,
+        rollback: true,
     };
     let ssh = Via::Ssh { address: "192.0.2.7".to_owned() };
     HostPlan {

@@ -49,6 +49,7 @@ fn is_to_be_stopped(state: &HostState, id: GuestId) -> bool {
 fn is_to_be_started(state: &HostState, id: GuestId) -> bool {
     let said = |debt: &Obligation| match debt {
         Obligation::StartGuests { guests } => guests.iter().any(|guest| guest.id == id),
+        Obligation::ReviveGuest { id: owed, .. } => *owed == id,
         Obligation::StopGuest { .. } => false,
     };
     // A VM that did not come back from its reboot is said to have failed.

@@ -11,6 +11,7 @@
 //! | no node goes down while another one is, or while a guest runs there that HA does not see to | each entry of the ledger |
 //! | no cluster loses its quorum by a reboot, unless that was allowed | each entry of the ledger |
 //! | no guest is stopped hard; none is stopped that this run did not start, but for a reboot | each entry of the ledger |
+//! | no guest is rolled back whose upgrade did not go wrong, unless it was asked for; none but to the snapshot that was meant | each entry of the ledger |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
 
@@ -22,7 +23,7 @@ use proxmaint::journal::record::{HostEntry, decode_host};
 use proxmaint::journal::{StoredEvent, StreamId};
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
-use proxmaint::machine::guest::{GuestPhase, GuestState};
+use proxmaint::machine::guest::{GuestPhase, GuestState, GuestVerdict};
 use proxmaint::machine::host::{AfterReturn, HostPhase, HostState, StepState};
 use proxmaint::plan::RunPolicy;
 use proxmaint_lab::ledger::{Act, Entry, Outcome};
@@ -66,6 +67,9 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         | Step::LookGuest
         | Step::RebootGuest
         | Step::StopGuest
+        | Step::RollbackGuest
+        | Step::ReviveGuest
+        | Step::RecheckGuest
         | Step::PrepareReboot
         | Step::StopGuests
         | Step::RebootHost
@@ -253,7 +257,7 @@ impl Judge {
         match entry.act {
             Act::RefreshLists => return Ok(()),
             Act::SnapshotCreate | Act::Backup | Act::Upgrade | Act::SnapshotDelete => {}
-            Act::Start | Act::Shutdown | Act::Reboot | Act::BackupDelete => return self.act_without_key(world, entry),
+            Act::Start | Act::Shutdown | Act::Reboot | Act::Rollback | Act::BackupDelete => return self.act_without_key(world, entry),
             other => return Err(format!("an act that no step makes: {other:?}")),
         }
         let key = entry.key.clone().ok_or("an unsafe act without a key")?;
@@ -318,7 +322,12 @@ impl Judge {
         let vmid = entry.machine.parse().ok().map(GuestId);
         let guest = vmid.and_then(|id| state.guests.get(&id));
         let of_guest = match (entry.act, guest.map(|guest| &guest.phase)) {
-            (Act::Start, Some(GuestPhase::Starting { attempt }))
+            (Act::Rollback, Some(GuestPhase::RollingBack { undo, attempt })) => {
+                let went_wrong = matches!(undo.before, GuestVerdict::Failed { .. });
+                let meant = entry.key.as_deref() == Some(undo.snapshot.as_str());
+                (meant && (went_wrong || undo.by_operator)).then_some((vmid, *attempt))
+            }
+            (Act::Start, Some(GuestPhase::Starting { attempt } | GuestPhase::Reviving { attempt, .. }))
             | (Act::Shutdown, Some(GuestPhase::Stopping { attempt, .. }))
             | (Act::Reboot, Some(GuestPhase::Rebooting { attempt, .. })) => Some((vmid, *attempt)),
             _ => None,

@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 use proxmaint::engine::port::{
-    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder, NodeLook, Place, Remote,
+    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder, NodeLook, Place, Remote, ZfsSince,
 };
-use proxmaint::ids::RunId;
+use proxmaint::ids::{RunId, SnapshotName};
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunResult;

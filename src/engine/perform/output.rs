@@ -119,9 +119,9 @@ mod tests {
 
     use super::*;
     use crate::engine::port::{
-        Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput, NodeLook,
+        Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput, NodeLook, ZfsSince,
     };
-    use crate::ids::{HostId, RunId, Step, Target};
+    use crate::ids::{HostId, RunId, SnapshotName, Step, Target};
     use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 
     /// A job whose log is `log`, and that fails to be read as often as `cuts` says.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote, Resource,
-    ServiceListing, SnapshotListing, TaskListing, TaskState,
+    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote, ReplicationListing, Resource,
+    ServiceListing, SnapshotListing, TaskListing, TaskState, ZfsSince,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::{
@@ -153,6 +153,12 @@ impl Pve for Node {
     }
     async fn delete_snapshot(&self, _: &GuestRef, _: &SnapshotName) -> Result<Upid, Fault> {
         Err(Fault::permanent("nothing is deleted here"))
+    }
+    async fn rollback_snapshot(&self, _: &GuestRef, _: &SnapshotName) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is rolled back here"))
+    }
+    async fn replication(&self) -> Result<Vec<ReplicationListing>, Fault> {
+        Ok(Vec::new())
     }
     async fn task(&self, _: &Upid) -> Result<TaskState, Fault> {
         Ok(TaskState::Ok { warnings: 0 })
