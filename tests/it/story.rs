@@ -370,6 +370,9 @@ impl Story {
         let (guest, resolution) = (Some(GuestId(104)), Resolution::Done);
         self.event(&pve(1), &HostEvent::Resolved { guest, resolution });
         self.ended(Some(104), Step::CheckGuest, failed("it does not answer any more"));
+        self.done(Some(104), Step::RollbackGuest, Detail::RolledBack);
+        self.done(Some(104), Step::ReviveGuest, Detail::Started);
+        self.done(Some(104), Step::RecheckGuest, Detail::Rechecked);
         self.done(Some(102), Step::UpgradeGuest, Detail::Upgraded);
         self.ended(Some(102), Step::CheckGuest, checked(None));
         self.ended(Some(102), Step::StopGuest, failed("it did not shut down"));
@@ -409,6 +412,8 @@ impl Story {
         }
         self.done(None, Step::StartGuests, Detail::GuestsStarted);
         self.done(Some(102), Step::StopGuest, Detail::Stopped);
+        self.event(&pve(1), &HostEvent::RollBack { guest: GuestId(104), runs: true });
+        self.ended(Some(104), Step::RollbackGuest, Outcome::Refused(Fault::permanent("newer snapshots on its ZFS")));
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: false, finished: false });
         self.of_run(&RunRecord::Closed { reason: CloseReason::Expired });
     }
