@@ -165,7 +165,8 @@ impl Asked<'_> {
     }
 
     fn not_now(&self, fault: &Fault) -> Failure {
-        let failure = Failure::new(Exit::Failed, format!("guest {} of {} can't be rolled back: {fault}", self.guest, self.host));
+        let failure =
+            Failure::new(Exit::Failed, format!("guest {} of {} can't be rolled back: {fault}", self.guest, self.host));
         match &fault.hint {
             Some(hint) => failure.hint(hint.clone()),
             None => failure,
@@ -177,8 +178,10 @@ impl Asked<'_> {
         let failure = Failure::new(Exit::Failed, what);
         let has = |word: &str| lost.obstacles.iter().any(|obstacle| obstacle.contains(word));
         match (has("replicated"), has("newer")) {
-            (true, _) => failure.hint("remove its replication job, roll it back, and make the job anew (Datacenter > Replication)"),
-            (_, true) => failure.hint("remove the newer snapshots on the node (`zfs destroy`) if nobody needs them, then try again"),
+            (true, _) => failure
+                .hint("remove its replication job, roll it back, and make the job anew (Datacenter > Replication)"),
+            (_, true) => failure
+                .hint("remove the newer snapshots on the node (`zfs destroy`) if nobody needs them, then try again"),
             (false, false) => failure.hint("wait until nothing else works on it, then try again"),
         }
     }
@@ -189,8 +192,11 @@ impl Asked<'_> {
         let mut state = self.state(history)?.clone();
         // What the machine would refuse must not get into the journal.
         state.apply(event, now).map_err(|illegal| {
-            Failure::new(Exit::Usage, format!("guest {} of {} can't be rolled back now: {illegal}", self.guest, self.host))
-                .hint(format!("`proxmaint status {}` shows how it stands", self.run))
+            Failure::new(
+                Exit::Usage,
+                format!("guest {} of {} can't be rolled back now: {illegal}", self.guest, self.host),
+            )
+            .hint(format!("`proxmaint status {}` shows how it stands", self.run))
         })?;
         state::record_resolution(journal, history, self.host, event, now).await.map_err(journal_failure)?;
         if let Some(old) = history.hosts.iter_mut().find(|old| old.host() == self.host) {
@@ -205,7 +211,8 @@ impl Asked<'_> {
             .map_err(|error| Failure::new(Exit::Config, error))?;
         let (run, hosts) = (history.id.clone(), history.hosts.clone());
         let state = RunState::restore(run, history.policy.parallel_hosts, history.opened_at, hosts);
-        let again = format!("proxmaint rollback {} {} {}", self.run, shell_words::quote(self.host.as_str()), self.guest);
+        let again =
+            format!("proxmaint rollback {} {} {}", self.run, shell_words::quote(self.host.as_str()), self.guest);
         let Some((state, end)) = shop.work(state, Session::RollBack, &watchers).await? else {
             tell!("stopped at once; the journal is intact. `{again}` goes on from there");
             return Ok(Exit::Interrupted);
@@ -296,9 +303,7 @@ fn show(state: &HostState, id: GuestId, way: &WayBack, lost: &Lost, now: Timesta
     let name = words::guest(addr.kind, addr.id, &guest.plan.name);
     let (came, packages) = match &guest.phase {
         GuestPhase::Settled(GuestVerdict::Upgraded { changes, .. }) => ("was upgraded".to_owned(), changes.as_slice()),
-        GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) => {
-            (format!("failed: {}", clean(&fault.what)), &[][..])
-        }
+        GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) => (format!("failed: {}", clean(&fault.what)), &[][..]),
         GuestPhase::Settled(GuestVerdict::RolledBack { .. }) => ("was rolled back before".to_owned(), &[][..]),
         GuestPhase::Settled(GuestVerdict::Blocked(why)) => (format!("is blocked: {}", clean(why)), &[][..]),
         _ => ("is over".to_owned(), &[][..]),

@@ -364,10 +364,10 @@ pub async fn record_resolution(
         false => Ok(state.clone()),
     });
     let hosts: Result<Vec<HostState>, _> = decided.collect();
-    let tally = hosts.ok().filter(|_| !history.is_open()).map(|hosts| Tally {
-        closed: history.closed,
-        ..Tally::of(history.policy.parallel_hosts, hosts.iter())
-    });
+    let tally = hosts
+        .ok()
+        .filter(|_| !history.is_open())
+        .map(|hosts| Tally { closed: history.closed, ..Tally::of(history.policy.parallel_hosts, hosts.iter()) });
     let run_meta = Some(meta_of(history, history.is_open(), at, tally));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }

@@ -180,10 +180,9 @@ impl GuestState {
                 GuestPhase::RollingBack { undo, .. },
                 Outcome::Done(Detail::RolledBack) | Outcome::AlreadyDone(Detail::RolledBack),
             ) => self.stopped = undo.runs && self.borrowed.is_none(),
-            (
-                GuestPhase::Reviving { .. },
-                Outcome::Done(Detail::Started) | Outcome::AlreadyDone(Detail::Started),
-            ) => self.stopped = false,
+            (GuestPhase::Reviving { .. }, Outcome::Done(Detail::Started) | Outcome::AlreadyDone(Detail::Started)) => {
+                self.stopped = false
+            }
             _ => {}
         }
     }
@@ -370,10 +369,9 @@ impl GuestState {
             (Ph::Checking { protection, rebooted, .. }, Outcome::Done(Detail::Checked(report))) => {
                 self.checked(protection, rebooted, report)
             }
-            (
-                Ph::Checking { protection, .. },
-                Outcome::Failed(fault) | Outcome::Unknown(fault),
-            ) => self.went_wrong(fault, protection),
+            (Ph::Checking { protection, .. }, Outcome::Failed(fault) | Outcome::Unknown(fault)) => {
+                self.went_wrong(fault, protection)
+            }
             // Nobody looked: nothing is known that would have to be undone.
             (Ph::Checking { protection, .. }, Outcome::Refused(fault)) => {
                 self.finish(GuestVerdict::Failed { fault, protection })

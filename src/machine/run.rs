@@ -117,15 +117,13 @@ impl RunState {
     /// Returns the events by which hosts that failed, or whose guest failed, get a new round when a run is gone on with.
     /// Hosts that were interrupted or held are gone on with as places become free ([`Self::grants`]).
     pub fn new_rounds(&self) -> Vec<(HostId, HostEvent)> {
-        let failed =
-            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.is_to_be_tried_again();
+        let failed = |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.is_to_be_tried_again();
         self.events_where(failed, &HostEvent::NewRound)
     }
 
     /// Returns the events by which hosts that are over, and that nothing else will happen to, give back what they owe still.
     pub fn old_debts(&self) -> Vec<(HostId, HostEvent)> {
-        let over =
-            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && !state.is_to_be_tried_again();
+        let over = |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && !state.is_to_be_tried_again();
         self.events_where(|state| over(state) && state.can_give_back(), &HostEvent::GiveBack)
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use toml_edit::{TableLike, Value};
 
 use crate::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, UnknownWord, ViaChoice,
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, UnknownWord,
+    ViaChoice,
 };
 use crate::ids::GuestId;
 

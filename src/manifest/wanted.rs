@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
+};
 use crate::ids::GuestId;
 
 /// What is wanted of a host and its guests, every default filled in.

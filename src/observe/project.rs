@@ -594,9 +594,9 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         | GuestPhase::Settled(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
             Some(protection)
         }
-        GuestPhase::RollingBack { undo, .. } | GuestPhase::Reviving { undo, .. } | GuestPhase::Rechecking { undo, .. } => {
-            undone(undo)
-        }
+        GuestPhase::RollingBack { undo, .. }
+        | GuestPhase::Reviving { undo, .. }
+        | GuestPhase::Rechecking { undo, .. } => undone(undo),
         GuestPhase::Settled(GuestVerdict::RolledBack { undo, .. }) => undone(undo),
         GuestPhase::Held { at, .. } => protection(at),
         GuestPhase::Stopping { then, .. } => match &**then {
@@ -669,9 +669,10 @@ fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
     }
     for (id, guest) in &state.guests {
         let (command, why) = match &guest.phase {
-            GuestPhase::Settled(GuestVerdict::Failed { .. }) if state.way_back(*id).is_ok() => {
-                (rollback_command(&state.run, state.host(), *id), "brings it back to its snapshot: what was written since is lost")
-            }
+            GuestPhase::Settled(GuestVerdict::Failed { .. }) if state.way_back(*id).is_ok() => (
+                rollback_command(&state.run, state.host(), *id),
+                "brings it back to its snapshot: what was written since is lost",
+            ),
             GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }) => {
                 (retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again")
             }

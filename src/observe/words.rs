@@ -199,9 +199,7 @@ impl Teller {
             HostEvent::TurnGiven => (None, "has its turn: it may be changed now".to_owned()),
             HostEvent::RebootTurnGiven => (None, "has the turn to be rebooted".to_owned()),
             HostEvent::GiveBack => (None, "gives back what was borrowed".to_owned()),
-            HostEvent::RollBack { guest, .. } => {
-                (Some(*guest), "the operator asked for its rollback".to_owned())
-            }
+            HostEvent::RollBack { guest, .. } => (Some(*guest), "the operator asked for its rollback".to_owned()),
             HostEvent::Ended { key, outcome } => (key.target.guest(), ended(key, outcome)),
             HostEvent::TaskStarted { key, task } => {
                 (key.target.guest(), format!("{}: the node works on it as task {}", name(key), clean(task.as_str())))

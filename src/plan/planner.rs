@@ -4,8 +4,8 @@ use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
-    BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan, HostPolicy,
-    BroughtBack, HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    BackupHow, Baseline, BroughtBack, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade,
+    HostPlan, HostPolicy, HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, SnapshotName};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostPlan, SkipReason};
 use crate::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, Traits, ViaChoice,
-    selects,
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, Traits,
+    ViaChoice, selects,
 };
 use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId};
 use crate::time::Timestamp;

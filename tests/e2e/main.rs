@@ -27,6 +27,7 @@ mod protection;
 mod quorum;
 mod reboot;
 mod restore;
+mod rollback;
 mod run;
 mod secrets;
 mod selection;

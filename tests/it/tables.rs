@@ -234,10 +234,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
         ),
         (
             "held/rolling-back",
-            GuestPhase::RollingBack {
-                undo: Box::new(undo(true)),
-                attempt: attempt(Step::RollbackGuest, Mode::Probe),
-            },
+            GuestPhase::RollingBack { undo: Box::new(undo(true)), attempt: attempt(Step::RollbackGuest, Mode::Probe) },
         ),
         (
             "held/reviving",
@@ -316,10 +313,7 @@ fn guest_inputs() -> Vec<(String, GuestInput)> {
         ("resolve/done".to_owned(), GuestInput::Resolve(Resolution::Done)),
         ("resolve/skip".to_owned(), GuestInput::Resolve(Resolution::Skip)),
         ("give-back".to_owned(), GuestInput::GiveBack),
-        (
-            "roll-back".to_owned(),
-            GuestInput::RollBack { snapshot: SnapshotName::new("pm-x-r1"), at: NOW, runs: true },
-        ),
+        ("roll-back".to_owned(), GuestInput::RollBack { snapshot: SnapshotName::new("pm-x-r1"), at: NOW, runs: true }),
         ("probed/running".to_owned(), GuestInput::Probed(Probed::Running)),
         ("probed/not-done".to_owned(), GuestInput::Probed(Probed::NotDone)),
         ("probed/unclear".to_owned(), GuestInput::Probed(Probed::Unclear(fault()))),

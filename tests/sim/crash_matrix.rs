@@ -406,7 +406,8 @@ fn a_rollback_in_doubt_is_looked_at() {
 #[test]
 fn a_rollback_that_fails_is_told_with_both_reasons() {
     let scenario = scenario::rollbacks_fail().sessions(1);
-    let calm = calm(&scenario, &[("pve1/101", "failed"), ("pve1/102", "rolled back, but rolled back, but not started again")]);
+    let calm =
+        calm(&scenario, &[("pve1/101", "failed"), ("pve1/102", "rolled back, but rolled back, but not started again")]);
     let state = calm.run.host(&HostId::new("pve1")).expect("it is there");
     let GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) = &state.guests[&GuestId(101)].phase else {
         panic!("not failed")

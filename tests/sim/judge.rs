@@ -257,7 +257,9 @@ impl Judge {
         match entry.act {
             Act::RefreshLists => return Ok(()),
             Act::SnapshotCreate | Act::Backup | Act::Upgrade | Act::SnapshotDelete => {}
-            Act::Start | Act::Shutdown | Act::Reboot | Act::Rollback | Act::BackupDelete => return self.act_without_key(world, entry),
+            Act::Start | Act::Shutdown | Act::Reboot | Act::Rollback | Act::BackupDelete => {
+                return self.act_without_key(world, entry);
+            }
             other => return Err(format!("an act that no step makes: {other:?}")),
         }
         let key = entry.key.clone().ok_or("an unsafe act without a key")?;

@@ -247,7 +247,8 @@ impl Remote for SimRemote {
             let mut newer = Vec::new();
             for guest in stage.world.guests_on(&id.short()).iter().filter_map(|id| stage.world.guest(id)) {
                 for (_, dataset) in stage.world.datasets(guest).iter().filter(|(volume, _)| volumes.contains(volume)) {
-                    let after = guest.dataset_snapshots.iter().skip_while(|there| there.name != snapshot.as_str()).skip(1);
+                    let after =
+                        guest.dataset_snapshots.iter().skip_while(|there| there.name != snapshot.as_str()).skip(1);
                     newer.extend(after.map(|there| format!("{dataset}@{}", there.name)));
                 }
             }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{count, destination};
-use crate::ids::GuestKind;
 use crate::choices::OnFailure;
+use crate::ids::GuestKind;
 use crate::manifest::{ApiTrust, GuestEntry, GuestInventory, HostEntry, Keep, Manifest, SshOptions, Wanted};
 
 /// Writes the manifest as a list, one block a host.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
+};
 use crate::ids::GuestKind;
 use crate::manifest::{GuestEntry, GuestInventory, HostEntry, InventoryEntry, Manifest, Wanted};
 

@@ -77,8 +77,9 @@ async fn nothing_in_the_way(cx: &Context, guest: &GuestAddr, snapshot: &Snapshot
     let obstacles = obstacles(cx, guest, snapshot).await?;
     match obstacles.is_empty() {
         true => Ok(()),
-        false => Err(Fault::permanent(format!("could not be rolled back: {}", obstacles.join("; ")))
-            .hint("remove what stands in the way, or leave the guest as it is where its upgrade fails: on_failure = \"keep\"")),
+        false => Err(Fault::permanent(format!("could not be rolled back: {}", obstacles.join("; "))).hint(
+            "remove what stands in the way, or leave the guest as it is where its upgrade fails: on_failure = \"keep\"",
+        )),
     }
 }
 
@@ -167,8 +168,10 @@ async fn failed(cx: &Context, at: &GuestRef, why: &str) -> Fault {
         GuestKind::Ct => "pct",
         GuestKind::Vm => "qm",
     };
-    Fault::permanent(format!("its rollback failed: {why}{power}"))
-        .hint(format!("on {}: `{tool} listsnapshot {}` and `{tool} config {}` show how it stands", at.node, at.id, at.id))
+    Fault::permanent(format!("its rollback failed: {why}{power}")).hint(format!(
+        "on {}: `{tool} listsnapshot {}` and `{tool} config {}` show how it stands",
+        at.node, at.id, at.id
+    ))
 }
 
 /// Looks what became of a rollback: its task, then the lock that a rollback holds, then whatever task rolled the guest back since
@@ -235,12 +238,7 @@ pub(super) async fn recheck(cx: &Context, guest: &GuestAddr, via: ViaChoice, pen
     }
 }
 
-async fn rechecked(
-    cx: &Context,
-    guest: &GuestAddr,
-    via: ViaChoice,
-    pending: &[PackageChange],
-) -> Result<(), Fault> {
+async fn rechecked(cx: &Context, guest: &GuestAddr, via: ViaChoice, pending: &[PackageChange]) -> Result<(), Fault> {
     let at = guest_ref(guest);
     let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
     if power != Power::Running {

@@ -54,10 +54,9 @@ impl GuestState {
                 Ph::Held { at: Box::new(phase), fault }
             }
             (Ph::RollingBack { undo, .. }, Outcome::Failed(fault)) => self.rollback_failed(*undo, &fault),
-            (
-                Ph::Reviving { undo, .. },
-                Outcome::Done(Detail::Started) | Outcome::AlreadyDone(Detail::Started),
-            ) => Ph::Rechecking { undo, attempt: self.rounds.first(Step::RecheckGuest) },
+            (Ph::Reviving { undo, .. }, Outcome::Done(Detail::Started) | Outcome::AlreadyDone(Detail::Started)) => {
+                Ph::Rechecking { undo, attempt: self.rounds.first(Step::RecheckGuest) }
+            }
             // That it is to run again is owed.
             (Ph::Reviving { undo, .. }, Outcome::Refused(fault) | Outcome::Failed(fault)) => {
                 let what = format!("rolled back, but not started again: {}", fault.what);

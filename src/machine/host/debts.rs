@@ -122,7 +122,8 @@ impl HostState {
     /// Goes on when the last of them is stopped, or can't be.
     pub(super) fn advance_giving_back(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         let at_it = |guest: &GuestState| {
-            matches!(guest.phase, GuestPhase::Stopping { .. }) || (guest.phase.undo().is_some() && !guest.phase.is_over())
+            matches!(guest.phase, GuestPhase::Stopping { .. })
+                || (guest.phase.undo().is_some() && !guest.phase.is_over())
         };
         // A rollback that is held keeps the host here, so that it is gone on with from here.
         let held = |guest: &GuestState| matches!(&guest.phase, GuestPhase::Held { at, .. } if at.undo().is_some());

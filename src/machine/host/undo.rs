@@ -4,8 +4,8 @@ use super::{HostPhase, HostResult, HostState, HostVerdict, StepState};
 use crate::ids::{GuestId, SnapshotName, Step};
 use crate::machine::Illegal;
 use crate::machine::effect::Effect;
-use crate::machine::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::effect::Mode;
+use crate::machine::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict};
 use crate::time::Timestamp;
 
 /// What a guest can be rolled back to.

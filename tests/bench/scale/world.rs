@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote, ReplicationListing, Resource,
-    ServiceListing, SnapshotListing, TaskListing, TaskState, ZfsSince,
+    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote,
+    ReplicationListing, Resource, ServiceListing, SnapshotListing, TaskListing, TaskState, ZfsSince,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::{
