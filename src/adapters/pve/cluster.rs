@@ -88,8 +88,11 @@ pub(super) async fn replication<T: Transport>(api: &Client<T>) -> Result<Vec<Rep
     let call = get(&["cluster", "replication"])?;
     let list = api.list(&call).await?;
     let mut jobs = entries(&call, &list, |entry| {
-        let guest = entry.number("guest").and_then(|id| u32::try_from(id).ok()).map(GuestId)?;
-        Some(ReplicationListing { id: entry.non_empty("id")?, guest })
+        let id = entry.non_empty("id")?;
+        // Its name begins with the guest's number, should that not be told.
+        let named = || id.split_once('-').and_then(|(guest, _)| guest.parse().ok());
+        let guest = entry.number("guest").and_then(|id| u32::try_from(id).ok()).or_else(named).map(GuestId)?;
+        Some(ReplicationListing { id, guest })
     });
     jobs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(jobs)

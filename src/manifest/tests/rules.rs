@@ -22,6 +22,7 @@ const KEYS: [Case; 12] = [
     (&keys::RULE_VIA, ["\"ssh\"", "\"auto\""], Some("\"\""), &["1", "[\"ssh\"]"]),
     (&keys::RULE_STOPPED, ["\"start\"", "\"skip\""], Some("\"\""), &["true", "{ x = 1 }"]),
     (&keys::RULE_PROTECT, ["\"none\"", "[\"backup\"]"], Some("[]"), &["1", "[1]", "true"]),
+    (&keys::RULE_ON_FAILURE, ["\"rollback\"", "\"keep\""], Some("\"\""), &["true", "1"]),
     (&keys::RULE_REBOOT, ["\"if-needed\"", "\"never\""], Some("\"\""), &["true", "1"]),
     (&keys::RULE_BACKUP_STORAGE, ["\"dump\"", "\"nfs\""], Some("\"\""), &["1", "[\"dump\"]"]),
     (&keys::RULE_BACKUP_MODE, ["\"suspend\"", "\"stop\""], Some("\"\""), &["1", "true"]),
