@@ -185,6 +185,12 @@ pub enum Step {
     RebootGuest,
     /// Stops a guest again that was started to be upgraded.
     StopGuest,
+    /// Rolls a guest back to its snapshot after an upgrade that went wrong, or where the operator asks for it.
+    RollbackGuest,
+    /// Starts a guest again that a rollback stopped.
+    ReviveGuest,
+    /// Checks a guest after its rollback.
+    RecheckGuest,
     /// Upgrades the node's packages.
     UpgradeHost,
     /// Looks whether the node may be rebooted, and notes what runs on it.
@@ -216,7 +222,12 @@ impl Step {
     pub fn gives_back(self) -> bool {
         matches!(
             self,
-            Self::StopGuest | Self::StartGuests | Self::LeaveMaintenance | Self::ReturnGuest | Self::ClearNoout
+            Self::StopGuest
+                | Self::ReviveGuest
+                | Self::StartGuests
+                | Self::LeaveMaintenance
+                | Self::ReturnGuest
+                | Self::ClearNoout
         )
     }
 }
@@ -236,6 +247,9 @@ impl fmt::Display for Step {
             Self::CheckGuest => "check-guest",
             Self::RebootGuest => "reboot-guest",
             Self::StopGuest => "stop-guest",
+            Self::RollbackGuest => "rollback-guest",
+            Self::ReviveGuest => "revive-guest",
+            Self::RecheckGuest => "recheck-guest",
             Self::UpgradeHost => "upgrade-host",
             Self::PrepareReboot => "prepare-reboot",
             Self::SetNoout => "set-noout",

@@ -415,6 +415,9 @@ pub struct GuestFacts {
     /// The address that its checks from outside go to, where it has such checks and an address is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The job by which it is replicated, where it is, and where that was asked for: it can't be rolled back then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<String>,
     /// How the inside was reached and what was found, or why not.
     pub inside: Inside,
 }

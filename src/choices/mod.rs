@@ -108,6 +108,16 @@ words! {
 }
 
 words! {
+    /// What is done about a guest whose upgrade failed, or the check after it.
+    OnFailure {
+        /// It is left as it is, with the snapshot that it was protected by.
+        Keep = "keep",
+        /// It is rolled back to the snapshot that it was protected by.
+        Rollback = "rollback",
+    }
+}
+
+words! {
     /// The way into a guest.
     ViaChoice {
         /// A CT by `pct`, then SSH; a VM by SSH where a login is known, else by its guest agent.

@@ -13,7 +13,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use self::help::{
     ADD_HOST_EXAMPLES, DOCTOR_EXAMPLES, EXAMPLES, INVENTORY_EXAMPLES, ORDER_EXAMPLES, PLAN_EXAMPLES, PRUNE_EXAMPLES,
-    RESOLVE_EXAMPLES, RESTORE_EXAMPLES, RUN_EXAMPLES, SET_EXAMPLES, STATUS_EXAMPLES, WIZARD_EXAMPLES, help_end,
+    RESOLVE_EXAMPLES, RESTORE_EXAMPLES, ROLLBACK_EXAMPLES, RUN_EXAMPLES, SET_EXAMPLES, STATUS_EXAMPLES,
+    WIZARD_EXAMPLES, help_end,
 };
 use super::exit_code::Exit;
 use super::run::Aim;
@@ -100,6 +101,9 @@ pub enum Command {
     /// Give back what a run borrowed (guests that it started or shut down), and do nothing else
     #[command(after_help = help_end(RESTORE_EXAMPLES))]
     Restore(RestoreArgs),
+    /// Bring a guest back to the snapshot that its upgrade in a run was protected by: what was written since is lost
+    #[command(after_help = help_end(ROLLBACK_EXAMPLES))]
+    Rollback(RollbackArgs),
     /// Show or remove the snapshots and backups that runs made
     #[command(subcommand, after_help = help_end(""))]
     Snapshots(SnapshotsCommand),
@@ -336,6 +340,23 @@ pub struct RestoreArgs {
     /// Give back on this host only (may be given several times)
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
+    /// Do not ask before beginning
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// What `rollback` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The run; a unique beginning of its name will do
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The host
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// The guest's number
+    #[arg(value_name = "GUEST")]
+    pub guest: GuestId,
     /// Do not ask before beginning
     #[arg(long, short)]
     pub yes: bool,

@@ -96,13 +96,14 @@ fn held(state: &HostState, owed: &Obligation) -> Option<String> {
         {
             None
         }
-        Obligation::StopGuest { id, .. }
+        Obligation::StopGuest { id, .. } | Obligation::ReviveGuest { id, .. }
             if state.guests.get(id).is_some_and(|guest| matches!(guest.phase, GuestPhase::Held { .. })) =>
         {
             Some(*id)
         }
         Obligation::StartGuests { .. }
         | Obligation::StopGuest { .. }
+        | Obligation::ReviveGuest { .. }
         | Obligation::LeaveMaintenance { .. }
         | Obligation::ReturnGuest { .. }
         | Obligation::ClearNoout => return None,

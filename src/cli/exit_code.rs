@@ -63,7 +63,9 @@ impl Exit {
             Self::Clean => "everything is verified, or there was nothing to do",
             Self::Config => "the manifest or the configuration is wrong",
             Self::Usage => "wrong usage, or an environment variable with a credential is missing",
-            Self::Failed => "something failed, or was blocked because it could not be protected or reached",
+            Self::Failed => {
+                "something failed, was rolled back, or was blocked because it could not be protected or reached"
+            }
             Self::Held => "nothing failed, but a step is held until you decide about it",
             Self::Interrupted => "interrupted; the next `proxmaint run` goes on from there",
             Self::Busy => "another run is at work on the same state",

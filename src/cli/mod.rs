@@ -28,6 +28,7 @@ pub mod policy;
 mod reach;
 pub mod resolve;
 pub mod restore;
+pub mod rollback;
 pub mod run;
 pub mod session;
 pub mod snapshots;
@@ -83,6 +84,10 @@ fn dispatch(cli: &Cli, redactor: &Redactor) -> Result<Exit, Failure> {
         Command::Restore(args) => {
             install_tls();
             restore::restore(places, args, redactor)
+        }
+        Command::Rollback(args) => {
+            install_tls();
+            rollback::rollback(places, args, redactor)
         }
         Command::Snapshots(command) => {
             install_tls();

@@ -108,6 +108,7 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
         via: wanted.via,
         stopped: wanted.stopped,
         protect: wanted.protect.clone(),
+        on_failure: wanted.on_failure,
         reboot: wanted.guest_reboot,
         backup: BackupSettings {
             storage: wanted.backup.storage.clone(),
@@ -128,6 +129,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         via: entry.via,
         stopped: entry.stopped,
         protect: entry.protect.clone(),
+        on_failure: entry.on_failure,
         reboot: entry.reboot,
         backup_storage: entry.backup_storage.clone(),
         backup_mode: entry.backup_mode,

@@ -12,6 +12,8 @@ use crate::adapters::clock::SystemClock;
 use crate::engine::port::Clock;
 use crate::journal::{Purpose, SledJournal, StateDir};
 use crate::machine::event::HostEvent;
+use crate::machine::guest::Resolution;
+use crate::machine::host::HostState;
 
 /// Runs `proxmaint resolve`.
 ///
@@ -25,9 +27,10 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     let (_lock, store) = open_store(&dir, Purpose::Maintain)?;
     let run = state::list(&store).and_then(|runs| state::find(&runs, &args.run)).map_err(state_failure)?;
     let history = state::load(&store, &run).map_err(state_failure)?;
-    let owes = history.hosts.iter().any(|state| !state.owed().is_empty());
-    // What a run owes may wait for a decision even when the run itself is not gone on with.
-    if !history.is_open() && !owes {
+    let owes = history.hosts.iter().any(|state| !state.owed().is_empty() || state.is_rolling_back());
+    let rolled_back = history.hosts.iter().any(|state| state.host() == &args.host() && is_rolled_back(state, args));
+    // What a run owes may wait for a decision even when the run itself is not gone on with, and so may what it rolled back.
+    if !history.is_open() && !owes && !rolled_back {
         return Err(state_failure(state::StateError::Over(run)));
     }
     let host = args.host();
@@ -51,8 +54,14 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     // The decision is recorded, whoever reads this or not.
     let next = match history.is_open() {
         true => format!("`proxmaint run` goes on with run {run} from there"),
+        false if rolled_back => "the next `proxmaint run` upgrades it again".to_owned(),
         false => format!("`proxmaint restore {run}` goes on from there"),
     };
     let _written = writeln!(io::stdout(), "recorded; {next}");
     Ok(Exit::Clean)
+}
+
+/// Tells whether it is about a guest that was rolled back and is to be tried again.
+fn is_rolled_back(state: &HostState, args: &ResolveArgs) -> bool {
+    args.resolution() == Resolution::Retry && state.rolled_back().any(|guest| Some(guest.plan.guest.id) == args.guest)
 }

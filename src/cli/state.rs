@@ -211,7 +211,8 @@ pub fn leftovers(store: &Store, manifest: &Path) -> Result<Vec<Leftover>, StateE
             }
         }
         let history = Box::new(load(store, &listed.run)?);
-        let owes = history.hosts.iter().any(|state| !state.owed().is_empty());
+        // A rollback that was interrupted stopped the guest, or may have.
+        let owes = history.hosts.iter().any(|state| !state.owed().is_empty() || state.may_owe());
         let why = match history.is_open() {
             true if only_prunes(&history) => Settling::Prune,
             true => continue,
@@ -362,6 +363,20 @@ pub async fn record_resolution(
     at: Timestamp,
 ) -> Result<(), JournalError> {
     let entry = Entry { stream: StreamId::Host(host.clone()), at, body: encode_event(event), checkpoint: None };
-    let run_meta = Some(meta_of(history, history.is_open(), at, None));
+    // One that is over is not read again only because of what was decided.
+    let decided = history.hosts.iter().map(|state| match state.host() == host {
+        true => {
+            let mut state = state.clone();
+            // That the machine takes it was tried before.
+            state.apply(event, at).map(|_| state)
+        }
+        false => Ok(state.clone()),
+    });
+    let hosts: Result<Vec<HostState>, _> = decided.collect();
+    let tally = hosts
+        .ok()
+        .filter(|_| !history.is_open())
+        .map(|hosts| Tally { closed: history.closed, ..Tally::of(history.policy.parallel_hosts, hosts.iter()) });
+    let run_meta = Some(meta_of(history, history.is_open(), at, tally));
     journal.append(Batch { run: history.id.clone(), entries: vec![entry], run_meta }).await.map(|_| ())
 }

@@ -247,6 +247,7 @@ pub(super) fn guest_counts(host: &HostView) -> String {
         some(counts.skipped, "skipped"),
         some(counts.blocked, "blocked"),
         some(counts.failed, "failed"),
+        some(counts.rolled_back, "rolled back"),
         some(counts.held, "held"),
         some(counts.unfinished, "not over"),
     ]);
@@ -264,6 +265,10 @@ fn worth_steps(guest: &GuestView) -> bool {
                 | GuestStanding::Starting
                 | GuestStanding::Looking
                 | GuestStanding::Rebooting
+                | GuestStanding::RollingBack
+                | GuestStanding::Reviving
+                | GuestStanding::Rechecking
+                | GuestStanding::RolledBack
                 | GuestStanding::Stopping
                 | GuestStanding::Held
                 | GuestStanding::Failed
@@ -277,6 +282,10 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Starting => "being started",
         GuestStanding::Looking => "being looked into",
         GuestStanding::Rebooting => "being rebooted",
+        GuestStanding::RollingBack => "being rolled back",
+        GuestStanding::Reviving => "rolled back, being started again",
+        GuestStanding::Rechecking => "rolled back, being checked",
+        GuestStanding::RolledBack => "rolled back",
         GuestStanding::Stopping => "being stopped again",
         GuestStanding::Protecting => "being protected",
         GuestStanding::Protected => "protected, waiting",
@@ -293,7 +302,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         _ if guest.in_doubt => paint.warn("in doubt"),
         GuestStanding::Upgraded => paint.good(word),
         GuestStanding::Skipped | GuestStanding::Waiting | GuestStanding::Protected => paint.faint(word),
-        GuestStanding::Blocked | GuestStanding::Failed => paint.bad(word),
+        GuestStanding::Blocked | GuestStanding::Failed | GuestStanding::RolledBack => paint.bad(word),
         GuestStanding::Held => paint.warn(word),
         GuestStanding::Protecting
         | GuestStanding::Measuring
@@ -302,6 +311,9 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         | GuestStanding::Starting
         | GuestStanding::Looking
         | GuestStanding::Rebooting
+        | GuestStanding::RollingBack
+        | GuestStanding::Reviving
+        | GuestStanding::Rechecking
         | GuestStanding::Stopping => paint.note(word),
     };
     let _ok = write!(out, "{mark}{label:wide$}  {state}");

@@ -85,12 +85,14 @@ pub enum Session {
     Settle,
     /// The same, for a run that stays open: the operator asked for what is owed.
     Restore,
+    /// The operator asked for a guest to be rolled back: that is gone on with, and nothing else is begun.
+    RollBack,
 }
 
 impl Session {
     /// Tells whether the session only looks and gives back.
     fn begins_nothing(self) -> bool {
-        matches!(self, Self::Settle | Self::Restore)
+        matches!(self, Self::Settle | Self::Restore | Self::RollBack)
     }
 
     /// Tells whether an effect may be released in such a session: a look, a debt being paid, the check of what is done, and the
@@ -103,15 +105,17 @@ impl Session {
                 step,
                 Step::StartGuest
                     | Step::RebootGuest
+                    | Step::RollbackGuest
                     | Step::SetNoout
                     | Step::EnterMaintenance
                     | Step::MoveGuest
                     | Step::StopGuests
                     | Step::RebootHost
             ),
-            Mode::Act => step == Step::CheckGuest,
+            Mode::Act => matches!(step, Step::CheckGuest | Step::RecheckGuest),
         };
-        !self.begins_nothing() || harmless || step.gives_back()
+        let asked_for = self == Self::RollBack && step == Step::RollbackGuest;
+        !self.begins_nothing() || harmless || asked_for || step.gives_back()
     }
 }
 
@@ -263,6 +267,7 @@ impl Driver<'_> {
             Session::First => Vec::new(),
             Session::Again => self.run.new_rounds().into_iter().chain(self.run.old_debts()).collect(),
             Session::Settle | Session::Restore => self.run.looks(),
+            Session::RollBack => self.run.rollbacks(),
         };
         for (host, event) in events {
             self.commit(host, event).await?;
@@ -280,7 +285,8 @@ impl Driver<'_> {
     /// Gives back what is owed and can be given back now, in a session that does nothing else: each host is asked once, since
     /// what could not be given back is not tried again in the same session.
     async fn pay_debts(&mut self) -> Result<(), EngineError> {
-        if !self.session.begins_nothing() || self.draining.is_cancelled() {
+        let pays = matches!(self.session, Session::Settle | Session::Restore);
+        if !pays || self.draining.is_cancelled() {
             return Ok(());
         }
         for (host, event) in self.run.give_backs() {
@@ -550,6 +556,7 @@ impl Driver<'_> {
             draining: self.draining.clone(),
             since: record.and_then(|record| record.began).unwrap_or(at),
             task: record.and_then(|record| record.task.clone()),
+            earlier: state.map_or_else(Vec::new, |state| state.earlier_tasks(key)),
             lock_wait: state.map_or(Duration::ZERO, |state| state.policy.lock_wait()),
             allow_quorum_loss: state.is_some_and(|state| state.policy.allow_quorum_loss),
             output: Arc::clone(&self.engine.output),

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// A snapshot: seconds by nature; ten minutes is a storage in deep trouble.
     pub snapshot: Duration,
+    /// A rollback: ZFS and thin pools take seconds; a VM that hangs is killed within two minutes, and a qcow2 of a terabyte is
+    /// rewritten in twenty.
+    pub rollback: Duration,
     /// A backup: a terabyte at 50 MB/s takes 5.6 h, and others may be in the queue before it.
     pub backup: Duration,
     /// An upgrade of packages: a slow mirror and a slow disk; two hours is stuck at a question or a lock.
@@ -55,6 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             snapshot: Duration::from_secs(10 * 60),
+            rollback: Duration::from_secs(30 * 60),
             backup: Duration::from_secs(8 * 3600),
             upgrade: Duration::from_secs(2 * 3600),
             settle: Duration::from_secs(60),

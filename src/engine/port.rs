@@ -145,6 +145,24 @@ pub struct BackupListing {
     pub made: Option<Timestamp>,
 }
 
+/// One job of `GET /cluster/replication`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationListing {
+    /// Its name (`101-0`).
+    pub id: String,
+    /// The guest that it replicates.
+    pub guest: GuestId,
+}
+
+/// What the ZFS of a node says of a guest's volumes since a snapshot of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ZfsSince {
+    /// Snapshots of these volumes that are newer (`rpool/data/subvol-101-disk-0@autosnap`), whoever made them.
+    pub newer: Vec<String>,
+    /// Bytes that were written since. `None` where a volume lies elsewhere, or does not have the snapshot.
+    pub written: Option<u64>,
+}
+
 /// One service of a node (`GET /nodes/{node}/services`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceListing {
@@ -326,6 +344,10 @@ pub trait Pve: Send + Sync {
     async fn create_snapshot(&self, guest: &GuestRef, name: &SnapshotName, description: &str) -> Result<Upid, Fault>;
     /// `DELETE .../snapshot/{name}`.
     async fn delete_snapshot(&self, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault>;
+    /// `POST .../snapshot/{name}/rollback`, without `start`: the guest does not run afterwards. A VM that runs is stopped hard.
+    async fn rollback_snapshot(&self, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault>;
+    /// `GET /cluster/replication`: the jobs by which guests are replicated, those that are paused as well.
+    async fn replication(&self) -> Result<Vec<ReplicationListing>, Fault>;
     /// `GET /nodes/{node}/tasks/{upid}/status`, on the node named in the UPID.
     async fn task(&self, upid: &Upid) -> Result<TaskState, Fault>;
     /// The last lines of `GET /nodes/{node}/tasks/{upid}/log`, for an error's text.
@@ -567,6 +589,9 @@ pub trait Remote: Send + Sync {
     async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault>;
     /// Puts the node into HA maintenance mode, or takes it out again: a wish, which HA sees to within half a minute. Idempotent.
     async fn maintenance(&self, node: &NodeName, on: bool) -> Result<(), Fault>;
+    /// Asks ZFS on the node what happened to these volumes (`local-zfs:subvol-101-disk-0`) since a snapshot. Those that lie on
+    /// no ZFS are passed over.
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.

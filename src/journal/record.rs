@@ -162,6 +162,13 @@ pub enum HostRecord {
     RebootTurnGiven,
     /// [`HostEvent::GiveBack`].
     GiveBack,
+    /// [`HostEvent::RollBack`].
+    RollBack {
+        /// The guest.
+        guest: GuestId,
+        /// Whether it ran.
+        runs: bool,
+    },
     /// [`HostEvent::Ended`].
     Ended {
         /// The step.
@@ -239,6 +246,7 @@ impl From<&HostEvent> for HostRecord {
             HostEvent::TurnGiven => Self::TurnGiven,
             HostEvent::RebootTurnGiven => Self::RebootTurnGiven,
             HostEvent::GiveBack => Self::GiveBack,
+            HostEvent::RollBack { guest, runs } => Self::RollBack { guest: *guest, runs: *runs },
             HostEvent::Ended { key, outcome } => Self::Ended { key: key.into(), outcome: outcome.clone() },
             HostEvent::TaskStarted { key, task } => Self::TaskStarted { key: key.into(), task: task.clone() },
             HostEvent::Probed { key, found } => Self::Probed { key: key.into(), found: found.clone() },
@@ -261,6 +269,7 @@ impl HostRecord {
             Self::TurnGiven => HostEvent::TurnGiven,
             Self::RebootTurnGiven => HostEvent::RebootTurnGiven,
             Self::GiveBack => HostEvent::GiveBack,
+            Self::RollBack { guest, runs } => HostEvent::RollBack { guest, runs },
             Self::Ended { key, outcome } => HostEvent::Ended { key: key.to_key(run, host), outcome },
             Self::TaskStarted { key, task } => HostEvent::TaskStarted { key: key.to_key(run, host), task },
             Self::Probed { key, found } => HostEvent::Probed { key: key.to_key(run, host), found },
@@ -307,6 +316,9 @@ pub struct Tally {
     /// How many hosts are owed something that was borrowed.
     #[serde(default, skip_serializing_if = "is_none")]
     pub owed: usize,
+    /// How many guests it rolled back that are not to be tried again before the operator says so.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rolled_back: usize,
     /// How many snapshots and backups the run made; what a later one removed is counted still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<usize>,
@@ -324,13 +336,15 @@ impl Tally {
     /// Counts the hosts of a run.
     pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
         let (mut results, mut owed, mut made, mut removed) = (BTreeMap::new(), 0, 0, 0);
+        let mut rolled_back = 0;
         for state in hosts {
             *results.entry(state.result()).or_default() += 1;
             owed += usize::from(!state.owed().is_empty());
+            rolled_back += state.rolled_back().count();
             made += state.made().count();
             removed += state.removed().count();
         }
-        Self { parallel_hosts, closed: None, results, owed, made: Some(made), removed }
+        Self { parallel_hosts, closed: None, results, owed, rolled_back, made: Some(made), removed }
     }
 }
 
@@ -512,6 +526,7 @@ mod tests {
             HostEvent::NewRound,
             HostEvent::Gated { gate: Gate::Canaries { guests: vec!["tag:canary".parse().unwrap()] } },
             HostEvent::Recheck,
+            HostEvent::RollBack { guest: GuestId(101), runs: true },
             HostEvent::Resolved { guest: Some(GuestId(101)), resolution: Resolution::Retry },
         ] {
             let entry = decode_host(&encode_event(&event)).unwrap().into_entry(&run, &host);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::choices::ViaChoice;
 use crate::choices::health::HealthCheck;
-use crate::ids::{Step, StepKey};
+use crate::ids::{SnapshotName, Step, StepKey};
 use crate::inventory::health::Health;
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::{Protection, RebootFacts, RunningGuest};
@@ -120,6 +120,8 @@ pub enum Action {
         manager: PackageManager,
         /// What it can be brought back from: no upgrade without.
         protection: Protection,
+        /// Whether it will be rolled back to that where the upgrade fails: then nothing may stand in the way of a rollback.
+        rollback: bool,
     },
     /// Checks a guest after its upgrade.
     CheckGuest {
@@ -132,6 +134,31 @@ pub enum Action {
         /// Whether it was rebooted since its upgrade: it may be booting still.
         rebooted: bool,
         /// How it did before, to be compared with; `None` where nobody looked.
+        baseline: Option<Box<Health>>,
+        /// The operator's checks.
+        checks: Vec<HealthCheck>,
+    },
+    /// Rolls a guest back to a snapshot (`POST .../snapshot/{name}/rollback`); it does not run afterwards.
+    RollbackGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The snapshot.
+        snapshot: SnapshotName,
+    },
+    /// Starts a guest again that a rollback stopped.
+    ReviveGuest {
+        /// The guest.
+        guest: GuestAddr,
+    },
+    /// Checks a guest after its rollback.
+    RecheckGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The way into it.
+        via: ViaChoice,
+        /// What was pending before its upgrade, and is to be pending again.
+        pending: Vec<PackageChange>,
+        /// How it did before its upgrade, to be compared with; `None` where nobody looked.
         baseline: Option<Box<Health>>,
         /// The operator's checks.
         checks: Vec<HealthCheck>,
@@ -235,6 +262,9 @@ impl Action {
             Self::CheckGuest { .. } => Step::CheckGuest,
             Self::RebootGuest { .. } => Step::RebootGuest,
             Self::StopGuest { .. } => Step::StopGuest,
+            Self::RollbackGuest { .. } => Step::RollbackGuest,
+            Self::ReviveGuest { .. } => Step::ReviveGuest,
+            Self::RecheckGuest { .. } => Step::RecheckGuest,
             Self::UpgradeHost { .. } => Step::UpgradeHost,
             Self::PrepareReboot { .. } => Step::PrepareReboot,
             Self::SetNoout { .. } => Step::SetNoout,
@@ -258,6 +288,7 @@ pub fn replay(step: Step) -> Replay {
         | Step::LookGuest
         | Step::MeasureGuest
         | Step::CheckGuest
+        | Step::RecheckGuest
         | Step::PrepareReboot
         | Step::Verify => Replay::Safe,
         Step::Snapshot
@@ -268,6 +299,8 @@ pub fn replay(step: Step) -> Replay {
         | Step::UpgradeGuest
         | Step::RebootGuest
         | Step::StopGuest
+        | Step::RollbackGuest
+        | Step::ReviveGuest
         | Step::UpgradeHost
         | Step::SetNoout
         | Step::EnterMaintenance

@@ -48,6 +48,13 @@ pub enum HostEvent {
     RebootTurnGiven,
     /// What was borrowed here is to be given back, and nothing else is to be done.
     GiveBack,
+    /// The operator asked for a guest to be rolled back to the snapshot that its last upgrade was protected by.
+    RollBack {
+        /// The guest.
+        guest: GuestId,
+        /// Whether it ran then: it is to run again afterwards.
+        runs: bool,
+    },
     /// A run goes on after an interruption: what was in flight is in doubt.
     Resumed,
     /// The operator chose the manifest's present policy over the frozen one.
@@ -82,6 +89,7 @@ impl HostEvent {
             Self::TurnGiven => "turn-given",
             Self::RebootTurnGiven => "reboot-turn-given",
             Self::GiveBack => "give-back",
+            Self::RollBack { .. } => "roll-back",
             Self::Ended { .. } => "ended",
             Self::TaskStarted { .. } => "task-started",
             Self::Probed { .. } => "probed",

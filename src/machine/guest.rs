@@ -2,9 +2,10 @@
 //!
 //! An upgrade without a protection can't be expressed: [`GuestPhase::Upgrading`] holds one. Each phase at work holds its
 //! [`Attempt`], and the effect in flight follows from the phase alone, so a state that was read back from the journal
-//! knows what it was about to do. `phase` has the words of the table.
+//! knows what it was about to do. `phase` has the words of the table, `undo` the part of it that brings a guest back.
 
 mod phase;
+mod undo;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,7 @@ use crate::ids::Step;
 use crate::inventory::health::Health;
 use crate::plan::{Decision, GuestPlan, GuestStart, GuestUpgrade, ProtectBy, SkipReason, decide_started};
 
-pub use phase::{AfterStop, Attempt, GuestInput, GuestPhase, GuestVerdict, Resolution};
+pub use phase::{AfterStop, Attempt, GuestInput, GuestPhase, GuestVerdict, Resolution, Undo};
 
 /// A guest within a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct GuestState {
     /// How it did before its upgrade, from when that was looked at: what it is compared with afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<Health>>,
+    /// Whether its rollback stopped it, and it is to run again: a debt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 impl GuestState {
@@ -42,13 +46,17 @@ impl GuestState {
             Decision::Block(reason) => GuestPhase::Settled(GuestVerdict::Blocked(reason.clone())),
             Decision::Upgrade(_) | Decision::Start(_) => GuestPhase::Waiting,
         };
-        Self { plan, phase, rounds, borrowed: None, baseline: None }
+        Self { plan, phase, rounds, borrowed: None, baseline: None, stopped: false }
     }
 
     /// Returns what is owed to the guest.
     pub fn owed(&self) -> Option<Obligation> {
         let guest = &self.plan.guest;
-        self.borrowed.as_ref().map(|_| Obligation::StopGuest { id: guest.id, kind: guest.kind })
+        let (id, kind) = (guest.id, guest.kind);
+        match &self.borrowed {
+            Some(_) => Some(Obligation::StopGuest { id, kind }),
+            None => self.stopped.then_some(Obligation::ReviveGuest { id, kind }),
+        }
     }
 
     /// Tells whether it has to be started before anything else can be done.
@@ -100,8 +108,12 @@ impl GuestState {
                     via: upgrade.via.clone(),
                     manager: upgrade.manager,
                     protection: protection.clone(),
+                    rollback: upgrade.rollback && !self.plan.own,
                 }
             }
+            GuestPhase::RollingBack { undo, .. } => Action::RollbackGuest { guest, snapshot: undo.snapshot.clone() },
+            GuestPhase::Reviving { .. } => Action::ReviveGuest { guest },
+            GuestPhase::Rechecking { undo, .. } => self.recheck(guest, undo),
             GuestPhase::Checking { rebooted, .. } => {
                 let upgrade = self.upgrade()?;
                 Action::CheckGuest {
@@ -133,10 +145,10 @@ impl GuestState {
     pub fn apply(&mut self, input: GuestInput) -> Result<(), Illegal> {
         let name = input.name();
         let never_begun = self.never_begun(&input);
-        let (before, borrowed, baseline) = (self.plan.decision.clone(), self.borrowed.clone(), self.baseline.clone());
+        let before = (self.plan.decision.clone(), self.borrowed.clone(), self.baseline.clone(), self.stopped);
         self.take_note(&input);
         let Some(next) = self.next(input) else {
-            (self.plan.decision, self.borrowed, self.baseline) = (before, borrowed, baseline);
+            (self.plan.decision, self.borrowed, self.baseline, self.stopped) = before;
             return Err(Illegal::new("guest", self.phase.name(), name));
         };
         if let Some(attempt) = never_begun {
@@ -164,6 +176,13 @@ impl GuestState {
                 (GuestInput::Resolve(Resolution::Done), GuestPhase::Stopping { .. }) => self.returned(),
                 // It may stay as it is, running.
                 (GuestInput::Resolve(Resolution::Skip), GuestPhase::Stopping { .. }) => self.borrowed = None,
+                (GuestInput::Resolve(Resolution::Done), GuestPhase::RollingBack { undo, .. }) => {
+                    self.stopped = undo.runs && self.borrowed.is_none();
+                }
+                // It runs again, or may stay off.
+                (GuestInput::Resolve(Resolution::Done | Resolution::Skip), GuestPhase::Reviving { .. }) => {
+                    self.stopped = false;
+                }
                 _ => {}
             }
             return;
@@ -178,6 +197,13 @@ impl GuestState {
             }
             (GuestPhase::Stopping { .. }, Outcome::Done(Detail::Stopped) | Outcome::AlreadyDone(Detail::Stopped)) => {
                 self.returned();
+            }
+            (
+                GuestPhase::RollingBack { undo, .. },
+                Outcome::Done(Detail::RolledBack) | Outcome::AlreadyDone(Detail::RolledBack),
+            ) => self.stopped = undo.runs && self.borrowed.is_none(),
+            (GuestPhase::Reviving { .. }, Outcome::Done(Detail::Started) | Outcome::AlreadyDone(Detail::Started)) => {
+                self.stopped = false
             }
             _ => {}
         }
@@ -281,6 +307,8 @@ impl GuestState {
                 | Ph::Protecting { .. }
                 | Ph::Upgrading { .. }
                 | Ph::Rebooting { .. }
+                | Ph::RollingBack { .. }
+                | Ph::Reviving { .. }
                 | Ph::Stopping { .. }),
                 In::Probed(found),
             ) => {
@@ -315,6 +343,13 @@ impl GuestState {
             (Ph::Held { at, .. }, In::Resolve(Resolution::Skip)) if matches!(*at, Ph::Stopping { .. }) => {
                 Ph::Settled(GuestVerdict::Skipped(SkipReason::ByOperator))
             }
+            (Ph::Held { at, .. }, In::Resolve(Resolution::Skip)) if at.undo().is_some() => self.left_alone(*at)?,
+            (Ph::Settled(GuestVerdict::RolledBack { undo, unwell, .. }), In::Resolve(Resolution::Retry)) => {
+                Ph::Settled(GuestVerdict::RolledBack { undo, unwell, retry: true })
+            }
+            (Ph::Settled(before), In::RollBack { snapshot, at, runs }) if !self.plan.own && !self.stopped => {
+                self.rolling_back(Undo { before, snapshot, at, by_operator: true, runs })
+            }
             (Ph::Held { .. } | Ph::Waiting | Ph::Protected { .. }, In::Resolve(Resolution::Skip)) => {
                 self.finish(GuestVerdict::Skipped(SkipReason::ByOperator))
             }
@@ -327,6 +362,13 @@ impl GuestState {
                 Ph::Checking { protection, rebooted, attempt: self.rounds.first(Step::CheckGuest) }
             }
             (Ph::Settled(verdict), In::GiveBack) if self.borrowed.is_some() => self.finish(verdict),
+            (Ph::Settled(GuestVerdict::RolledBack { undo, .. }), In::GiveBack) if self.stopped => {
+                Ph::Reviving { undo, attempt: self.rounds.first(Step::ReviveGuest) }
+            }
+            // A rollback that was not begun is not begun any more.
+            (Ph::RollingBack { undo, .. }, In::GiveBack) if self.borrowed.is_some() => {
+                self.not_rolled_back(*undo, &Fault::permanent("it was given back before that was begun"))
+            }
             (
                 Ph::Waiting
                 | Ph::Looking { .. }
@@ -410,25 +452,30 @@ impl GuestState {
             (Ph::Upgrading { .. }, Outcome::Refused(fault)) => {
                 self.finish(GuestVerdict::Blocked(format!("not upgraded: {fault}")))
             }
-            (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) => {
-                self.finish(GuestVerdict::Failed { fault, protection })
-            }
+            (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) => self.went_wrong(fault, protection),
             (Ph::Checking { protection, rebooted, .. }, Outcome::Done(Detail::Checked(report))) => {
                 self.checked(protection, rebooted, report)
             }
-            (
-                Ph::Checking { protection, .. },
-                Outcome::Failed(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault),
-            ) => self.finish(GuestVerdict::Failed { fault, protection }),
+            (Ph::Checking { protection, .. }, Outcome::Failed(fault) | Outcome::Unknown(fault)) => {
+                self.went_wrong(fault, protection)
+            }
+            // Nobody looked: nothing is known that would have to be undone.
+            (Ph::Checking { protection, .. }, Outcome::Refused(fault)) => {
+                self.finish(GuestVerdict::Failed { fault, protection })
+            }
             (
                 Ph::Rebooting { protection, .. },
                 Outcome::Done(Detail::Rebooted(_)) | Outcome::AlreadyDone(Detail::Rebooted(_)),
             ) => Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) },
-            (Ph::Rebooting { protection, .. }, Outcome::Failed(fault) | Outcome::Refused(fault)) => {
-                self.finish(GuestVerdict::Failed {
-                    fault: Fault { what: format!("upgraded, but not rebooted: {}", fault.what), ..fault },
-                    protection,
-                })
+            (Ph::Rebooting { protection, .. }, Outcome::Failed(fault)) => {
+                self.went_wrong(not_rebooted(fault), protection)
+            }
+            // It was not begun: it runs well in its old kernel, as far as is known.
+            (Ph::Rebooting { protection, .. }, Outcome::Refused(fault)) => {
+                self.finish(GuestVerdict::Failed { fault: not_rebooted(fault), protection })
+            }
+            (phase @ (Ph::RollingBack { .. } | Ph::Reviving { .. } | Ph::Rechecking { .. }), outcome) => {
+                self.undo_ended(phase, outcome)?
             }
             (Ph::Stopping { then, .. }, Outcome::Done(Detail::Stopped) | Outcome::AlreadyDone(Detail::Stopped)) => {
                 match *then {
@@ -466,7 +513,7 @@ impl GuestState {
             },
             (Some(why), true, true) => {
                 let fault = Fault::permanent(format!("was rebooted, and still wants a reboot: {why}"));
-                self.finish(GuestVerdict::Failed { fault, protection })
+                self.went_wrong(fault, protection)
             }
             _ => self.finish(GuestVerdict::Upgraded {
                 changes: report.changes,
@@ -505,6 +552,9 @@ impl GuestState {
                 Some(Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) })
             }
             Ph::Stopping { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Stopped)),
+            Ph::RollingBack { .. } => self.ended(held, Outcome::AlreadyDone(Detail::RolledBack)),
+            Ph::Reviving { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Started)),
+            Ph::Rechecking { .. } => self.ended(held, Outcome::Done(Detail::Rechecked)),
             // That there is a protection is proven or not: nobody's word stands for it.
             Ph::Protecting { .. } => None,
             Ph::Waiting
@@ -515,6 +565,10 @@ impl GuestState {
             | Ph::Settled(_) => None,
         }
     }
+}
+
+fn not_rebooted(fault: Fault) -> Fault {
+    Fault { what: format!("upgraded, but not rebooted: {}", fault.what), ..fault }
 }
 
 /// Goes back to where a step can be begun anew, under its next round. An upgrade waits for its host's word again, since its

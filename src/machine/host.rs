@@ -5,6 +5,7 @@ mod debts;
 mod gate;
 mod own;
 mod saved;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +17,12 @@ use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Re
 use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
 pub use debts::Unpaid;
 pub use gate::{Gate, ShutBecause};
+pub use undo::{NoWayBack, WayBack};
 
 pub use super::phase::{AfterReturn, Debt, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
 use crate::plan::{HostPlan, HostPolicy, Move, SkipReason};
 use crate::time::Timestamp;
 
@@ -143,6 +145,7 @@ impl HostState {
                 other => return Err(self.illegal(other, event)),
             },
             HostEvent::GiveBack => self.give_back(&mut effects)?,
+            HostEvent::RollBack { guest, runs } => self.roll_back(*guest, *runs, &mut effects)?,
             HostEvent::TurnGiven => match std::mem::replace(&mut self.phase, HostPhase::Pending) {
                 HostPhase::AwaitingTurn { plan } => {
                     self.turn.clone_from(&plan.cluster);
@@ -234,12 +237,19 @@ impl HostState {
             HostPhase::Done(HostVerdict::Skipped) => HostResult::Skipped,
             _ if held_guest && self.is_parked() => HostResult::Held,
             // What went wrong is not tried again in this session.
-            _ if self.is_to_be_tried_again() => HostResult::NothingToDo,
+            _ if self.went_wrong_behind_its_gate() => HostResult::NothingToDo,
             _ => return HostResult::Unfinished,
         };
         let guests = self.guests.values().map(|guest| match &guest.phase {
-            GuestPhase::Settled(_) if guest.borrowed.is_some() => HostResult::Failed,
+            GuestPhase::Settled(_) if guest.borrowed.is_some() || guest.stopped => HostResult::Failed,
             GuestPhase::Settled(GuestVerdict::Failed { .. }) => HostResult::Failed,
+            // What the operator asked for and got is no failure.
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+                match undo.by_operator && unwell.is_none() {
+                    true => HostResult::NothingToDo,
+                    false => HostResult::Failed,
+                }
+            }
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => HostResult::Blocked,
             _ if guest.not_rebooted().is_some() => HostResult::Blocked,
             _ => HostResult::NothingToDo,
@@ -266,8 +276,11 @@ impl HostState {
             | HostPhase::StoppingGuests { .. }
             | HostPhase::Rebooting { .. }
             | HostPhase::StartingGuests { .. }
-            | HostPhase::Rechecking { .. }
-            | HostPhase::GivingBack { .. } => false,
+            | HostPhase::Rechecking { .. } => false,
+            // A rollback that is held keeps it here.
+            HostPhase::GivingBack { .. } => {
+                self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.attempt().is_none())
+            }
             _ if self.is_behind_its_gate() => true,
             HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. } => {
                 self.returning.is_empty() && self.guests.values().all(|guest| guest.phase.is_over())
@@ -278,6 +291,14 @@ impl HostState {
     /// Returns the record of an attempt.
     pub fn record(&self, key: &StepKey) -> Option<&StepRecord> {
         self.steps.iter().rev().find(|record| record.is_of(key))
+    }
+
+    /// Returns the tasks that did earlier rounds of a step.
+    pub fn earlier_tasks(&self, key: &StepKey) -> Vec<Upid> {
+        let same = |record: &&StepRecord| {
+            record.guest == key.target.guest() && record.step == key.step && record.round != key.round
+        };
+        self.steps.iter().filter(same).filter_map(|record| record.task.clone()).collect()
     }
 
     fn record_mut(&mut self, key: &StepKey) -> Option<&mut StepRecord> {
@@ -525,6 +546,7 @@ impl HostState {
     /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
     fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         if let HostPhase::GivingBack { .. } = self.phase {
+            self.bring_back(effects)?;
             return self.advance_giving_back(at, effects);
         }
         if let HostPhase::Rechecking { .. } = self.phase {
@@ -739,6 +761,10 @@ fn is_unsettled(guest: &GuestState) -> bool {
 fn keeps_verdict(guest: &GuestState) -> bool {
     matches!(
         guest.phase,
-        GuestPhase::Settled(GuestVerdict::Upgraded { .. } | GuestVerdict::Skipped(SkipReason::ByOperator))
+        GuestPhase::Settled(
+            GuestVerdict::Upgraded { .. }
+                | GuestVerdict::Skipped(SkipReason::ByOperator)
+                | GuestVerdict::RolledBack { retry: false, .. }
+        )
     )
 }

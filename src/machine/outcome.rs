@@ -125,6 +125,10 @@ pub enum Detail {
     Looked(Box<Inside>),
     /// The guest does not run any more.
     Stopped,
+    /// The guest is as it was when the snapshot was taken, and does not run.
+    RolledBack,
+    /// A guest was checked after its rollback, and is as it was before its upgrade.
+    Rechecked,
     /// The machine runs another boot: this one.
     Rebooted(BootId),
     /// The node may be rebooted; this is how it stands before.
@@ -217,6 +221,13 @@ pub enum Obligation {
         /// Its kind.
         kind: GuestKind,
     },
+    /// A guest was stopped by its rollback: it is to run again.
+    ReviveGuest {
+        /// The guest.
+        id: GuestId,
+        /// Its kind.
+        kind: GuestKind,
+    },
     /// Guests were shut down so that their node could be rebooted: they are to run again.
     StartGuests {
         /// The guests.
@@ -241,6 +252,9 @@ impl fmt::Display for Obligation {
         match self {
             Self::StopGuest { id, kind } => {
                 write!(f, "{kind} {id} was started to be upgraded and is to be stopped again")
+            }
+            Self::ReviveGuest { id, kind } => {
+                write!(f, "{kind} {id} was stopped by its rollback and is to run again")
             }
             Self::StartGuests { guests } => {
                 let names: Vec<String> = guests.iter().map(|guest| format!("{} {}", guest.kind, guest.id)).collect();

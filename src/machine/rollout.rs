@@ -414,7 +414,11 @@ fn failures(state: &HostState) -> BTreeSet<Option<GuestId>> {
         failed.insert(None);
     }
     let guests = state.guests.iter();
-    let is_failed = |phase: &GuestPhase| matches!(phase, GuestPhase::Settled(GuestVerdict::Failed { .. }));
+    let is_failed = |phase: &GuestPhase| match phase {
+        GuestPhase::Settled(GuestVerdict::Failed { .. }) => true,
+        GuestPhase::Settled(GuestVerdict::RolledBack { undo, .. }) => !undo.by_operator,
+        _ => false,
+    };
     failed.extend(guests.filter(|(_, guest)| is_failed(&guest.phase)).map(|(id, _)| Some(*id)));
     failed
 }
@@ -443,7 +447,7 @@ fn canaries_of(policy: &RolloutPolicy, state: &HostState) -> Canaries {
         }
         any = true;
         guests_over &= matches!(guest.phase, GuestPhase::Settled(_));
-        if guest.went_wrong() && !begins {
+        if guest.came_out_badly() && !begins {
             let words = format!("{} {id} {}", guest.plan.guest.kind, wrong_words(&guest.phase));
             found.wrong.insert(Some(*id), words);
         }
@@ -494,6 +498,7 @@ fn wrong_words(phase: &GuestPhase) -> String {
         GuestPhase::Held { fault, .. } => format!("is held: {fault}"),
         GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) => format!("failed: {fault}"),
         GuestPhase::Settled(GuestVerdict::Blocked(why)) => format!("is blocked: {why}"),
+        GuestPhase::Settled(GuestVerdict::RolledBack { .. }) => "was rolled back".to_owned(),
         _ => "is not as it was before".to_owned(),
     }
 }

@@ -146,8 +146,8 @@ impl RunState {
     /// Hosts that were interrupted or held are gone on with as places become free ([`Self::grants`]).
     pub fn new_rounds(&self) -> Vec<(HostId, HostEvent)> {
         let failed = |state: &HostState| {
-            matches!(state.phase, HostPhase::Done(_)) && state.result() == HostResult::Failed
-                || state.is_to_be_tried_again()
+            matches!(state.phase, HostPhase::Done(_)) && state.is_to_be_tried_again()
+                || state.went_wrong_behind_its_gate()
                 || self.rollout.has_blocked_canary(state)
         };
         self.events_where(failed, &HostEvent::NewRound)
@@ -155,8 +155,7 @@ impl RunState {
 
     /// Returns the events by which hosts that are over, and that nothing else will happen to, give back what they owe still.
     pub fn old_debts(&self) -> Vec<(HostId, HostEvent)> {
-        let over =
-            |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && state.result() != HostResult::Failed;
+        let over = |state: &HostState| matches!(state.phase, HostPhase::Done(_)) && !state.is_to_be_tried_again();
         self.events_where(|state| over(state) && state.can_give_back(), &HostEvent::GiveBack)
     }
 
@@ -166,6 +165,11 @@ impl RunState {
             !matches!(state.phase, HostPhase::Done(_) | HostPhase::Pending | HostPhase::AwaitingTurn { .. })
         };
         self.events_where(begun, &HostEvent::Resumed)
+    }
+
+    /// Returns the events by which rollbacks are gone on with, and with them whatever else was interrupted on their hosts.
+    pub fn rollbacks(&self) -> Vec<(HostId, HostEvent)> {
+        self.events_where(HostState::is_rolling_back, &HostEvent::Resumed)
     }
 
     /// Returns the events by which what is owed is given back, where that can be done now.
@@ -209,11 +213,13 @@ impl RunState {
         result
     }
 
-    /// Tells whether nothing is left that a later run would go on with: every host is over and none failed or is held.
+    /// Tells whether nothing is left that a later run would go on with: every host is over, and none is held or failed in a way
+    /// that another round could mend.
     pub fn is_finished(&self) -> bool {
         self.hosts.values().all(|state| {
             matches!(&state.phase, HostPhase::Done(verdict) if !matches!(verdict, HostVerdict::Failed(_)))
-                && !matches!(state.result(), HostResult::Failed | HostResult::Held | HostResult::Unfinished)
+                && !state.is_to_be_tried_again()
+                && !matches!(state.result(), HostResult::Held | HostResult::Unfinished)
         })
     }
 }
@@ -275,7 +281,8 @@ mod tests {
             not_covered: Vec::new(),
             declared: false,
             reboot: false,
-            checks: Vec::new(),
+            checks: None,
+            rollback: false,
         };
         let plan = GuestPlan {
             guest,

@@ -8,8 +8,8 @@ use toml_edit::{TableLike, Value};
 
 use crate::choices::health::HealthCheck;
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, UnknownWord,
-    ViaChoice,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped,
+    UnknownWord, ViaChoice,
 };
 use crate::ids::GuestId;
 
@@ -27,6 +27,7 @@ pub(super) struct Choices {
     via: Option<ViaChoice>,
     stopped: Option<Stopped>,
     protect: Option<Vec<ProtectChoice>>,
+    on_failure: Option<OnFailure>,
     guest_reboot: Option<GuestReboot>,
     host_reboot: Option<HostReboot>,
     allow_quorum_loss: Option<bool>,
@@ -51,6 +52,7 @@ impl Choices {
             via: value(reader.pick(table, &keys::VIA, word)),
             stopped: value(reader.pick(table, &keys::STOPPED, word)),
             protect: value(reader.pick(table, &keys::PROTECT, protect)),
+            on_failure: value(reader.pick(table, &keys::ON_FAILURE, word)),
             guest_reboot: value(reader.pick(table, &keys::GUEST_REBOOT, word)),
             host_reboot: value(reader.pick(table, &keys::HOST_REBOOT, word)),
             allow_quorum_loss: value(reader.pick(table, &keys::ALLOW_QUORUM_LOSS, Reader::boolean)),
@@ -79,6 +81,7 @@ impl Choices {
             via: self.via.or(above.via).unwrap_or(built_in.via),
             stopped: self.stopped.or(above.stopped).unwrap_or(built_in.stopped),
             protect: self.protect.or(above.protect).unwrap_or(built_in.protect),
+            on_failure: self.on_failure.or(above.on_failure).unwrap_or(built_in.on_failure),
             guest_reboot: self.guest_reboot.or(above.guest_reboot).unwrap_or(built_in.guest_reboot),
             host_reboot: self.host_reboot.or(above.host_reboot).unwrap_or(built_in.host_reboot),
             allow_quorum_loss: self.allow_quorum_loss.or(above.allow_quorum_loss).unwrap_or(built_in.allow_quorum_loss),

@@ -78,6 +78,8 @@ keys! { Both:
     PROTECT = ["protect", "protect_with", "protect.with"], "`[\"snapshot\", \"backup\"]`",
         "how guests are protected before their upgrade, best way first; `\"none\"` stands alone and leaves no way back";
     PROTECT_MAX_AGE = ["protect_max_age", "protect.max_age"], "`\"1h\"`", "how old a protection may be when the upgrade begins";
+    ON_FAILURE = ["on_failure"], "`\"keep\"`",
+        "what is done about a guest whose upgrade failed, or the check after it: `\"keep\"` leaves it as it is, `\"rollback\"` rolls it back to its snapshot, see below";
     SNAPSHOT_KEEP_FOR = ["snapshot.keep_for", "snapshot_keep_for"], "`\"24h\"`", "how long snapshots made here are kept after a verified success";
     SNAPSHOT_KEEP_LAST = ["snapshot.keep_last", "snapshot_keep_last"], "`0`", "how many snapshots of a guest are kept however old they are";
     BACKUP_STORAGE = ["backup.storage", "backup_storage"], "the one with the most room", "storage that backups go to";
@@ -113,6 +115,7 @@ keys! { Guest:
     RULE_VIA = ["via"], "the host's", "the way in";
     RULE_STOPPED = ["stopped"], "the host's", "what is done where it does not run";
     RULE_PROTECT = ["protect", "protect_with", "protect.with"], "the host's", "how it is protected";
+    RULE_ON_FAILURE = ["on_failure"], "the host's", "what is done where its upgrade failed";
     RULE_REBOOT = ["reboot"], "the host's `guest.reboot`", "`\"never\"` or `\"if-needed\"`";
     RULE_CHECKS = ["checks"], "the host's", "what it is asked before and after its upgrade, see below; `[]` for nothing";
     RULE_BACKUP_STORAGE = ["backup.storage", "backup_storage"], "the host's", "storage that its backup goes to";
@@ -125,7 +128,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 45] = [
+pub(super) const ALL: [&Key; 46] = [
     &HOST,
     &NAME,
     &USER,
@@ -149,6 +152,7 @@ pub(super) const ALL: [&Key; 45] = [
     &STOPPED,
     &PROTECT,
     &PROTECT_MAX_AGE,
+    &ON_FAILURE,
     &SNAPSHOT_KEEP_FOR,
     &SNAPSHOT_KEEP_LAST,
     &BACKUP_STORAGE,
@@ -174,13 +178,14 @@ pub(super) const ALL: [&Key; 45] = [
 ];
 
 /// Every key of `[[hosts.guests]]`, in the order of the reference.
-pub(super) const GUEST: [&Key; 15] = [
+pub(super) const GUEST: [&Key; 16] = [
     &RULE_ID,
     &RULE_MATCH,
     &RULE_MANAGED,
     &RULE_VIA,
     &RULE_STOPPED,
     &RULE_PROTECT,
+    &RULE_ON_FAILURE,
     &RULE_REBOOT,
     &RULE_CHECKS,
     &RULE_BACKUP_STORAGE,

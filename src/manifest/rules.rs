@@ -46,6 +46,7 @@ fn rule(
         via: via.as_ref().map(|via| via.value),
         stopped: value(reader.pick(table, &keys::RULE_STOPPED, word)),
         protect: value(reader.pick(table, &keys::RULE_PROTECT, protect)),
+        on_failure: value(reader.pick(table, &keys::RULE_ON_FAILURE, word)),
         reboot: value(reader.pick(table, &keys::RULE_REBOOT, word)),
         checks: value(reader.pick(table, &keys::RULE_CHECKS, checks)),
         backup_storage: value(reader.pick(table, &keys::RULE_BACKUP_STORAGE, storage)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::choices::health::HealthCheck;
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
 };
 use crate::ids::GuestId;
 
@@ -23,6 +23,8 @@ pub struct Wanted {
     pub stopped: Stopped,
     /// `protect`: how guests are protected, best way first; never empty, and `none` only alone.
     pub protect: Vec<ProtectChoice>,
+    /// `on_failure`: what is done about a guest whose upgrade failed.
+    pub on_failure: OnFailure,
     /// `guest.reboot`: whether VMs are rebooted after their upgrade.
     pub guest_reboot: GuestReboot,
     /// `host.reboot`: whether the node is rebooted after its upgrade.
@@ -75,6 +77,7 @@ impl Default for Wanted {
             via: ViaChoice::Auto,
             stopped: Stopped::Skip,
             protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup],
+            on_failure: OnFailure::Keep,
             guest_reboot: GuestReboot::Never,
             host_reboot: HostReboot::Never,
             allow_quorum_loss: false,
@@ -106,6 +109,8 @@ pub struct GuestEntry {
     pub stopped: Option<Stopped>,
     /// `protect`; never empty.
     pub protect: Option<Vec<ProtectChoice>>,
+    /// `on_failure`.
+    pub on_failure: Option<OnFailure>,
     /// `reboot`.
     pub reboot: Option<GuestReboot>,
     /// `checks`; an empty list is one.

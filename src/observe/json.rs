@@ -198,6 +198,12 @@ struct Protected<'a> {
 }
 
 #[derive(Debug, Serialize)]
+struct RollBack {
+    guest: GuestId,
+    runs: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct Resolved {
     guest: Option<GuestId>,
     resolution: Resolution,
@@ -306,6 +312,9 @@ impl JsonLines {
             HostEvent::TurnGiven => self.say("turn-given", Some(place), Nothing {}),
             HostEvent::RebootTurnGiven => self.say("reboot-turn-given", Some(place), Nothing {}),
             HostEvent::GiveBack => self.say("give-back", Some(place), Nothing {}),
+            HostEvent::RollBack { guest, runs } => {
+                self.say("roll-back", Some(place), RollBack { guest: *guest, runs: *runs });
+            }
             HostEvent::TaskStarted { key, task } => self.step("task-started", place, key, Task { task }),
             HostEvent::Ended { key, outcome } => self.step("step-ended", place, key, ended(outcome)),
             HostEvent::Probed { key, found } => self.step("step-probed", place, key, probed(found)),
@@ -470,6 +479,8 @@ fn findings(detail: &Detail) -> Findings<'_> {
         | Detail::NooutCleared
         | Detail::GuestsStopped
         | Detail::GuestsStarted
+        | Detail::RolledBack
+        | Detail::Rechecked
         | Detail::Protected(Protection::Waived) => none,
         Detail::Protected(Protection::Snapshot { name, .. }) => {
             Findings { protection: Some(Protected { kind: KeptKind::Snapshot, name: name.as_str() }), ..none }
@@ -499,6 +510,9 @@ fn guest_reason(phase: &GuestPhase) -> Option<String> {
     match phase {
         GuestPhase::Held { fault, .. } | GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) => {
             Some(fault.what.clone())
+        }
+        GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+            project::rolled_back_why(undo, unwell.as_ref()).0
         }
         GuestPhase::Settled(GuestVerdict::Skipped(reason)) => Some(reason.to_string()),
         GuestPhase::Settled(GuestVerdict::Blocked(reason)) => Some(reason.clone()),

@@ -13,7 +13,7 @@ use super::words;
 use crate::choices::Scope;
 use crate::ids::{GuestId, HostId, RunId, Step, StepKey, Target};
 use crate::machine::effect::{Mode, Replay, replay};
-use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict};
+use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVerdict, Undo};
 use crate::machine::host::{
     Gate, HostPhase, HostResult, HostState, HostVerdict, ShutBecause, StepRecord, StepState, Unpaid,
 };
@@ -197,6 +197,7 @@ impl GuestCounts {
             GuestStanding::Skipped => &mut self.skipped,
             GuestStanding::Blocked => &mut self.blocked,
             GuestStanding::Failed => &mut self.failed,
+            GuestStanding::RolledBack => &mut self.rolled_back,
             GuestStanding::Held => &mut self.held,
             GuestStanding::Waiting
             | GuestStanding::Protecting
@@ -207,6 +208,9 @@ impl GuestCounts {
             | GuestStanding::Starting
             | GuestStanding::Looking
             | GuestStanding::Rebooting
+            | GuestStanding::RollingBack
+            | GuestStanding::Reviving
+            | GuestStanding::Rechecking
             | GuestStanding::Stopping => &mut self.unfinished,
         };
         *slot += 1;
@@ -229,6 +233,9 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
         GuestPhase::Starting { .. } => GuestStanding::Starting,
         GuestPhase::Looking { .. } => GuestStanding::Looking,
         GuestPhase::Rebooting { .. } => GuestStanding::Rebooting,
+        GuestPhase::RollingBack { .. } => GuestStanding::RollingBack,
+        GuestPhase::Reviving { .. } => GuestStanding::Reviving,
+        GuestPhase::Rechecking { .. } => GuestStanding::Rechecking,
         GuestPhase::Stopping { .. } => GuestStanding::Stopping,
         GuestPhase::Protecting { .. } => GuestStanding::Protecting,
         GuestPhase::Protected { .. } => GuestStanding::Protected,
@@ -240,6 +247,7 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
         GuestPhase::Settled(GuestVerdict::Skipped(_)) => GuestStanding::Skipped,
         GuestPhase::Settled(GuestVerdict::Blocked(_)) => GuestStanding::Blocked,
         GuestPhase::Settled(GuestVerdict::Failed { .. }) => GuestStanding::Failed,
+        GuestPhase::Settled(GuestVerdict::RolledBack { .. }) => GuestStanding::RolledBack,
     }
 }
 
@@ -274,6 +282,18 @@ type Why = (Option<String>, Option<String>);
 
 fn why_of(fault: &Fault) -> Why {
     (Some(fault.what.clone()), fault.hint.clone())
+}
+
+/// Says why a guest was rolled back, and what is not as it was before all the same.
+pub(super) fn rolled_back_why(undo: &Undo, unwell: Option<&Fault>) -> Why {
+    let (why, hint) = match (&undo.before, undo.by_operator) {
+        (GuestVerdict::Failed { fault, .. }, false) => (fault.what.clone(), fault.hint.clone()),
+        _ => ("as the operator asked".to_owned(), None),
+    };
+    match unwell {
+        Some(fault) => (Some(format!("{}; {why}", fault.what)), fault.hint.clone().or(hint)),
+        None => (Some(why), hint),
+    }
 }
 
 /// One host being looked at.
@@ -364,6 +384,9 @@ impl Projection<'_> {
         let (reason, hint) = match &guest.phase {
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => (Some(reason.to_string()), None),
             GuestPhase::Settled(GuestVerdict::Blocked(reason)) => (Some(reason.clone()), None),
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+                rolled_back_why(undo, unwell.as_ref())
+            }
             GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) | GuestPhase::Held { fault, .. } => why_of(fault),
             _ => match guest.not_rebooted() {
                 Some(why) => (Some(format!("not rebooted, though it should have been: {why}")), None),
@@ -450,7 +473,7 @@ impl Projection<'_> {
             HostPhase::Done(HostVerdict::Skipped) => return (Some("left out by the operator".to_owned()), None),
             _ => {}
         }
-        let worst = [GuestStanding::Failed, GuestStanding::Blocked, GuestStanding::Held];
+        let worst = [GuestStanding::Failed, GuestStanding::RolledBack, GuestStanding::Blocked, GuestStanding::Held];
         let first = worst.iter().find_map(|wanted| guests.iter().find(|guest| guest.state == *wanted));
         if let Some(guest) = first
             .or_else(|| guests.iter().find(|guest| guest.in_doubt))
@@ -611,6 +634,7 @@ pub fn owed_view(state: &HostState, owed: &Obligation) -> OwedView {
     });
     let (owed, guests) = match owed {
         Obligation::StopGuest { id, .. } => (OwedKind::StopGuest, vec![*id]),
+        Obligation::ReviveGuest { id, .. } => (OwedKind::ReviveGuest, vec![*id]),
         Obligation::StartGuests { guests } => (OwedKind::StartGuests, guests.iter().map(|guest| guest.id).collect()),
         Obligation::LeaveMaintenance { .. } => (OwedKind::LeaveMaintenance, Vec::new()),
         Obligation::ReturnGuest { moved } => (OwedKind::ReturnGuest, vec![moved.id]),
@@ -633,6 +657,10 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         | GuestPhase::Settled(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
             Some(protection)
         }
+        GuestPhase::RollingBack { undo, .. }
+        | GuestPhase::Reviving { undo, .. }
+        | GuestPhase::Rechecking { undo, .. } => undone(undo),
+        GuestPhase::Settled(GuestVerdict::RolledBack { undo, .. }) => undone(undo),
         GuestPhase::Held { at, .. } => protection(at),
         GuestPhase::Stopping { then, .. } => match &**then {
             AfterStop::Settle(GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. }) => {
@@ -645,6 +673,15 @@ fn protection(phase: &GuestPhase) -> Option<&Protection> {
         | GuestPhase::Looking { .. }
         | GuestPhase::Protecting { .. }
         | GuestPhase::Settled(_) => None,
+    }
+}
+
+/// Returns the protection of a guest whose upgrade was undone.
+fn undone(undo: &Undo) -> Option<&Protection> {
+    match &undo.before {
+        GuestVerdict::Upgraded { protection, .. } | GuestVerdict::Failed { protection, .. } => Some(protection),
+        GuestVerdict::RolledBack { undo, .. } => undone(undo),
+        GuestVerdict::Skipped(_) | GuestVerdict::Blocked(_) => None,
     }
 }
 
@@ -693,6 +730,20 @@ fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
             held(Some(*id), fault);
         }
     }
+    for (id, guest) in &state.guests {
+        let (command, why) = match &guest.phase {
+            GuestPhase::Settled(GuestVerdict::Failed { .. }) if state.way_back(*id).is_ok() => (
+                rollback_command(&state.run, state.host(), *id),
+                "brings it back to its snapshot: what was written since is lost",
+            ),
+            GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }) => {
+                (retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again")
+            }
+            _ => continue,
+        };
+        let (host, guest) = (Some(state.host().clone()), Some(*id));
+        next.push(Advice { command, why: why.to_owned(), host, guest });
+    }
 }
 
 /// Returns the command by which the operator decides about a step that is held.
@@ -700,6 +751,16 @@ pub fn resolve_command(run: &RunId, host: &HostId, guest: Option<GuestId>) -> St
     let guest = guest.map_or_else(String::new, |guest| format!(" {guest}"));
     let host = shell_words::quote(host.as_str());
     format!("proxmaint resolve {run} {host}{guest} --retry|--done|--skip")
+}
+
+/// Returns the command by which the operator brings a guest back.
+pub fn rollback_command(run: &RunId, host: &HostId, guest: GuestId) -> String {
+    format!("proxmaint rollback {run} {} {guest}", shell_words::quote(host.as_str()))
+}
+
+/// Returns the command by which the operator lets a guest be upgraded again that was rolled back.
+fn retry_command(run: &RunId, host: &HostId, guest: GuestId) -> String {
+    format!("proxmaint resolve {run} {} {guest} --retry", shell_words::quote(host.as_str()))
 }
 
 /// Adds what to do about the run as a whole.

@@ -25,7 +25,7 @@
 //! | `hosts[].in_doubt` | whether it can't be told yet how a step of the node itself ended |
 //! | `hosts[].waits_for` | the host whose turn must end first |
 //! | `hosts[].began`, `.ended`, `.duration_ms` | when something first happened to it, when it was over, how long that is |
-//! | `hosts[].counts` | its guests: `total`, `upgraded`, `skipped`, `blocked`, `failed`, `held`, `unfinished` |
+//! | `hosts[].counts` | its guests: `total`, `upgraded`, `skipped`, `blocked`, `failed`, `rolled_back`, `held`, `unfinished` |
 //! | `hosts[].pending`, `.changed` | how many packages of the node are to be upgraded, and how many changed |
 //! | `hosts[].packages[]` | the node's packages that changed: `{"name", "old", "new"}`; `old` is `null` for a new one, `new` for a removed one |
 //! | `hosts[].reboot_wanted` | why the node wants a reboot |
@@ -399,6 +399,8 @@ impl OwedView {
 pub enum OwedKind {
     /// A guest that was started is to be stopped again.
     StopGuest,
+    /// A guest that a rollback stopped is to run again.
+    ReviveGuest,
     /// Guests that were shut down are to run again.
     StartGuests,
     /// The node is to leave HA maintenance mode.
@@ -422,6 +424,9 @@ pub struct GuestCounts {
     pub blocked: usize,
     /// Their upgrade or the check after it failed.
     pub failed: usize,
+    /// Rolled back to their snapshot.
+    #[serde(default)]
+    pub rolled_back: usize,
     /// A step is held.
     pub held: usize,
     /// Not over.
@@ -450,6 +455,12 @@ pub enum GuestStanding {
     Looking,
     /// Being rebooted into its new kernel.
     Rebooting,
+    /// Being rolled back to its snapshot.
+    RollingBack,
+    /// Being started again after its rollback.
+    Reviving,
+    /// Being checked after its rollback.
+    Rechecking,
     /// Being stopped again.
     Stopping,
     /// A step is held.
@@ -462,6 +473,8 @@ pub enum GuestStanding {
     Blocked,
     /// Its upgrade or the check after it failed.
     Failed,
+    /// It was rolled back to its snapshot.
+    RolledBack,
 }
 
 /// A guest within a run.

@@ -76,6 +76,9 @@ pub fn step(step: Step) -> &'static str {
         Step::CheckGuest => "check after the upgrade",
         Step::RebootGuest => "reboot",
         Step::StopGuest => "shutdown of the started guest",
+        Step::RollbackGuest => "rollback",
+        Step::ReviveGuest => "start after the rollback",
+        Step::RecheckGuest => "check after the rollback",
         Step::UpgradeHost => "upgrade of the node",
         Step::PrepareReboot => "look whether the node may be rebooted",
         Step::SetNoout => "setting of Ceph's flag noout",
@@ -205,6 +208,7 @@ impl Teller {
             HostEvent::TurnGiven => (None, "has its turn: it may be changed now".to_owned()),
             HostEvent::RebootTurnGiven => (None, "has the turn to be rebooted".to_owned()),
             HostEvent::GiveBack => (None, "gives back what was borrowed".to_owned()),
+            HostEvent::RollBack { guest, .. } => (Some(*guest), "the operator asked for its rollback".to_owned()),
             HostEvent::Ended { key, outcome } => (key.target.guest(), ended(key, outcome)),
             HostEvent::TaskStarted { key, task } => {
                 (key.target.guest(), format!("{}: the node works on it as task {}", name(key), clean(task.as_str())))
@@ -288,6 +292,8 @@ fn detail_words(detail: &Detail) -> String {
         | Detail::Returned { left: None }
         | Detail::NooutCleared
         | Detail::GuestsStopped
+        | Detail::RolledBack
+        | Detail::Rechecked
         | Detail::GuestsStarted => String::new(),
         Detail::Returned { left: Some(why) } => format!(": {}", clean(why)),
         Detail::Rebooted(boot) => format!(": boot {}", clean(boot.as_str())),

@@ -107,11 +107,13 @@ fn decision(saved: &Decision, fresh: &Decision, begun: bool, out: &mut Vec<Strin
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
             checks(old.checks.as_deref(), new.checks.as_deref(), out);
+            rollback(old.rollback, new.rollback, out);
         }
         (Decision::Start(old), Decision::Start(new)) => {
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
             checks(old.checks.as_deref(), new.checks.as_deref(), out);
+            rollback(old.rollback, new.rollback, out);
         }
         // It was started by this run, and still runs.
         (Decision::Start(old), Decision::Upgrade(new)) if begun => {
@@ -147,6 +149,14 @@ fn reboot(old: bool, new: bool, out: &mut Vec<String>) {
     match (old, new) {
         (true, false) => out.push("is not rebooted now, was planned to be where it needs it".to_owned()),
         (false, true) => out.push("is rebooted now where it needs it, was planned not to be".to_owned()),
+        _ => {}
+    }
+}
+
+fn rollback(old: bool, new: bool, out: &mut Vec<String>) {
+    match (old, new) {
+        (true, false) => out.push("is not rolled back now where its upgrade fails, was planned to be".to_owned()),
+        (false, true) => out.push("is rolled back now where its upgrade fails, was planned not to be".to_owned()),
         _ => {}
     }
 }

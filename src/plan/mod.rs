@@ -27,7 +27,7 @@ pub use drift::{Progress, hold_to};
 pub use evacuation::{Move, MoveHow};
 pub use old::OldThings;
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
-pub use policy::{BackupSettings, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
+pub use policy::{BackupSettings, BroughtBack, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
 pub use preflight::{Check, Finding, Level, preflight};
 pub use rollout::RolloutPolicy;
 
@@ -255,6 +255,9 @@ pub struct GuestStart {
     /// Its checks, as in [`GuestUpgrade::checks`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Vec<HealthCheck>>,
+    /// Whether it is rolled back where its upgrade failed, as in [`GuestUpgrade::rollback`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
 }
 
 /// How a guest is upgraded.
@@ -281,6 +284,10 @@ pub struct GuestUpgrade {
     /// plan is followed as it was made: without a look before, and without a comparison afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Vec<HealthCheck>>,
+    /// Whether it is rolled back to its snapshot where its upgrade failed (`on_failure = "rollback"`). One that proxmaint itself
+    /// runs in is not, all the same, and a backup is never restored by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback: bool,
 }
 
 /// A way to protect a guest.

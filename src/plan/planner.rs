@@ -5,11 +5,10 @@ use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
-    AtReboot, BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HostPlan,
-    HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    AtReboot, BackupHow, Baseline, BroughtBack, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart,
+    GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
-use crate::choices::health::HealthCheck;
-use crate::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Scope, Stopped};
+use crate::choices::{BackupMode, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, NodeName, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
 
@@ -210,33 +209,40 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
             (Stopped::Start, Power::Stopped) if guest.ha => Decision::Block(
                 "is managed by HA and requested to be stopped: it is not started behind HA's back".to_owned(),
             ),
+            (Stopped::Start, Power::Stopped) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
             (Stopped::Start, Power::Stopped) => match protection(facts, guest, &settings) {
-                Ok(protection) => Decision::Start(GuestStart {
-                    via: settings.via,
-                    protection,
-                    not_covered: guest.not_backed_up.clone(),
-                    declared,
-                    reboot: reboots(&settings, guest.kind),
-                    checks: Some(settings.checks.clone()),
-                }),
+                Ok(protection) => Decision::Start(start_of(&settings, guest, declared, protection)),
                 Err(why) => Decision::Block(why),
             },
             _ => Decision::Skip(SkipReason::Stopped),
         };
     }
-    let reboot = reboots(&settings, guest.kind);
     if let Some(why) = no_address(&settings, guest) {
         return Decision::Block(why);
     }
     match look(&guest.inside, declared) {
         Err(instead) => instead.into(),
+        Ok(_) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
         Ok(found) => match protection(facts, guest, &settings) {
             Ok(protection) => {
-                let gaps = guest.not_backed_up.clone();
-                Decision::Upgrade(upgrade(found, protection, gaps, reboot, Some(settings.checks)))
+                let start = start_of(&settings, guest, declared, protection);
+                Decision::Upgrade(upgrade(found, start))
             }
             Err(why) => Decision::Block(why),
         },
+    }
+}
+
+/// Returns what is done with a guest once it runs, and was looked into.
+fn start_of(settings: &GuestSettings, guest: &GuestFacts, declared: bool, protection: Vec<ProtectBy>) -> GuestStart {
+    GuestStart {
+        via: settings.via,
+        protection,
+        not_covered: guest.not_backed_up.clone(),
+        declared,
+        reboot: reboots(settings, guest.kind),
+        checks: Some(settings.checks.clone()),
+        rollback: rolls_back(settings),
     }
 }
 
@@ -244,10 +250,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
 pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
     match look(inside, start.declared) {
         Err(instead) => instead.into(),
-        Ok(found) => {
-            let (protection, gaps) = (start.protection.clone(), start.not_covered.clone());
-            Decision::Upgrade(upgrade(found, protection, gaps, start.reboot, start.checks.clone()))
-        }
+        Ok(found) => Decision::Upgrade(upgrade(found, start.clone())),
     }
 }
 
@@ -255,6 +258,22 @@ pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
 pub(super) fn no_address(settings: &GuestSettings, guest: &GuestFacts) -> Option<String> {
     let lost = settings.checks.iter().find(|check| check.needs_address() && guest.address.is_none())?;
     Some(format!("its check `{}` can't be made: no address of the guest is known", lost.name))
+}
+
+/// Tells whether a guest is rolled back where its upgrade fails: only a snapshot is gone back to.
+fn rolls_back(settings: &GuestSettings) -> bool {
+    settings.on_failure == OnFailure::Rollback && settings.protect.contains(&ProtectChoice::Snapshot)
+}
+
+/// Says why a guest is not to be upgraded that an earlier run rolled back: what was pending then broke it, and whatever is
+/// pending now very likely contains it. Each try costs a hard stop, so the operator decides, and not a changed list.
+fn not_again(policy: &HostPolicy, guest: &GuestFacts) -> Option<String> {
+    let same = |back: &&BroughtBack| {
+        back.id == guest.id && back.kind == guest.kind && Some(&back.identity) == guest.identity.as_ref()
+    };
+    let back = policy.rolled_back.iter().find(same)?;
+    let command = format!("proxmaint resolve {} {} {} --retry", back.run, back.host, back.id);
+    Some(format!("was rolled back by run {}: `{command}` lets it be tried again", back.run))
 }
 
 /// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.
@@ -301,13 +320,8 @@ fn look(inside: &Inside, declared: bool) -> Result<(&Via, &OsFacts, PackageManag
     Ok((via, os, manager))
 }
 
-fn upgrade(
-    (via, os, manager): (&Via, &OsFacts, PackageManager),
-    protection: Vec<ProtectBy>,
-    not_covered: Vec<String>,
-    reboot: bool,
-    checks: Option<Vec<HealthCheck>>,
-) -> GuestUpgrade {
+fn upgrade((via, os, manager): (&Via, &OsFacts, PackageManager), start: GuestStart) -> GuestUpgrade {
+    let GuestStart { via: _, protection, not_covered, declared: _, reboot, checks, rollback } = start;
     GuestUpgrade {
         via: via.clone(),
         manager,
@@ -318,6 +332,7 @@ fn upgrade(
         boot_id: os.boot_id.clone(),
         reboot,
         checks,
+        rollback,
     }
 }
 
@@ -336,6 +351,11 @@ fn protection(facts: &HostFacts, guest: &GuestFacts, settings: &GuestSettings) -
             pool.name,
             human_bytes(pool.available),
             human_bytes(pool.total)
+        ));
+    }
+    if let Some(job) = guest.replicated.as_ref().filter(|_| rolls_back(settings)) {
+        return Err(format!(
+            "can't be rolled back: it is replicated (job {job}); on_failure = \"keep\" lets it be upgraded all the same"
         ));
     }
     let mut ways = Vec::new();
@@ -462,6 +482,7 @@ mod tests {
             resource_pool: None,
             ha: false,
             address: None,
+            replicated: None,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
         }
     }

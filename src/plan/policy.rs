@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::{HostPlan, RolloutPolicy, SkipReason};
 use crate::choices::health::HealthCheck;
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, Traits,
-    ViaChoice, selects,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped,
+    Traits, ViaChoice, selects,
 };
-use crate::ids::{GuestId, HostId, NodeName};
+use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId};
+use crate::time::Timestamp;
 
 /// The tag that keeps a guest out of every run.
 pub const SKIP_TAG: &str = "proxmaint-skip";
@@ -84,10 +85,31 @@ pub struct HostPolicy {
     /// How long what this tool made is kept.
     #[serde(default)]
     pub keep: Retention,
+    /// Guests that were rolled back and are not tried again before the operator says so, as the journal knew them when the run
+    /// was opened. They are no wish of the manifest's, and are not compared with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rolled_back: Vec<BroughtBack>,
     /// The saved plan that the run follows (`run --plan`): a host that is not as it says is refused. No present wish of the
     /// manifest's is ever compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<Box<HostPlan>>,
+}
+
+/// A guest that a run rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtBack {
+    /// Its vmid.
+    pub id: GuestId,
+    /// Its kind.
+    pub kind: GuestKind,
+    /// What makes it this guest and no other.
+    pub identity: String,
+    /// The run that rolled it back.
+    pub run: RunId,
+    /// The name under which that run had its host.
+    pub host: HostId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What holds for a guest, with no choices left.
@@ -99,6 +121,9 @@ pub struct GuestSettings {
     pub stopped: Stopped,
     /// How it is protected, best way first; never empty (`protect`).
     pub protect: Vec<ProtectChoice>,
+    /// What is done about it where its upgrade failed (`on_failure`).
+    #[serde(default = "keep", skip_serializing_if = "is_keep")]
+    pub on_failure: OnFailure,
     /// Whether it is rebooted where it needs it (`guest.reboot`).
     pub reboot: GuestReboot,
     /// How it is backed up.
@@ -138,6 +163,9 @@ pub struct GuestRule {
     /// [`GuestSettings::protect`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect: Option<Vec<ProtectChoice>>,
+    /// [`GuestSettings::on_failure`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// [`GuestSettings::reboot`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<GuestReboot>,
@@ -178,6 +206,15 @@ fn is_all(scope: &Scope) -> bool {
     *scope == Scope::All
 }
 
+const fn keep() -> OnFailure {
+    OnFailure::Keep
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_keep(on_failure: &OnFailure) -> bool {
+    *on_failure == OnFailure::Keep
+}
+
 const fn never() -> HostReboot {
     HostReboot::Never
 }
@@ -212,6 +249,7 @@ impl Default for GuestSettings {
             via: ViaChoice::Auto,
             stopped: Stopped::Skip,
             protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup],
+            on_failure: OnFailure::Keep,
             reboot: GuestReboot::Never,
             backup: BackupSettings::default(),
             checks: Vec::new(),
@@ -235,6 +273,7 @@ impl GuestRule {
             via: None,
             stopped: None,
             protect: None,
+            on_failure: None,
             reboot: None,
             backup_storage: None,
             backup_mode: None,
@@ -273,6 +312,7 @@ impl HostPolicy {
             evacuate: Evacuate::Never,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
+            rolled_back: Vec::new(),
             saved: None,
         }
     }
@@ -293,6 +333,7 @@ impl HostPolicy {
         for rule in self.rules.iter().filter(|rule| rule.who.matches(guest)) {
             settings.via = rule.via.unwrap_or(settings.via);
             settings.stopped = rule.stopped.unwrap_or(settings.stopped);
+            settings.on_failure = rule.on_failure.unwrap_or(settings.on_failure);
             settings.reboot = rule.reboot.unwrap_or(settings.reboot);
             settings.backup.mode = rule.backup_mode.unwrap_or(settings.backup.mode);
             settings.backup.compress = rule.backup_compress.unwrap_or(settings.backup.compress);
@@ -367,6 +408,12 @@ impl HostPolicy {
         None
     }
 
+    /// Tells whether any guest may be rolled back by itself.
+    pub fn rolls_back(&self) -> bool {
+        let wants = |on_failure: &OnFailure| *on_failure == OnFailure::Rollback;
+        wants(&self.guests.on_failure) || self.rules.iter().filter_map(|rule| rule.on_failure.as_ref()).any(wants)
+    }
+
     /// Returns what the last rule says that speaks of `managed`.
     pub fn ruled(&self, guest: &Traits<'_>) -> Option<bool> {
         self.rules.iter().rev().filter(|rule| rule.who.matches(guest)).find_map(|rule| rule.managed)
@@ -391,6 +438,7 @@ impl HostPolicy {
         differs("via", self.guests.via.to_string(), newer.guests.via.to_string());
         differs("stopped", self.guests.stopped.to_string(), newer.guests.stopped.to_string());
         differs("protect", list(&self.guests.protect), list(&newer.guests.protect));
+        differs("on_failure", self.guests.on_failure.to_string(), newer.guests.on_failure.to_string());
         differs("guest.reboot", self.guests.reboot.to_string(), newer.guests.reboot.to_string());
         differs("checks", list(&self.guests.checks), list(&newer.guests.checks));
         let storage = |policy: &Self| policy.guests.backup.storage.clone().unwrap_or_else(|| "any".to_owned());

@@ -31,6 +31,7 @@ mod quorum;
 mod reboot;
 mod restore;
 mod rings;
+mod rollback;
 mod run;
 mod secrets;
 mod selection;

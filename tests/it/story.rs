@@ -2,7 +2,7 @@
 
 use proxmaint::choices::health::{Ask, HealthCheck};
 use proxmaint::choices::{
-    BackupMode, Compression, GuestReboot, HostReboot, ProtectChoice, Scope, Selector, Stopped, ViaChoice,
+    BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, ViaChoice,
 };
 use proxmaint::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Step, Upid};
 use proxmaint::inventory::health::{CheckResult, Health, Listener, Protocol};
@@ -65,6 +65,7 @@ fn policy() -> RunPolicy {
         via: ViaChoice::Ssh,
         stopped: Stopped::Start,
         protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup, ProtectChoice::None],
+        on_failure: OnFailure::Rollback,
         reboot: GuestReboot::IfNeeded,
         backup: BackupSettings {
             storage: Some("pbs".to_owned()),
@@ -80,6 +81,7 @@ fn policy() -> RunPolicy {
         via: Some(ViaChoice::Agent),
         stopped: Some(Stopped::Skip),
         protect: Some(vec![ProtectChoice::Backup]),
+        on_failure: Some(OnFailure::Keep),
         reboot: Some(GuestReboot::Never),
         backup_storage: Some("local".to_owned()),
         backup_mode: Some(BackupMode::Stop),
@@ -137,6 +139,7 @@ fn upgrade(via: Via, manager: PackageManager, protection: Vec<ProtectBy>, reboot
         boot_id: BootId::new("boot-1"),
         reboot,
         checks: Some(checks()),
+        rollback: !reboot,
     })
 }
 
@@ -181,6 +184,7 @@ fn plan() -> HostPlan {
         declared: true,
         reboot: true,
         checks: Some(checks()),
+        rollback: true,
     };
     let ssh = Via::Ssh { address: "192.0.2.7".to_owned() };
     HostPlan {
@@ -411,6 +415,9 @@ impl Story {
         let (guest, resolution) = (Some(GuestId(104)), Resolution::Done);
         self.event(&pve(1), &HostEvent::Resolved { guest, resolution });
         self.ended(Some(104), Step::CheckGuest, failed("it does not answer any more"));
+        self.done(Some(104), Step::RollbackGuest, Detail::RolledBack);
+        self.done(Some(104), Step::ReviveGuest, Detail::Started);
+        self.done(Some(104), Step::RecheckGuest, Detail::Rechecked);
         self.done(Some(102), Step::UpgradeGuest, Detail::Upgraded);
         self.ended(Some(102), Step::CheckGuest, checked(None));
         self.ended(Some(102), Step::StopGuest, failed("it did not shut down"));
@@ -473,6 +480,8 @@ impl Story {
         self.done(None, Step::StartGuests, Detail::GuestsStarted);
         self.done(Some(102), Step::StopGuest, Detail::Stopped);
         self.canary();
+        self.event(&pve(1), &HostEvent::RollBack { guest: GuestId(104), runs: true });
+        self.ended(Some(104), Step::RollbackGuest, Outcome::Refused(Fault::permanent("newer snapshots on its ZFS")));
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: false, finished: false });
         self.of_run(&RunRecord::Closed { reason: CloseReason::Expired });
     }

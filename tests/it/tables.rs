@@ -11,7 +11,9 @@ use proxmaint::inventory::{Inside, OsFacts, PackageChange, PackageManager, Via};
 use proxmaint::machine::Rounds;
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
-use proxmaint::machine::guest::{AfterStop, Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
+use proxmaint::machine::guest::{
+    AfterStop, Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution, Undo,
+};
 use proxmaint::machine::host::{Gate, HostPhase, HostResult, HostState, HostVerdict, ShutBecause};
 use proxmaint::machine::outcome::{
     CheckReport, Detail, Fault, Outcome, Probed, Protection, RebootFacts, RunningGuest, VerifyReport,
@@ -31,6 +33,21 @@ fn fault() -> Fault {
 
 fn protection() -> Protection {
     Protection::Snapshot { name: SnapshotName::new("pm-x-r1"), at: NOW }
+}
+
+/// A rollback of an upgrade that failed, or of one that went well and is not liked.
+fn undo(by_operator: bool) -> Undo {
+    let before = match by_operator {
+        true => GuestVerdict::Upgraded {
+            changes: vec![change()],
+            reboot_wanted: None,
+            protection: protection(),
+            rebooted: false,
+            remarks: Default::default(),
+        },
+        false => GuestVerdict::Failed { fault: fault(), protection: protection() },
+    };
+    Undo { before, snapshot: SnapshotName::new("pm-x-r1"), at: NOW, by_operator, runs: true }
 }
 
 fn attempt(step: Step, mode: Mode) -> Attempt {
@@ -63,6 +80,7 @@ fn guest_plan() -> GuestPlan {
             boot_id: BootId::new("b"),
             reboot: true,
             checks: Some(Vec::new()),
+            rollback: false,
         }),
         tags: Vec::new(),
         pool: None,
@@ -79,6 +97,7 @@ fn start() -> GuestStart {
         declared: false,
         reboot: false,
         checks: Some(Vec::new()),
+        rollback: false,
     }
 }
 
@@ -161,7 +180,7 @@ fn guest_in(phase: &GuestPhase, borrowed: bool) -> GuestState {
         plan.decision = Decision::Start(start());
     }
     let borrowed = borrowed || matches!(at, GuestPhase::Looking { .. } | GuestPhase::Stopping { .. });
-    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start), baseline: None }
+    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start), baseline: None, stopped: false }
 }
 
 fn guest_phases() -> Vec<(String, GuestPhase)> {
@@ -188,6 +207,17 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
                 attempt: attempt(Step::RebootGuest, mode),
             },
         ));
+        for (by, undo) in [("failed", undo(false)), ("asked", undo(true))] {
+            let undo = Box::new(undo);
+            phases.push((
+                format!("rolling-back/{word}/{by}"),
+                GuestPhase::RollingBack { undo: undo.clone(), attempt: attempt(Step::RollbackGuest, mode) },
+            ));
+            phases.push((
+                format!("reviving/{word}/{by}"),
+                GuestPhase::Reviving { undo, attempt: attempt(Step::ReviveGuest, mode) },
+            ));
+        }
         for (then, after) in [
             ("settle", AfterStop::Settle(GuestVerdict::Skipped(SkipReason::NothingPending))),
             ("wait", AfterStop::Wait),
@@ -202,6 +232,9 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
         "measuring".to_owned(),
         GuestPhase::Measuring { protection: protection(), attempt: attempt(Step::MeasureGuest, Mode::Act) },
     ));
+    let rechecking =
+        |mode| GuestPhase::Rechecking { undo: Box::new(undo(false)), attempt: attempt(Step::RecheckGuest, mode) };
+    phases.push(("rechecking".to_owned(), rechecking(Mode::Act)));
     phases.push(("looking".to_owned(), GuestPhase::Looking { attempt: attempt(Step::LookGuest, Mode::Act) }));
     phases.push((
         "checking/rebooted".to_owned(),
@@ -231,6 +264,14 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
                 attempt: attempt(Step::RebootGuest, Mode::Probe),
             },
         ),
+        (
+            "held/rolling-back",
+            GuestPhase::RollingBack { undo: Box::new(undo(true)), attempt: attempt(Step::RollbackGuest, Mode::Probe) },
+        ),
+        (
+            "held/reviving",
+            GuestPhase::Reviving { undo: Box::new(undo(false)), attempt: attempt(Step::ReviveGuest, Mode::Probe) },
+        ),
         ("held/protecting", GuestPhase::Protecting { way: 0, attempt: attempt(Step::Snapshot, Mode::Probe) }),
         (
             "held/upgrading",
@@ -253,6 +294,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
         ("skipped", GuestVerdict::Skipped(SkipReason::Template)),
         ("blocked", GuestVerdict::Blocked("why".into())),
         ("failed", GuestVerdict::Failed { fault: fault(), protection: protection() }),
+        ("rolled-back", GuestVerdict::RolledBack { undo: Box::new(undo(false)), unwell: None, retry: false }),
     ] {
         phases.push((format!("settled/{name}"), GuestPhase::Settled(verdict)));
     }
@@ -278,6 +320,8 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("done:looked+closed", Outcome::Done(Detail::Looked(Box::new(Inside::NoWayIn("no".into()))))),
         ("done:stopped", Outcome::Done(Detail::Stopped)),
         ("already:stopped", Outcome::AlreadyDone(Detail::Stopped)),
+        ("done:rolled-back", Outcome::Done(Detail::RolledBack)),
+        ("done:rechecked", Outcome::Done(Detail::Rechecked)),
         ("done:rebooted", Outcome::Done(Detail::Rebooted(BootId::new("c")))),
         ("done:ready", Outcome::Done(Detail::RebootReady(ready(true)))),
         ("done:ready+none", Outcome::Done(Detail::RebootReady(ready(false)))),
@@ -311,6 +355,7 @@ fn guest_inputs() -> Vec<(String, GuestInput)> {
         ("resolve/done".to_owned(), GuestInput::Resolve(Resolution::Done)),
         ("resolve/skip".to_owned(), GuestInput::Resolve(Resolution::Skip)),
         ("give-back".to_owned(), GuestInput::GiveBack),
+        ("roll-back".to_owned(), GuestInput::RollBack { snapshot: SnapshotName::new("pm-x-r1"), at: NOW, runs: true }),
         ("probed/running".to_owned(), GuestInput::Probed(Probed::Running)),
         ("probed/not-done".to_owned(), GuestInput::Probed(Probed::NotDone)),
         ("probed/unclear".to_owned(), GuestInput::Probed(Probed::Unclear(fault()))),
@@ -349,7 +394,7 @@ fn guest_table(borrowed: bool) -> String {
             let mut state = before.clone();
             match state.apply(input.clone()) {
                 Ok(()) => {
-                    let owed = if state.borrowed.is_some() { " (owed)" } else { "" };
+                    let owed = if state.owed().is_some() { " (owed)" } else { "" };
                     legal.push_str(&format!("{from:<20} {input_name:<34} -> {}{owed}\n", name(&state.phase)));
                 }
                 Err(illegal) => {
@@ -549,6 +594,7 @@ fn host_events() -> Vec<(String, HostEvent)> {
         ("resumed".to_owned(), HostEvent::Resumed),
         ("policy-changed".to_owned(), HostEvent::PolicyChanged { policy: policy() }),
         ("new-round".to_owned(), HostEvent::NewRound),
+        ("roll-back".to_owned(), HostEvent::RollBack { guest: GuestId(101), runs: true }),
     ];
     for (word, resolution) in [("retry", Resolution::Retry), ("done", Resolution::Done), ("skip", Resolution::Skip)] {
         events.push((format!("resolved/{word}"), HostEvent::Resolved { guest: None, resolution }));

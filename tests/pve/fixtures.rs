@@ -90,7 +90,7 @@ const NOTE: &str = "proxmaint 20261122-222842-abcd/h/120/backup/r1 \\ x";
 
 /// Makes every kind of call that the client knows, of both kinds of guest, and returns the calls.
 pub async fn every_call() -> Vec<ApiCall> {
-    const FIXTURES: [&str; 37] = [
+    const FIXTURES: [&str; 39] = [
         "version",
         "cluster_status",
         "ca_fingerprint",
@@ -102,6 +102,8 @@ pub async fn every_call() -> Vec<ApiCall> {
         "snapshots",
         "create_snapshot",
         "delete_snapshot",
+        "rollback_snapshot",
+        "replication",
         "task",
         "task_log_tail",
         "tasks_of",
@@ -158,6 +160,7 @@ pub async fn every_call() -> Vec<ApiCall> {
         client.snapshots(&guest).await.unwrap();
         client.create_snapshot(&guest, &snapshot(), "").await.unwrap();
         client.delete_snapshot(&guest, &snapshot()).await.unwrap();
+        client.rollback_snapshot(&guest, &snapshot()).await.unwrap();
     }
     client.task(&upid("vzdump", "120")).await.unwrap();
     client.task_log_tail(&upid("vzdump", "120"), 2).await.unwrap();
@@ -172,6 +175,7 @@ pub async fn every_call() -> Vec<ApiCall> {
     client.permissions().await.unwrap();
     client.resources().await.unwrap();
     client.ha_resources().await.unwrap();
+    client.replication().await.unwrap();
     client.active_tasks(&node()).await.unwrap();
     client.tasks_of_type(&node(), "startall", Timestamp::from_secs(1_790_000_000)).await.unwrap();
     client.repositories(&node()).await.unwrap();
@@ -193,7 +197,7 @@ pub async fn every_call() -> Vec<ApiCall> {
 
 #[tokio::test]
 async fn every_fixture_is_asked_for() {
-    assert_eq!(every_call().await.len(), 48);
+    assert_eq!(every_call().await.len(), 51);
 }
 
 #[tokio::test]
@@ -275,6 +279,9 @@ async fn snapshots() {
     let (client, _) = Canned::client(routes("create_snapshot"));
     let task = client.create_snapshot(&vm(), &snapshot(), "a&b=c +é\nline two").await.unwrap();
     assert_eq!(task, upid("qmsnapshot", "119"));
+    let (client, _) = Canned::client(routes("rollback_snapshot"));
+    assert_eq!(client.rollback_snapshot(&ct(), &snapshot()).await.unwrap(), upid("vzrollback", "120"));
+    assert_eq!(client.rollback_snapshot(&vm(), &snapshot()).await.unwrap(), upid("qmrollback", "119"));
     let (client, _) = Canned::client(routes("delete_snapshot"));
     assert_eq!(client.delete_snapshot(&ct(), &snapshot()).await.unwrap(), upid("vzdelsnapshot", "120"));
 }

@@ -30,6 +30,10 @@ async fn privileges_by_path() {
 
 #[tokio::test]
 async fn whatever_ha_manages_is_listed() {
+    let (client, _) = Canned::client(routes("replication"));
+    let jobs: Vec<String> =
+        client.replication().await.unwrap().iter().map(|job| format!("{} of {}", job.id, job.guest)).collect();
+    assert_eq!(jobs, ["119-0 of 119", "120-0 of 120", "201-1 of 201"]);
     let (client, _) = Canned::client(routes("ha_resources"));
     assert_eq!(client.ha_resources().await.unwrap(), ["?", "?", "ct:120", "vm:201"]);
     let (client, _) = Canned::client(vec![any(Method::Get, 200, "OK", json!({ "data": null }))]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxmaint::ids::{GuestId, HostId, Step};
-use proxmaint::machine::guest::GuestPhase;
+use proxmaint::machine::guest::{GuestPhase, GuestVerdict};
 use proxmaint::machine::host::{HostPhase, HostVerdict};
 use proxmaint::machine::order::Order;
 use proxmaint_lab::ledger::Act;
@@ -660,4 +660,73 @@ fn guests_that_were_shut_down_and_moved_run_again() {
         started += ended.world.ledger.of(Act::Start, "101").filter(|entry| by_us(entry)).count();
     }
     assert!(started > 0, "nowhere was it started on its new node");
+}
+
+#[test]
+fn an_upgrade_that_went_wrong_is_undone_and_not_tried_again() {
+    let scenario = scenario::upgrades_undone();
+    let verdicts = [
+        ("pve1", "verified"),
+        ("pve1/101", "rolled back"),
+        ("pve1/102", "upgraded"),
+        ("pve1/103", "rolled back"),
+        ("pve1/201", "rolled back"),
+    ];
+    let calm = calm(&scenario, &verdicts);
+    assert_eq!(calm.picture.result, "Failed");
+    assert!(calm.run.is_finished(), "another session would find nothing to do");
+    for (vmid, runs) in [(101, true), (103, false), (201, true)] {
+        let guest = calm.world.guest_of("pve1", vmid).expect("it is there");
+        assert_eq!(guest.running(), runs, "{vmid} is as it was found");
+        let pristine = scenario.world.guest_of("pve1", vmid).expect("it is there");
+        assert_eq!(guest.machine.packages.installed, pristine.machine.packages.installed, "{vmid}");
+        assert!(guest.machine.packages.half_configured.is_empty(), "{vmid}");
+        let count = |act| calm.world.ledger.count(act, &vmid.to_string());
+        assert_eq!((count(Act::Upgrade), count(Act::Rollback)), (1, 1), "{vmid}");
+    }
+    crash_everywhere(&scenario, &verdicts, once);
+}
+
+#[test]
+fn what_was_rolled_back_runs_again_wherever_the_run_was_killed() {
+    restore_everywhere(&scenario::upgrades_undone());
+}
+
+#[test]
+fn a_rollback_in_doubt_is_looked_at() {
+    let scenario = scenario::rollbacks_in_doubt();
+    // Whether one is done whose task vanished can't be told: nobody has a trace of it but the task.
+    let calm = calm(&scenario, &[("pve1/101", "rolled back"), ("pve1/102", "held"), ("pve1/201", "held")]);
+    let rollbacks = |vmid: &str| calm.world.ledger.count(Act::Rollback, vmid);
+    assert_eq!((rollbacks("101"), rollbacks("102"), rollbacks("201")), (1, 1, 1));
+    crash_everywhere(&scenario, &[("pve1/101", "rolled back")], once);
+}
+
+#[test]
+fn a_rollback_that_fails_is_told_with_both_reasons() {
+    let scenario = scenario::rollbacks_fail().sessions(1);
+    let calm =
+        calm(&scenario, &[("pve1/101", "failed"), ("pve1/102", "rolled back, but rolled back, but not started again")]);
+    let state = calm.run.host(&HostId::new("pve1")).expect("it is there");
+    let GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) = &state.guests[&GuestId(101)].phase else {
+        panic!("not failed")
+    };
+    assert!(fault.what.contains("exit status 100") && fault.what.contains("dataset is busy"), "{fault:?}");
+    assert!(calm.picture.verdicts["pve1 owes"].contains("CT 102 was stopped by its rollback"), "{:?}", calm.picture);
+}
+
+#[test]
+fn who_could_not_be_rolled_back_is_not_upgraded() {
+    let scenario = scenario::no_way_back();
+    let verdicts = [("pve1/101", "blocked"), ("pve1/102", "blocked"), ("pve1/103", "upgraded")];
+    let calm = calm(&scenario, &verdicts);
+    assert_eq!(["101", "102"].map(|vmid| calm.world.ledger.count(Act::Upgrade, vmid)), [0, 0]);
+    let state = calm.run.host(&HostId::new("pve1")).expect("it is there");
+    let why = |id| match &state.guests[&GuestId(id)].phase {
+        GuestPhase::Settled(GuestVerdict::Blocked(why)) => why.clone(),
+        other => panic!("{id} is {}", other.name()),
+    };
+    assert!(why(101).contains("it is replicated (job 101-0)"), "{}", why(101));
+    assert!(why(102).contains("newer snapshots on its ZFS: rpool/data/subvol-102-disk-0@autosnap"), "{}", why(102));
+    crash_everywhere(&scenario, &verdicts, once);
 }

@@ -86,6 +86,7 @@ fn is_to_be_started(state: &HostState, id: GuestId) -> bool {
         Obligation::StartGuests { guests } => guests.iter().any(|guest| guest.id == id),
         // One that is off after a move that failed is started when it is brought back.
         Obligation::ReturnGuest { moved } => moved.id == id,
+        Obligation::ReviveGuest { id: owed, .. } => *owed == id,
         Obligation::StopGuest { .. } | Obligation::LeaveMaintenance { .. } | Obligation::ClearNoout => false,
     };
     // A VM that did not come back from its reboot is said to have failed.

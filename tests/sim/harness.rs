@@ -48,6 +48,7 @@ const INCARNATIONS: usize = 40;
 /// The bounds of the engine's waits: shorter than the real ones, so that what hangs costs fewer polls.
 const LIMITS: Limits = Limits {
     snapshot: Duration::from_secs(3 * 60),
+    rollback: Duration::from_secs(30 * 60),
     backup: Duration::from_secs(10 * 60),
     upgrade: Duration::from_secs(30 * 60),
     settle: Duration::from_secs(60),
@@ -210,6 +211,7 @@ fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
         draining: CancellationToken::new(),
         since: engine.clock.now(),
         task: None,
+        earlier: Vec::new(),
         lock_wait: policy.lock_wait(),
         allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::clone(&engine.output),

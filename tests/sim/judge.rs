@@ -16,6 +16,7 @@
 //! | nothing but canaries is changed before they held; they are left alone for the whole soak | each intent, each record of the run |
 //! | a guest is moved only by the step that is about it, to where that says, and back; a mode or flag changes only by its step | each entry of the ledger |
 //! | a node that is to be emptied goes down empty | each entry of the ledger |
+//! | no guest is rolled back whose upgrade did not go wrong, unless it was asked for; none but to the snapshot that was meant | each entry of the ledger |
 //! | one node of a cluster at a time; parallel hosts and guests within bounds | each durable record |
 //! | what is durable folds to the state that the driver has | each event that the driver shows |
 
@@ -27,7 +28,7 @@ use proxmaint::journal::record::{HostEntry, RunRecord, decode_host, decode_run};
 use proxmaint::journal::{StoredEvent, StreamId};
 use proxmaint::machine::effect::Mode;
 use proxmaint::machine::event::HostEvent;
-use proxmaint::machine::guest::{GuestPhase, GuestState};
+use proxmaint::machine::guest::{GuestPhase, GuestState, GuestVerdict};
 use proxmaint::machine::host::{AfterReturn, Debt, HostPhase, HostState, StepState};
 use proxmaint::machine::rollout::Noted;
 use proxmaint::plan::{HostPolicy, RunPolicy};
@@ -76,6 +77,9 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         | Step::LookGuest
         | Step::RebootGuest
         | Step::StopGuest
+        | Step::RollbackGuest
+        | Step::ReviveGuest
+        | Step::RecheckGuest
         | Step::PrepareReboot
         | Step::SetNoout
         | Step::EnterMaintenance
@@ -341,6 +345,7 @@ impl Judge {
             Act::Start
             | Act::Shutdown
             | Act::Reboot
+            | Act::Rollback
             | Act::BackupDelete
             | Act::Migrate
             | Act::HaMigrate
@@ -534,7 +539,12 @@ fn step_at_work(state: &HostState, entry: &Entry) -> Option<StepKey> {
     let vmid = entry.machine.parse().ok().map(GuestId);
     let guest = vmid.and_then(|id| state.guests.get(&id));
     let of_guest = match (entry.act, guest.map(|guest| &guest.phase)) {
-        (Act::Start, Some(GuestPhase::Starting { attempt }))
+        (Act::Rollback, Some(GuestPhase::RollingBack { undo, attempt })) => {
+            let went_wrong = matches!(undo.before, GuestVerdict::Failed { .. });
+            let meant = entry.key.as_deref() == Some(undo.snapshot.as_str());
+            (meant && (went_wrong || undo.by_operator)).then_some((vmid, *attempt))
+        }
+        (Act::Start, Some(GuestPhase::Starting { attempt } | GuestPhase::Reviving { attempt, .. }))
         | (Act::Shutdown, Some(GuestPhase::Stopping { attempt, .. }))
         | (Act::Reboot, Some(GuestPhase::Rebooting { attempt, .. })) => Some((vmid, *attempt)),
         _ => None,

@@ -39,6 +39,7 @@ impl Picture {
             }
             let begun = world.ledger.count(Act::Upgrade, &id.short());
             lines.insert(format!("upgrades {begun}"));
+            lines.insert(format!("rollbacks {}", world.ledger.count(Act::Rollback, &id.short())));
             lines.insert(format!("reboots {}", world.ledger.count(Act::Reboot, &id.short())));
             (id.to_string(), lines)
         });
@@ -106,6 +107,12 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
                 let rebooted = if *rebooted { ", rebooted" } else { "" };
                 let health: String = remarks.health.iter().map(|remark| format!("; {remark}")).collect();
                 format!("upgraded {changes:?} after a {}{rebooted}{health}", kind(protection))
+            }
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, retry }) => {
+                let by = if undo.by_operator { " by hand" } else { "" };
+                let unwell = unwell.as_ref().map_or_else(String::new, |fault| format!(", but {}", fault.what));
+                let retry = if *retry { ", to be tried again" } else { "" };
+                format!("rolled back{by}{unwell}{retry}")
             }
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => format!("skipped: {reason}"),
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => "blocked".to_owned(),

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 use proxmaint::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder,
-    NodeLook, Place, Remote,
+    NodeLook, Place, Remote, ZfsSince,
 };
-use proxmaint::ids::{NodeName, RunId};
+use proxmaint::ids::{NodeName, RunId, SnapshotName};
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunResult;
@@ -175,6 +175,10 @@ impl Remote for Liar {
 
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {
         self.1.look_at_node().await
+    }
+
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault> {
+        self.1.zfs_since(volumes, snapshot).await
     }
 
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {

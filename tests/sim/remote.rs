@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Outside,
-    Outward, Place, Remote,
+    Outward, Place, Remote, ZfsSince,
 };
-use proxmaint::ids::{BootId, NodeName, RunId};
+use proxmaint::ids::{BootId, NodeName, RunId, SnapshotName};
 use proxmaint::inventory::health::{Listener, Protocol};
 use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
@@ -243,6 +243,21 @@ impl Remote for SimRemote {
     async fn look_at_node(&self) -> Result<NodeLook, Fault> {
         let space = SpaceFacts { path: "/".to_owned(), available: 1 << 36, total: 1 << 37 };
         Ok(NodeLook { root: RootAccess::Root, space: vec![space] })
+    }
+
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault> {
+        self.command(&Place::Node, "zfs list", Nature::Reads, |stage, _, id| {
+            let mut newer = Vec::new();
+            for guest in stage.world.guests_on(&id.short()).iter().filter_map(|id| stage.world.guest(id)) {
+                for (_, dataset) in stage.world.datasets(guest).iter().filter(|(volume, _)| volumes.contains(volume)) {
+                    let after =
+                        guest.dataset_snapshots.iter().skip_while(|there| there.name != snapshot.as_str()).skip(1);
+                    newer.extend(after.map(|there| format!("{dataset}@{}", there.name)));
+                }
+            }
+            Ok(ZfsSince { newer, written: None })
+        })
+        .await
     }
 
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {

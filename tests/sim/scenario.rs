@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proxmaint::choices::health::{Ask, HealthCheck};
-use proxmaint::choices::{Canary, Evacuate, GuestReboot, HostReboot, ProtectChoice, Stopped};
+use proxmaint::choices::{Canary, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
@@ -365,6 +365,69 @@ pub fn node_fails_twice() -> Scenario {
         .node("pve1", |node| node.pending(2))
         .fault(Fault::upgrade("pve1", UpgradeFault::Exit { code: 100 }).times(2));
     Scenario::new("a node that fails twice", world).sessions(3)
+}
+
+fn rolled_back(name: &'static str, world: WorldBuilder) -> Scenario {
+    Scenario::new(name, world).parallel(1, 2).sessions(2).wants(|wants| wants.guests.on_failure = OnFailure::Rollback)
+}
+
+/// Guests whose upgrades break them half-way, and that are rolled back: a container, a VM, and one that was started for it.
+pub fn upgrades_undone() -> Scenario {
+    let breaks = UpgradeFault::HalfConfigure { code: 100 };
+    let world = World::builder()
+        .standalone("pve1")
+        .node("pve1", |node| node.pending(1))
+        .ct("pve1", 101, |ct| ct.pending(3))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .ct("pve1", 103, |ct| ct.pending(2).stopped())
+        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).pending(2))
+        .fault(Fault::upgrade("101", breaks.clone()))
+        .fault(Fault::upgrade("103", breaks.clone()))
+        .fault(Fault::upgrade("201", breaks));
+    rolled_back("upgrades that are undone", world).wants(|wants| wants.guests.stopped = Stopped::Start)
+}
+
+/// A rollback whose answer is lost, one whose task vanishes when it was done, and one whose task vanishes before that.
+pub fn rollbacks_in_doubt() -> Scenario {
+    let exit = UpgradeFault::Exit { code: 100 };
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .vm("pve1", 201, |vm| vm.pending(1))
+        .fault(Fault::upgrade("101", exit.clone()))
+        .fault(Fault::upgrade("102", exit.clone()))
+        .fault(Fault::upgrade("201", exit))
+        .fault(Fault::request("POST", "/nodes/*/lxc/101/snapshot/*/rollback", RequestFault::Lost))
+        .fault(Fault::task("vzrollback", 102, TaskFault::Vanish))
+        .fault(Fault::task("qmrollback", 201, TaskFault::DoneButVanished));
+    rolled_back("rollbacks in doubt", world)
+}
+
+/// Rollbacks that fail, and a guest that can't be started again after its own.
+pub fn rollbacks_fail() -> Scenario {
+    let exit = UpgradeFault::Exit { code: 100 };
+    let fail = |text: &str| TaskFault::Fail { text: text.to_owned(), leave_lock: false };
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1))
+        .fault(Fault::upgrade("101", exit.clone()))
+        .fault(Fault::upgrade("102", exit))
+        .fault(Fault::task("vzrollback", 101, fail("zfs error: dataset is busy")).times(0))
+        .fault(Fault::task("vzstart", 102, fail("startup for container '102' failed")));
+    rolled_back("rollbacks that fail", world)
+}
+
+/// Guests that could not be rolled back: one is replicated, one has newer snapshots that nobody lists. Neither is upgraded.
+pub fn no_way_back() -> Scenario {
+    let world = World::builder()
+        .cluster("lab", ["pve1", "pve2", "pve3"])
+        .ct("pve1", 101, |ct| ct.pending(1))
+        .ct("pve1", 102, |ct| ct.pending(1).auto_snapshots())
+        .ct("pve1", 103, |ct| ct.pending(1))
+        .replicated("lab", 101, "pve2");
+    rolled_back("no way back", world).sessions(1)
 }
 
 /// An upgrade that takes longer than several crashes.

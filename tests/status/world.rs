@@ -62,6 +62,7 @@ pub fn ct(id: u32, name: &str, inside: Inside) -> GuestFacts {
         tags: Vec::new(),
         resource_pool: None,
         ha: false,
+        replicated: None,
     }
 }
 

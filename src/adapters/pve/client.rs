@@ -12,7 +12,7 @@ use super::transport::{Answer, ApiCall, Method, Transport};
 use super::{agent, ceph, cluster, fault, guests, migration, node, snapshots, storage, tasks};
 use crate::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterStatus, GuestConfig, GuestListing, GuestRef, Interface, MoveOrder,
-    Preconditions, Pve, Resource, ServiceListing, SnapshotListing, Stock, TaskListing, TaskState,
+    Preconditions, Pve, ReplicationListing, Resource, ServiceListing, SnapshotListing, Stock, TaskListing, TaskState,
 };
 use crate::ids::{GuestId, GuestKind, NodeName, SnapshotName, Upid};
 use crate::inventory::{CephFacts, PoolFacts, Power, RepositoryFacts, StorageFacts};
@@ -107,6 +107,14 @@ impl<T: Transport> Pve for Client<T> {
 
     async fn delete_snapshot(&self, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault> {
         snapshots::delete_snapshot(self, guest, name).await
+    }
+
+    async fn rollback_snapshot(&self, guest: &GuestRef, name: &SnapshotName) -> Result<Upid, Fault> {
+        snapshots::rollback_snapshot(self, guest, name).await
+    }
+
+    async fn replication(&self) -> Result<Vec<ReplicationListing>, Fault> {
+        cluster::replication(self).await
     }
 
     async fn task(&self, upid: &Upid) -> Result<TaskState, Fault> {

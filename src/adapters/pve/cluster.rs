@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::client::{Client, entries, get, guest_id, unexpected};
 use super::fields::Fields;
 use super::transport::Transport;
-use crate::engine::port::{ClusterNode, ClusterStatus, GuestStock, NodeStock, Resource, Stock, StorageStock};
+use crate::engine::port::{
+    ClusterNode, ClusterStatus, GuestStock, NodeStock, ReplicationListing, Resource, Stock, StorageStock,
+};
 use crate::ids::{GuestId, GuestKind, NodeName};
 use crate::machine::outcome::Fault;
 
@@ -141,6 +143,20 @@ pub(super) async fn shutdown_policy<T: Transport>(api: &Client<T>) -> Result<Str
         .and_then(|ha| ha.split(',').find_map(|part| part.trim().strip_prefix("shutdown_policy=").map(str::to_owned)));
     let in_object = options.value("ha").and_then(Fields::of).and_then(|ha| ha.non_empty("shutdown_policy"));
     Ok(in_text.or(in_object).unwrap_or_else(|| "conditional".to_owned()))
+}
+
+pub(super) async fn replication<T: Transport>(api: &Client<T>) -> Result<Vec<ReplicationListing>, Fault> {
+    let call = get(&["cluster", "replication"])?;
+    let list = api.list(&call).await?;
+    let mut jobs = entries(&call, &list, |entry| {
+        let id = entry.non_empty("id")?;
+        // Its name begins with the guest's number, should that not be told.
+        let named = || id.split_once('-').and_then(|(guest, _)| guest.parse().ok());
+        let guest = entry.number("guest").and_then(|id| u32::try_from(id).ok()).or_else(named).map(GuestId)?;
+        Some(ReplicationListing { id, guest })
+    });
+    jobs.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(jobs)
 }
 
 pub(super) async fn permissions<T: Transport>(

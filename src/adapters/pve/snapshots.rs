@@ -44,6 +44,14 @@ pub(super) async fn create_snapshot<T: Transport>(
     api.start(&call.with("snapname", name.as_str()).with("description", description)).await
 }
 
+pub(super) async fn rollback_snapshot<T: Transport>(
+    api: &Client<T>,
+    guest: &GuestRef,
+    name: &SnapshotName,
+) -> Result<Upid, Fault> {
+    api.start(&guest_call(Method::Post, guest, &["snapshot", name.as_str(), "rollback"])?).await
+}
+
 pub(super) async fn delete_snapshot<T: Transport>(
     api: &Client<T>,
     guest: &GuestRef,

@@ -21,6 +21,7 @@ pub mod quote;
 mod sudo;
 mod text;
 mod ways;
+mod zfs;
 
 use std::time::Duration;
 
@@ -36,9 +37,9 @@ pub use ways::Ways;
 use crate::adapters::packages;
 use crate::engine::port::{
     GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place,
-    Remote,
+    Remote, ZfsSince,
 };
-use crate::ids::{BootId, NodeName, RunId};
+use crate::ids::{BootId, NodeName, RunId, SnapshotName};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 use crate::machine::outcome::{Fault, FaultClass};
 
@@ -166,6 +167,13 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "asking for the cluster's votes";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &quorum::script(), QUICK).await?;
         quorum::read(doing, &answer)
+    }
+
+    async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault> {
+        let doing = "asking ZFS for newer snapshots";
+        let script = zfs::script(volumes, snapshot);
+        let answer = self.ask(&Place::Node, doing, Nature::Reads, &script, OUTPUT).await?;
+        zfs::read(doing, snapshot, &answer)
     }
 
     async fn hold_lease(&self, ask: &LeaseAsk) -> Result<LeaseAnswer, Fault> {

@@ -123,6 +123,14 @@ Examples:
   proxmaint resolve 20261122 pve1 104 --retry    it was not done: try it anew
   proxmaint resolve 20261122 pve1 --skip         leave the node pve1 alone in this run";
 
+pub(super) const ROLLBACK_EXAMPLES: &str = "\
+Shows what would be lost, and asks. The guest is stopped hard, its old config and disks come back, and it is started again
+where it ran, and checked. It is not upgraded again before you say so (`proxmaint resolve RUN HOST GUEST --retry`).
+
+Examples:
+  proxmaint rollback 20261122 pve1 101         ask first
+  proxmaint rollback 20261122 pve1 101 --yes   do not ask";
+
 pub(super) const RESTORE_EXAMPLES: &str = "\
 A run that ends, fails or is killed may owe something: a guest that it started is to be stopped again, guests that it \
 shut down are to run again. `proxmaint status` shows it, and the next `proxmaint run` gives it back before anything \

@@ -189,6 +189,7 @@ impl<'a> Patient<'a> {
             draining: CancellationToken::new(),
             since: SystemClock.now(),
             task: None,
+            earlier: Vec::new(),
             lock_wait: self.policy.lock_wait(),
             allow_quorum_loss: self.policy.allow_quorum_loss,
             output: Arc::new(NoOutput),

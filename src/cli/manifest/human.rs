@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{count, destination};
+use crate::choices::OnFailure;
 use crate::choices::health::HealthCheck;
 use crate::ids::GuestKind;
 use crate::manifest::{ApiTrust, GuestEntry, GuestInventory, HostEntry, Keep, Manifest, SshOptions, Wanted};
@@ -86,6 +87,7 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
         via,
         stopped,
         protect,
+        on_failure,
         guest_reboot,
         host_reboot,
         allow_quorum_loss,
@@ -103,6 +105,9 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     }
     line("way in", &format!("{via}; not running: {stopped}; a lock is waited for {}", time(*lock_wait)));
     line("protection", &format!("{}, at most {} old", list(protect), time(host.protect_max_age)));
+    if *on_failure != OnFailure::Keep {
+        line("on failure", "a guest is rolled back to its snapshot");
+    }
     line("snapshots", &kept(*snapshots));
     let storage = backup.storage.as_deref().unwrap_or("the storage with the most room");
     let how = format!("mode {}, {}, waits {} for others", backup.mode, backup.compress, time(backup.lock_wait));
@@ -134,6 +139,7 @@ fn rule_words(rule: &GuestEntry) -> String {
         via,
         stopped,
         protect,
+        on_failure,
         reboot,
         checks,
         backup_storage,
@@ -151,6 +157,7 @@ fn rule_words(rule: &GuestEntry) -> String {
     say("via", via.map(|via| via.to_string()));
     say("not running:", stopped.map(|stopped| stopped.to_string()));
     say("protection", protect.as_deref().map(list));
+    say("on failure", on_failure.map(|on_failure| on_failure.to_string()));
     say("reboot", reboot.map(|reboot| reboot.to_string()));
     let listed = |checks: &[HealthCheck]| if checks.is_empty() { "none".to_owned() } else { list(checks) };
     say("checks:", checks.as_deref().map(listed));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::choices::health::HealthCheck;
 use crate::choices::{
-    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Selector, Stopped, ViaChoice,
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
 };
 use crate::ids::GuestKind;
 use crate::manifest::{GuestEntry, GuestInventory, HostEntry, InventoryEntry, Manifest, Wanted};
@@ -60,6 +60,7 @@ struct HostView<'a> {
     backup_keep_for_seconds: u64,
     backup_keep_last: u32,
     lock_wait_seconds: u64,
+    on_failure: OnFailure,
     guest_reboot: GuestReboot,
     host_reboot: HostReboot,
     allow_quorum_loss: bool,
@@ -78,6 +79,7 @@ impl<'a> HostView<'a> {
             via,
             stopped,
             protect,
+            on_failure,
             guest_reboot,
             host_reboot,
             allow_quorum_loss,
@@ -122,6 +124,7 @@ impl<'a> HostView<'a> {
             backup_keep_for_seconds: backup.keep.time.as_secs(),
             backup_keep_last: backup.keep.last,
             lock_wait_seconds: lock_wait.as_secs(),
+            on_failure: *on_failure,
             guest_reboot: *guest_reboot,
             host_reboot: *host_reboot,
             allow_quorum_loss: *allow_quorum_loss,
@@ -143,6 +146,7 @@ struct GuestView<'a> {
     via: Option<ViaChoice>,
     stopped: Option<Stopped>,
     protect: Option<&'a [ProtectChoice]>,
+    on_failure: Option<OnFailure>,
     reboot: Option<GuestReboot>,
     checks: Option<&'a [HealthCheck]>,
     backup_storage: Option<&'a str>,
@@ -163,6 +167,7 @@ impl<'a> GuestView<'a> {
             via: rule.via,
             stopped: rule.stopped,
             protect: rule.protect.as_deref(),
+            on_failure: rule.on_failure,
             reboot: rule.reboot,
             checks: rule.checks.as_deref(),
             backup_storage: rule.backup_storage.as_deref(),

@@ -35,7 +35,9 @@ pub fn plan(places: &Places, args: &PlanArgs, redactor: &Redactor) -> Result<Exi
     let mut policy = args.work.aim().begin(run_policy(selected.iter().copied(), 1));
     let partial = selection.is_partial() || !args.work.guests.is_empty();
     policy.rollout = rollout_policy(&manifest, None, partial);
-    let old = known_things(places, &manifest, &policy)?;
+    let known = known_things(places, &manifest, &policy)?;
+    known.hold_back(&mut policy);
+    let old = known.old;
     let look = preview::look(hosts, &policy, &old, args.refresh);
     let Some(preview) = runtime()?.block_on(unless_interrupted(look)) else {
         return Ok(interrupted_before_anything());

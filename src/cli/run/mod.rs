@@ -17,7 +17,7 @@ use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::old_things;
+use super::kept::{Remembered, old_things, rolled_back};
 use super::policy::{NoSuchHost, Selection, differences, rollout_policy, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
@@ -72,7 +72,9 @@ pub fn run(places: &Places, args: &RunArgs, redactor: &Redactor) -> Result<Exit,
         let mut policy = args.work.aim().begin(run_policy(planned.iter().copied(), args.parallel_hosts));
         let partial = selection.is_partial() || !args.work.guests.is_empty() || !worked.is_empty();
         policy.rollout = rollout_policy(&manifest, args.max_failures, partial);
-        let old = known_things(places, &manifest, &policy)?;
+        let known = known_things(places, &manifest, &policy)?;
+        known.hold_back(&mut policy);
+        let old = known.old;
         let Some(preview) = runtime.block_on(unless_interrupted(preview::look(hosts.clone(), &policy, &old, false)))
         else {
             return Ok(interrupted_before_anything());
@@ -132,11 +134,15 @@ impl Prepared<'_> {
             by_plan.may_go_on(history)?;
         }
         // A run that goes on acts at once: what is old is left to the next new one.
-        let present = self.present(&choice);
+        let mut present = self.present(&choice);
         let old = match &choice {
             Choice::New { .. } => old_things(&store, &self.manifest.path, &present, now).map_err(state_failure)?,
             Choice::Resume(_) => OldThings::default(),
         };
+        let rolled_back = rolled_back(&store, &self.manifest.path).map_err(state_failure)?;
+        let known = Remembered { old, rolled_back };
+        known.hold_back(&mut present);
+        let old = known.old;
         let leftovers = state::leftovers(&store, &self.manifest.path).map_err(state_failure)?;
         let mut plan = self.decide(runtime, choice, &present, &old)?;
         plan.first.splice(0..0, leftovers);
@@ -279,14 +285,17 @@ pub(super) fn no_such_host(error: NoSuchHost) -> Failure {
 
 /// Reads what earlier runs made that is no longer needed, for a dry run: it changes nothing, and does without where
 /// there is no journal or another run has it.
-pub(super) fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Result<OldThings, Failure> {
+pub(super) fn known_things(places: &Places, manifest: &Manifest, policy: &RunPolicy) -> Result<Remembered, Failure> {
     let now = SystemClock.now();
     let Some(dir) = StateDir::open(&places.state_dir()).map_err(journal_failure)? else {
-        return Ok(OldThings::default());
+        return Ok(Remembered::default());
     };
     match Store::open_read(&dir, now).map_err(journal_failure)? {
-        OpenRead::Open(store) => old_things(&store, &manifest.path, policy, now).map_err(state_failure),
-        OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(OldThings::default()),
+        OpenRead::Open(store) => {
+            let old = old_things(&store, &manifest.path, policy, now).map_err(state_failure)?;
+            Ok(Remembered { old, rolled_back: rolled_back(&store, &manifest.path).map_err(state_failure)? })
+        }
+        OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(Remembered::default()),
     }
 }
 

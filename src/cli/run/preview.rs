@@ -70,6 +70,7 @@ async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Resul
         draining: CancellationToken::new(),
         since: SystemClock.now(),
         task: None,
+        earlier: Vec::new(),
         lock_wait: policy.lock_wait(),
         allow_quorum_loss: policy.allow_quorum_loss,
         output: Arc::new(NoOutput),

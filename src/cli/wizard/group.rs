@@ -71,7 +71,9 @@ impl Group {
             "via" => Self::Guests,
             _ if is_of("guest_") || is_of("guest.") => Self::Guests,
             _ if is_of("api_") || is_of("api.") => Self::Api,
-            _ if ["protect", "snapshot", "backup", "lock_wait"].into_iter().any(is_of) => Self::Protection,
+            _ if ["protect", "on_failure", "snapshot", "backup", "lock_wait"].into_iter().any(is_of) => {
+                Self::Protection
+            }
             _ => Self::Other,
         })
     }

@@ -86,7 +86,13 @@ pub(super) async fn by_stages(cx: &Context, policy: &HostPolicy, refresh: bool) 
     state.unknown.extend(unknown);
     let resources = retried(|| pve.resources()).await.map_err(stop(Stage::Api))?;
     let resources = resources.into_iter().map(|resource| (resource.id, resource)).collect();
-    let around = Around { policy, node: &node, pools: &pools, resources: &resources, refresh };
+    let replication = match policy.rolls_back() {
+        true => retried(|| pve.replication()).await.map_err(stop(Stage::Api))?,
+        false => Vec::new(),
+    };
+    let replication = replication.into_iter().map(|job| (job.guest, job.id)).collect();
+    let around =
+        Around { policy, node: &node, pools: &pools, resources: &resources, replication: &replication, refresh };
     let mut guests: Vec<GuestFacts> = stream::iter(listed)
         .map(|guest| look_at(cx, &around, guest))
         .buffer_unordered(cx.limits.lookers)

@@ -28,6 +28,8 @@ pub(super) struct Around<'a> {
     pub(super) pools: &'a [PoolFacts],
     /// The guests of the cluster.
     pub(super) resources: &'a BTreeMap<GuestId, Resource>,
+    /// The jobs by which guests are replicated, where a rollback is wanted of any.
+    pub(super) replication: &'a BTreeMap<GuestId, String>,
     /// Whether package lists are refreshed first.
     pub(super) refresh: bool,
 }
@@ -91,6 +93,7 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
         resource_pool,
         ha: resource.is_some_and(|resource| resource.ha),
         address,
+        replicated: around.replication.get(&guest.id).cloned(),
         inside,
     })
 }
@@ -99,26 +102,40 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
 ///
 /// The bound is that of a boot: an agent needs up to two minutes, and an address may come even later.
 pub(super) async fn started(cx: &Context, guest: &GuestAddr, choice: ViaChoice) -> Outcome {
+    match answering(cx, guest, choice, true).await {
+        Ok(inside) => Outcome::Done(Detail::Looked(Box::new(inside))),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+/// Waits, within the limit of a boot, until a guest that was started answers, and looks into it.
+///
+/// # Errors
+/// It is another guest, or the API can't be asked.
+pub(super) async fn answering(
+    cx: &Context,
+    guest: &GuestAddr,
+    choice: ViaChoice,
+    refresh: bool,
+) -> Result<Inside, Fault> {
+    // It may have been moved meanwhile: it is looked for where it is.
     let by_pct = ways_into(guest.kind, choice, (cx.ports.ssh_known)(guest.id)).contains(&Way::Pct);
-    let found = match by_pct {
-        true => find_by(cx, guest, &Via::Pct).await,
-        false => find(cx, guest).await.map(|found| (cx.clone(), found)),
-    };
-    let (cx, guest) = &match found {
-        Ok(found) => found,
-        Err(fault) => return Outcome::Failed(fault),
+    let (cx, guest) = &match by_pct {
+        true => find_by(cx, guest, &Via::Pct).await?,
+        false => (cx.clone(), find(cx, guest).await?),
     };
     let at = guest_ref(guest);
-    let config = match retried(|| cx.ports.pve.guest_config(&at)).await {
-        Ok(config) => config,
-        Err(fault) => return Outcome::Failed(fault),
-    };
+    let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
+    if identity_of(guest.kind, &config) != guest.identity {
+        let what = format!("{} {} is not the guest that was started any more", guest.kind, guest.id);
+        return Err(Fault::identity(what));
+    }
     let entrance = Entrance { at: &at, identity: guest.identity.as_deref(), config: &config, choice };
     let mut backoff = Backoff::within(cx.limits.boot);
     loop {
         let (inside, is_final) = match entrance.enter(cx).await {
             // Its network may come later than its first answer: a refresh that fails is tried again as well.
-            Ok((via, place)) => match entrance.inspect(cx, via, &place, true).await {
+            Ok((via, place)) => match entrance.inspect(cx, via, &place, refresh).await {
                 seen @ Inside::Seen { .. } => (seen, true),
                 other => (other, false),
             },
@@ -128,7 +145,7 @@ pub(super) async fn started(cx: &Context, guest: &GuestAddr, choice: ViaChoice) 
             }
         };
         if is_final || !backoff.pause().await {
-            return Outcome::Done(Detail::Looked(Box::new(inside)));
+            return Ok(inside);
         }
     }
 }
@@ -415,14 +432,9 @@ pub fn identity_of(kind: GuestKind, config: &GuestConfig) -> Option<String> {
 
 /// Returns the fullest of the storages that hold a guest's disks: the part before the colon of each volume.
 fn fullest_pool(config: &GuestConfig, pools: &[PoolFacts]) -> Option<PoolFacts> {
+    let disks = volumes(config);
     let holds = |pool: &&PoolFacts| {
-        config.0.iter().any(|(key, value)| {
-            let disk = ["rootfs", "mp", "scsi", "virtio", "sata", "ide", "efidisk", "tpmstate"]
-                .iter()
-                .any(|kind| key.strip_prefix(kind).is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())));
-            let cdrom = value.split(',').any(|part| part.trim() == "media=cdrom");
-            disk && !cdrom && value.split_once(':').is_some_and(|(storage, _)| storage == pool.name)
-        })
+        disks.iter().any(|volume| volume.split_once(':').is_some_and(|(storage, _)| storage == pool.name))
     };
     // Compared by the free share, without division: a/b < c/d where a*d < c*b.
     let fuller = |a: &&PoolFacts, b: &&PoolFacts| {
@@ -430,6 +442,21 @@ fn fullest_pool(config: &GuestConfig, pools: &[PoolFacts]) -> Option<PoolFacts> 
         share(a, b).cmp(&share(b, a))
     };
     pools.iter().filter(|pool| pool.total > 0).filter(holds).min_by(fuller).cloned()
+}
+
+/// Lists the volumes of a guest (`local-zfs:subvol-101-disk-0`): its disks, without media in a drive and bind mounts.
+pub(super) fn volumes(config: &GuestConfig) -> Vec<String> {
+    let is_disk = |key: &str| {
+        ["rootfs", "mp", "scsi", "virtio", "sata", "ide", "efidisk", "tpmstate"]
+            .iter()
+            .any(|kind| key.strip_prefix(kind).is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())))
+    };
+    let volume = |(key, value): (&String, &String)| {
+        let cdrom = value.split(',').any(|part| part.trim() == "media=cdrom");
+        let volume = value.split(',').next().map(|volume| volume.strip_prefix("volume=").unwrap_or(volume))?;
+        (is_disk(key) && !cdrom && !volume.starts_with('/') && volume.contains(':')).then(|| volume.to_owned())
+    };
+    config.0.iter().filter_map(volume).collect()
 }
 
 /// Names the volumes that a backup would leave out: for a CT mount points that are not marked (bind mounts always), for

@@ -15,6 +15,7 @@ mod power;
 mod protect;
 mod prune;
 mod reboot;
+mod rollback;
 mod survey;
 mod task;
 mod upgrade;
@@ -44,6 +45,7 @@ pub(super) use discover::same_machine;
 pub use discover::{discover, local_node};
 pub use examine::{Examination, examine};
 pub use inside::{Way, identity_of, ways_into};
+pub use rollback::{Lost, lost, obstacles};
 pub use survey::{Sighting, Survey, survey};
 
 /// What came of performing an effect.
@@ -83,6 +85,8 @@ pub struct Context {
     pub since: Timestamp,
     /// The task that is known to do the step.
     pub task: Option<Upid>,
+    /// The tasks that did earlier rounds of the step.
+    pub earlier: Vec<Upid>,
     /// How long a guest's lock is waited for.
     pub lock_wait: Duration,
     /// Whether a reboot may cost the other node of a cluster of two its quorum.
@@ -140,8 +144,23 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
             protect::backup(cx, &effect.key, guest, storage, *how, mode).await
         }
         (Action::PruneSnapshot { old }, mode) => prune::snapshot(cx, &effect.key, old, mode).await,
-        (Action::UpgradeGuest { guest, via, manager, .. }, mode) => {
+        (Action::UpgradeGuest { guest, via, manager, protection, rollback }, mode) => {
+            if mode == Mode::Act
+                && *rollback
+                && let Err(fault) = rollback::possible(cx, guest, protection).await
+            {
+                return refused(fault);
+            }
             upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
+        }
+        (Action::RollbackGuest { guest, snapshot }, mode) => {
+            rollback::roll_back(cx, &effect.key, guest, snapshot, mode).await
+        }
+        (Action::ReviveGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
+        (Action::RecheckGuest { guest, via, pending, baseline, checks }, _) => {
+            // It was started just now.
+            let before = health::Before { baseline: baseline.as_deref(), checks, limit: cx.limits.boot };
+            Report::Ended(rollback::recheck(cx, guest, *via, pending, &before).await)
         }
         (Action::UpgradeHost { manager }, mode) => upgrade::host(cx, &effect.key, *manager, mode).await,
         (Action::MeasureGuest { guest, via, checks }, _) => {

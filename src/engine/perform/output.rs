@@ -120,9 +120,9 @@ mod tests {
     use super::*;
     use crate::engine::port::{
         GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput,
-        NodeLook,
+        NodeLook, ZfsSince,
     };
-    use crate::ids::{HostId, RunId, Step, Target};
+    use crate::ids::{HostId, RunId, SnapshotName, Step, Target};
     use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
 
     /// A job whose log is `log`, and that fails to be read as often as `cuts` says.
@@ -190,6 +190,9 @@ mod tests {
             Err(Fault::permanent("not asked"))
         }
         async fn maintenance(&self, _: &crate::ids::NodeName, _: bool) -> Result<(), Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn zfs_since(&self, _: &[String], _: &SnapshotName) -> Result<ZfsSince, Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Step;
+use crate::ids::{SnapshotName, Step};
 use crate::inventory::PackageChange;
 use crate::machine::effect::{Mode, Replay, replay};
 use crate::machine::outcome::{CheckReport, Fault, Outcome, Probed, Protection, Remarks};
 use crate::plan::SkipReason;
+use crate::time::Timestamp;
 
 /// One attempt at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,27 @@ pub enum GuestPhase {
         /// The attempt.
         attempt: Attempt,
     },
+    /// Its upgrade is being undone: it is being rolled back to its snapshot.
+    RollingBack {
+        /// What is undone, and to which snapshot.
+        undo: Box<Undo>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It was rolled back, which stopped it, and is being started again.
+    Reviving {
+        /// What was undone.
+        undo: Box<Undo>,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// It is being checked after its rollback.
+    Rechecking {
+        /// What was undone.
+        undo: Box<Undo>,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// It was started to be upgraded and is being stopped again.
     Stopping {
         /// What comes then.
@@ -129,6 +151,22 @@ pub enum AfterStop {
     Settle(GuestVerdict),
     /// It waits as before it was started: it was given back in between.
     Wait,
+}
+
+/// A rollback: what is undone, and to which snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// How the guest came out before, or would have: where the rollback is not begun after all, that is how it came out.
+    pub before: GuestVerdict,
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+    /// When the snapshot was there.
+    pub at: Timestamp,
+    /// Whether the operator asked for it; else it follows from `on_failure`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_operator: bool,
+    /// Whether the guest ran before it: then it is to run again.
+    pub runs: bool,
 }
 
 /// How a guest came out.
@@ -161,6 +199,18 @@ pub enum GuestVerdict {
         /// What it can be brought back from.
         protection: Protection,
     },
+    /// It is as it was before its upgrade: it was rolled back to its snapshot. It is not upgraded again, in this run or a later
+    /// one, before the operator says so.
+    RolledBack {
+        /// What was undone.
+        undo: Box<Undo>,
+        /// What is not as it was before, all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unwell: Option<Fault>,
+        /// Whether the operator says that its upgrade may be tried again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        retry: bool,
+    },
 }
 
 /// What can happen to a guest.
@@ -185,6 +235,15 @@ pub enum GuestInput {
     GiveBack,
     /// It was upgraded a while ago and is to be checked once more.
     Recheck,
+    /// The operator asked for a rollback to a snapshot that this run took.
+    RollBack {
+        /// The snapshot.
+        snapshot: SnapshotName,
+        /// When it was there.
+        at: Timestamp,
+        /// Whether the guest runs.
+        runs: bool,
+    },
 }
 
 /// What the operator says of a step that is held.
@@ -211,6 +270,7 @@ impl GuestInput {
             Self::Resolve(_) => "resolve",
             Self::GiveBack => "give-back",
             Self::Recheck => "recheck",
+            Self::RollBack { .. } => "roll-back",
         }
     }
 }
@@ -228,6 +288,9 @@ impl GuestPhase {
             Self::Upgrading { .. } => "upgrading",
             Self::Checking { .. } => "checking",
             Self::Rebooting { .. } => "rebooting",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::Reviving { .. } => "reviving",
+            Self::Rechecking { .. } => "rechecking",
             Self::Stopping { .. } => "stopping",
             Self::Held { .. } => "held",
             Self::Settled(_) => "settled",
@@ -244,6 +307,9 @@ impl GuestPhase {
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }
+            | Self::RollingBack { attempt, .. }
+            | Self::Reviving { attempt, .. }
+            | Self::Rechecking { attempt, .. }
             | Self::Stopping { attempt, .. } => Some(*attempt),
             Self::Waiting | Self::Protected { .. } | Self::Held { .. } | Self::Settled(_) => None,
         }
@@ -258,6 +324,9 @@ impl GuestPhase {
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }
+            | Self::RollingBack { attempt, .. }
+            | Self::Reviving { attempt, .. }
+            | Self::Rechecking { attempt, .. }
             | Self::Stopping { attempt, .. } => Some(attempt),
             Self::Waiting | Self::Protected { .. } | Self::Held { .. } | Self::Settled(_) => None,
         }
@@ -268,6 +337,15 @@ impl GuestPhase {
             *slot = attempt;
         }
         self
+    }
+
+    /// Returns the rollback that the guest is at, or was at when it came to be held.
+    pub fn undo(&self) -> Option<&Undo> {
+        match self {
+            Self::RollingBack { undo, .. } | Self::Reviving { undo, .. } | Self::Rechecking { undo, .. } => Some(undo),
+            Self::Held { at, .. } => at.undo(),
+            _ => None,
+        }
     }
 
     /// Tells whether nothing more happens to the guest in this run unless the operator or a new run says so.

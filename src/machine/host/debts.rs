@@ -118,7 +118,8 @@ impl HostState {
         self.returning(AfterReturn::Stand(skipped), effects)
     }
 
-    /// Tells whether more may be owed than is known: the start of a guest was begun, and nobody saw how it ended.
+    /// Tells whether more may be owed than is known: the start of a guest, or a rollback, which stops it, was begun, and nobody
+    /// saw how it ended.
     pub fn may_owe(&self) -> bool {
         let starts = |(id, guest): (&GuestId, &GuestState)| {
             let phase = match &guest.phase {
@@ -126,7 +127,8 @@ impl HostState {
                 phase => phase,
             };
             let begun = || phase.attempt().is_some_and(|attempt| self.was_intended(Some(*id), attempt));
-            matches!(phase, GuestPhase::Starting { .. }) && begun()
+            let off_then = matches!(phase, GuestPhase::RollingBack { undo, .. } if undo.runs);
+            (off_then || matches!(phase, GuestPhase::Starting { .. })) && begun()
         };
         self.guests.iter().any(starts)
     }
@@ -137,6 +139,10 @@ impl HostState {
             Obligation::StopGuest { id, .. } => {
                 let attempt = self.guests.get(id).and_then(|guest| guest.phase.attempt());
                 (Some(*id), Step::StopGuest, attempt)
+            }
+            Obligation::ReviveGuest { id, .. } => {
+                let attempt = self.guests.get(id).and_then(|guest| guest.phase.attempt());
+                (Some(*id), Step::ReviveGuest, attempt)
             }
             Obligation::StartGuests { .. } => (None, Step::StartGuests, self.phase.attempt()),
             Obligation::LeaveMaintenance { .. } => (None, Step::LeaveMaintenance, self.phase.attempt()),
@@ -164,7 +170,7 @@ impl HostState {
 
     /// Tells whether something is owed that can be given back now: what is at work or in doubt has to be settled first.
     pub fn can_give_back(&self) -> bool {
-        (self.owes_for_reboot() && self.may_start_guests()) || self.guests.keys().any(|id| self.may_stop(*id))
+        (self.owes_for_reboot() && self.may_start_guests()) || self.guests.keys().any(|id| self.may_give_back(*id))
     }
 
     /// Begins a round: what is owed is given back before anything is looked at.
@@ -195,7 +201,7 @@ impl HostState {
         then: Box<HostPhase>,
         effects: &mut Vec<Effect>,
     ) -> Result<HostPhase, Illegal> {
-        let owed: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.may_stop(*id)).collect();
+        let owed: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.may_give_back(*id)).collect();
         if owed.is_empty() {
             return Ok(*then);
         }
@@ -207,7 +213,13 @@ impl HostState {
 
     /// Goes on when the last of them is stopped, or can't be.
     pub(super) fn advance_giving_back(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Stopping { .. })) {
+        let at_it = |guest: &GuestState| {
+            matches!(guest.phase, GuestPhase::Stopping { .. })
+                || (guest.phase.undo().is_some() && !guest.phase.is_over())
+        };
+        // A rollback that is held keeps the host here, so that it is gone on with from here.
+        let held = |guest: &GuestState| matches!(&guest.phase, GuestPhase::Held { at, .. } if at.undo().is_some());
+        if !self.returning.is_empty() || self.guests.values().any(|guest| at_it(guest) || held(guest)) {
             return Ok(());
         }
         if let HostPhase::GivingBack { then } = std::mem::replace(&mut self.phase, HostPhase::Pending) {
@@ -250,11 +262,22 @@ impl HostState {
         }
     }
 
-    /// Tells whether a guest that was started can be stopped: nothing is at work in it, and nothing is in doubt.
-    fn may_stop(&self, id: GuestId) -> bool {
-        let Some(guest) = self.guests.get(&id).filter(|guest| guest.borrowed.is_some()) else { return false };
+    /// Tells whether a guest that was started can be stopped, or one that a rollback stopped be started: nothing is at work in
+    /// it, and nothing is in doubt.
+    fn may_give_back(&self, id: GuestId) -> bool {
+        let Some(guest) = self.guests.get(&id).filter(|guest| guest.owed().is_some()) else { return false };
+        if guest.borrowed.is_none() {
+            return matches!(guest.phase, GuestPhase::Settled(_));
+        }
         match (&guest.phase, guest.phase.attempt()) {
-            (GuestPhase::Stopping { .. } | GuestPhase::Checking { .. } | GuestPhase::Held { .. }, _) => false,
+            (
+                GuestPhase::Stopping { .. }
+                | GuestPhase::Checking { .. }
+                | GuestPhase::Reviving { .. }
+                | GuestPhase::Rechecking { .. }
+                | GuestPhase::Held { .. },
+                _,
+            ) => false,
             (_, None) => true,
             (_, Some(attempt)) => !self.was_intended(Some(id), attempt),
         }

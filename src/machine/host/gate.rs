@@ -84,11 +84,12 @@ impl Gate {
 
 impl GuestState {
     /// Tells whether it went wrong, so far: its upgrade failed or is held, or it could not be touched though it should have been.
-    pub fn went_wrong(&self) -> bool {
+    pub fn came_out_badly(&self) -> bool {
         match &self.phase {
             GuestPhase::Held { .. } | GuestPhase::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)) => {
                 true
             }
+            GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => !undo.by_operator || unwell.is_some(),
             GuestPhase::Settled(_) => self.borrowed.is_some() || self.not_rebooted().is_some(),
             _ => false,
         }
@@ -111,7 +112,7 @@ impl HostState {
     }
 
     /// Tells whether it went wrong at a guest and stands behind its gate: a later session tries it again.
-    pub fn is_to_be_tried_again(&self) -> bool {
+    pub fn went_wrong_behind_its_gate(&self) -> bool {
         let failed = |guest: &GuestState| {
             matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)))
         };

@@ -1,6 +1,8 @@
 //! How the value of a key is written: what its kind leaves open, for those who ask a person for it.
 
-use crate::choices::{BackupMode, Compression, Evacuate, GuestReboot, HostReboot, ProtectChoice, Stopped, ViaChoice};
+use crate::choices::{
+    BackupMode, Compression, Evacuate, GuestReboot, HostReboot, OnFailure, ProtectChoice, Stopped, ViaChoice,
+};
 
 use super::super::hosts::is_variable;
 use super::setting::Setting;
@@ -50,6 +52,7 @@ impl Setting {
             "protect" => Form::Words(ProtectChoice::WORDS),
             "backup.mode" => Form::Words(BackupMode::WORDS),
             "backup.compress" => Form::Words(Compression::WORDS),
+            "on_failure" => Form::Words(OnFailure::WORDS),
             "guest_reboot" | "reboot" => Form::Words(GuestReboot::WORDS),
             "host_reboot" => Form::Words(HostReboot::WORDS),
             "evacuate" => Form::Words(Evacuate::WORDS),

@@ -255,7 +255,7 @@ impl Setting {
             (Scope::Rule | Scope::Entry, "user") => "guest_user",
             (Scope::Rule, "identity_file") | (Scope::Entry, "ssh_key_path") => "guest_identity_file",
             (Scope::Rule | Scope::Entry, "password_env") => "guest_password_env",
-            (Scope::Rule, name @ ("via" | "stopped" | "protect" | "checks")) => name,
+            (Scope::Rule, name @ ("via" | "stopped" | "protect" | "on_failure" | "checks")) => name,
             (Scope::Rule, name) if name.starts_with("backup.") => name,
             _ => return None,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use secrecy::ExposeSecret;
 
-use crate::choices::{BackupMode, Compression, GuestReboot, ProtectChoice, Selector, Stopped, ViaChoice};
+use crate::choices::{BackupMode, Compression, GuestReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice};
 use crate::ids::GuestId;
 
 use super::super::keys::{self, GUEST};
@@ -17,11 +17,12 @@ const HOST: &str = "[[hosts]]\nhost = \"a\"\napi_token_env = \"T\"\napi_secret_e
 type Case = (&'static keys::Key, [&'static str; 2], Option<&'static str>, &'static [&'static str]);
 
 /// Every key of a rule beside `id` and `match`.
-const KEYS: [Case; 13] = [
+const KEYS: [Case; 14] = [
     (&keys::RULE_MANAGED, ["true", "false"], None, &["\"true\"", "1", "[true]"]),
     (&keys::RULE_VIA, ["\"ssh\"", "\"auto\""], Some("\"\""), &["1", "[\"ssh\"]"]),
     (&keys::RULE_STOPPED, ["\"start\"", "\"skip\""], Some("\"\""), &["true", "{ x = 1 }"]),
     (&keys::RULE_PROTECT, ["\"none\"", "[\"backup\"]"], Some("[]"), &["1", "[1]", "true"]),
+    (&keys::RULE_ON_FAILURE, ["\"rollback\"", "\"keep\""], Some("\"\""), &["true", "1"]),
     (&keys::RULE_REBOOT, ["\"if-needed\"", "\"never\""], Some("\"\""), &["true", "1"]),
     (&keys::RULE_CHECKS, ["[{ tcp = 1 }]", "[]"], None, &["1", "\"x\"", "{ tcp = 1 }", "true"]),
     (&keys::RULE_BACKUP_STORAGE, ["\"dump\"", "\"nfs\""], Some("\"\""), &["1", "[\"dump\"]"]),
@@ -83,7 +84,7 @@ fn every_key_is_read_in_every_spelling() {
 fn a_rule_is_what_it_says() {
     let entry = rule(
         "id = \"104\"\nmanaged = false\nvia = \"agent\"\nstopped = \"start\"\nprotect = [\"backup\", \"snapshot\"]\n\
-         reboot = \"if-needed\"\nbackup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\" }\n\
+         on_failure = \"rollback\"\nreboot = \"if-needed\"\nbackup = { storage = \"dump\", mode = \"stop\", compress = \"lzo\" }\n\
          address = \"[2001:db8::1]\"\nuser = \"ops\"\nidentity_file = \"~/k\"\npassword_env = \"P\"",
     );
     let expected = GuestEntry {
@@ -92,6 +93,7 @@ fn a_rule_is_what_it_says() {
         via: Some(ViaChoice::Agent),
         stopped: Some(Stopped::Start),
         protect: Some(vec![ProtectChoice::Backup, ProtectChoice::Snapshot]),
+        on_failure: Some(OnFailure::Rollback),
         reboot: Some(GuestReboot::IfNeeded),
         checks: None,
         backup_storage: Some("dump".to_owned()),

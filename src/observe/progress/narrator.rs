@@ -11,7 +11,7 @@ use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{Debt, HostPhase, HostResult, HostState, HostVerdict};
 use crate::machine::outcome::{Fault, Protection, RebootFacts, Remarks};
 use crate::machine::run::RunResult;
-use crate::observe::project::resolve_command;
+use crate::observe::project::{resolve_command, rollback_command};
 use crate::observe::sanitize::{clean, shorten};
 use crate::observe::view::GuestCounts;
 use crate::observe::watch::{News, Watch};
@@ -252,6 +252,20 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
         GuestPhase::Starting { attempt } => (Weight::Step, Tone::Plain, format!("starting{}", again(*attempt))),
         GuestPhase::Looking { .. } => (Weight::Step, Tone::Plain, "runs now: looking for pending updates".to_owned()),
         GuestPhase::Rebooting { attempt, .. } => (Weight::Step, Tone::Plain, format!("rebooting{}", again(*attempt))),
+        GuestPhase::RollingBack { undo, attempt } => {
+            let why = match &undo.before {
+                GuestVerdict::Failed { fault, .. } if !undo.by_operator => format!("went wrong: {}; ", reason(fault)),
+                _ => String::new(),
+            };
+            let text = format!("{why}rolling back to {}{}", clean(undo.snapshot.as_str()), again(*attempt));
+            (Weight::Headline, Tone::Warn, text)
+        }
+        GuestPhase::Reviving { attempt, .. } => {
+            (Weight::Step, Tone::Plain, format!("rolled back; starting it again{}", again(*attempt)))
+        }
+        GuestPhase::Rechecking { .. } => {
+            (Weight::Detail, Tone::Plain, "runs again: checking it after its rollback".to_owned())
+        }
         GuestPhase::Stopping { attempt, .. } => {
             (Weight::Step, Tone::Plain, format!("shutting it down again{}", again(*attempt)))
         }
@@ -279,9 +293,19 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
         GuestPhase::Settled(GuestVerdict::Blocked(why)) => {
             (Weight::Headline, Tone::Bad, format!("blocked, not upgraded: {}", shorten(why, MAX_REASON)))
         }
+        GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, .. }) => {
+            let tone = if undo.by_operator && unwell.is_none() { Tone::Good } else { Tone::Bad };
+            let but = unwell.as_ref().map_or_else(String::new, |fault| format!("; but: {}", reason(fault)));
+            let runs = if undo.runs { "" } else { "; it is off, as it was" };
+            (Weight::Headline, tone, format!("rolled back to {}{runs}{but}", clean(undo.snapshot.as_str())))
+        }
         GuestPhase::Settled(GuestVerdict::Failed { fault, protection }) => {
             let kept = match protection {
                 Protection::Waived => "there is nothing to bring it back from".to_owned(),
+                Protection::Snapshot { .. } => {
+                    let command = rollback_command(&state.run, state.host(), id);
+                    format!("to bring it back to its snapshot: {}", clean(&command))
+                }
                 protection => format!("kept for a rollback: {}", clean(&protection.to_string())),
             };
             (Weight::Headline, Tone::Bad, format!("failed: {}; {kept}", reason(fault)))

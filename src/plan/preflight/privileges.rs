@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::room::concerned;
 use super::{Check, Finding, major};
-use crate::choices::{GuestReboot, ProtectChoice, Scope, Stopped, ViaChoice};
+use crate::choices::{GuestReboot, OnFailure, ProtectChoice, Scope, Stopped, ViaChoice};
 use crate::ids::{GuestKind, NodeName};
 use crate::inventory::{HostFacts, Inside, Power, Question, Via};
 use crate::plan::HostPolicy;
@@ -60,6 +60,8 @@ const SYS_MODIFY: &[&str] = &["Sys.Modify"];
 const SYS_POWER: &[&str] = &["Sys.PowerMgmt"];
 const VM_AUDIT: &[&str] = &["VM.Audit"];
 const VM_SNAPSHOT: &[&str] = &["VM.Snapshot"];
+/// Either lets a guest be rolled back.
+const VM_ROLLBACK: &[&str] = &["VM.Snapshot", "VM.Snapshot.Rollback"];
 const VM_BACKUP: &[&str] = &["VM.Backup"];
 const VM_POWER: &[&str] = &["VM.PowerMgmt"];
 const VM_MIGRATE: &[&str] = &["VM.Migrate"];
@@ -71,6 +73,7 @@ const AGENT_EXEC: &[&str] = &["VM.GuestAgent.Unrestricted"];
 const AGENT_READ: &[&str] = &["VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted"];
 
 const TO_SNAPSHOT: &str = "take and remove snapshots";
+const TO_ROLL_BACK: &str = "roll guests back whose upgrade failed";
 const TO_BACK_UP: &str = "back guests up, and remove these backups again";
 const TO_START: &str = "start, stop and reboot guests";
 const TO_MOVE: &str = "move guests to other nodes, and back";
@@ -112,9 +115,14 @@ pub fn needed(policy: &HostPolicy, facts: &HostFacts) -> Vec<Need> {
         if protect(ProtectChoice::Backup) {
             need(VM_BACKUP, TO_BACK_UP);
         }
+        let rolled_back = settings.on_failure == OnFailure::Rollback && protect(ProtectChoice::Snapshot);
+        if rolled_back {
+            need(VM_ROLLBACK, TO_ROLL_BACK);
+        }
         let started = guest.power == Power::Stopped && settings.stopped == Stopped::Start;
         let rebooted = guest.kind == GuestKind::Vm && settings.reboot == GuestReboot::IfNeeded;
-        if started || rebooted {
+        // A rollback stops what it brings back.
+        if started || rebooted || rolled_back {
             need(VM_POWER, TO_START);
         }
         if guest.kind == GuestKind::Vm {
@@ -201,7 +209,7 @@ fn expected(policy: &HostPolicy, major: Option<u32>) -> Vec<Need> {
         needs.push(Need::new("/vms", VM_BACKUP, TO_BACK_UP));
         needs.push(Need::new("/storage", SPACE, "write backups"));
     }
-    if started || rebooted {
+    if started || rebooted || policy.rolls_back() {
         needs.push(Need::new("/vms", VM_POWER, TO_START));
     }
     needs.push(Need::new("/vms", agent(true, major), TO_ENTER));

@@ -58,6 +58,7 @@ fn guest(kind: GuestKind, id: u32) -> GuestFacts {
         resource_pool: None,
         ha: false,
         address: None,
+        replicated: None,
         inside: Inside::Seen { via, os: Box::new(OsFacts { boot_id: BootId::new(format!("boot-{id}")), ..os() }) },
     }
 }

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use proxmaint::engine::port::{
     AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestCommand, GuestConfig, GuestListing,
     GuestRef, HealthLook, HostPorts, Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk,
-    MoveOrder, NodeLook, Outside, Outward, Place, Preconditions, Pve, Remote, Resource, ServiceListing,
-    SnapshotListing, Stock, TaskListing, TaskState,
+    MoveOrder, NodeLook, Outside, Outward, Place, Preconditions, Pve, Remote, ReplicationListing, Resource,
+    ServiceListing, SnapshotListing, Stock, TaskListing, TaskState, ZfsSince,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
 use proxmaint::inventory::health::{Listener, Protocol};
@@ -161,6 +161,12 @@ impl Pve for Node {
     async fn delete_snapshot(&self, _: &GuestRef, _: &SnapshotName) -> Result<Upid, Fault> {
         Err(Fault::permanent("nothing is deleted here"))
     }
+    async fn rollback_snapshot(&self, _: &GuestRef, _: &SnapshotName) -> Result<Upid, Fault> {
+        Err(Fault::permanent("nothing is rolled back here"))
+    }
+    async fn replication(&self) -> Result<Vec<ReplicationListing>, Fault> {
+        Ok(Vec::new())
+    }
     async fn task(&self, _: &Upid) -> Result<TaskState, Fault> {
         Ok(TaskState::Ok { warnings: 0 })
     }
@@ -277,6 +283,9 @@ impl Remote for Node {
     }
     async fn hold_lease(&self, _: &LeaseAsk) -> Result<LeaseAnswer, Fault> {
         Ok(LeaseAnswer::Renewed)
+    }
+    async fn zfs_since(&self, _: &[String], _: &SnapshotName) -> Result<ZfsSince, Fault> {
+        Ok(ZfsSince::default())
     }
     async fn release_lease(&self, _: &RunId) -> Result<(), Fault> {
         Ok(())
