@@ -11,7 +11,7 @@ use proxmaint::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
 use proxmaint::machine::run::RunState;
 use proxmaint::plan::HostPolicy;
 use proxmaint_lab::faults::{CommandFault, Fault, HaFault, RequestFault, Site, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{GuestSpec, MachineId, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Guest, GuestSpec, MachineId, Os, World, WorldBuilder};
 
 use crate::harness::{Plan, play};
 use crate::scenario::Scenario;
@@ -213,7 +213,8 @@ fn fault(dice: &mut Dice) -> Fault {
 fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
     for state in run.hosts() {
         let host = state.host();
-        let cause = cause(world, &MachineId::node(host.as_str())).or_else(|| stubborn(world, host.as_str()));
+        let cause = cause(world, &MachineId::node(host.as_str())).or_else(|| stubborn(world, host.as_str()))
+            .or_else(|| stuck(state, world));
         match (&state.phase, state.result()) {
             (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
                 cause.ok_or_else(|| format!("{host} did not end well without a cause that is left: {fault}"))?;
@@ -242,7 +243,9 @@ fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
                     return Err(format!("{who} is said to be upgraded"));
                 }
                 // Whatever else became of it, it runs, or is off, as it was found.
+                // One that was moved to here, and is owed to another host, is that one's.
                 _ if state.owed().is_empty()
+                    && !run.hosts().any(|other| other.moved.iter().any(|moved| moved.id == *id))
                     && !matches!(guest.phase, GuestPhase::Held { .. })
                     && before.guest(&machine).map(|was| was.power) != world.guest(&machine).map(|is| is.power) =>
                 {
@@ -295,6 +298,16 @@ fn stubborn(world: &World, node: &str) -> Option<String> {
     let guests = world.guests_on(node);
     let found = guests.iter().filter_map(|id| world.guest(id)).find(|guest| guest.running() && !guest.obeys_shutdown);
     found.map(|guest| format!("{} does not obey its shutdown", guest.vmid))
+}
+
+/// Names a guest of a host, or one that is owed to it, on which a move that died has left its lock.
+fn stuck(state: &HostState, world: &World) -> Option<String> {
+    let of_host = |guest: &&Guest| {
+        guest.node == state.host().as_str() || state.moved.iter().any(|moved| moved.id.0 == guest.vmid)
+    };
+    let mut guests = world.realms.values().flat_map(|realm| realm.guests.values());
+    let found = guests.find(|guest| guest.lock.as_deref() == Some("migrate") && of_host(guest));
+    found.map(|guest| format!("{} is locked by a move that died", guest.vmid))
 }
 
 /// Names what is wrong with a machine, if anything is.
