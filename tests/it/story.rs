@@ -15,8 +15,8 @@ use proxmaint::machine::outcome::{
 use proxmaint::machine::run::{RunResult, RunState};
 use proxmaint::plan::{
     BackupHow, BackupSettings, Baseline, Check, Decision, Finding, GuestAddr, GuestPlan, GuestRule, GuestSettings,
-    GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, MoveHow, OldBackup, OldSnapshot, OwnPlace, ProtectBy,
-    Retention, RunPolicy, SkipReason,
+    GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, MoveHow, OldBackup, OldSnapshot, OwnPlace,
+    ProtectBy, Retention, RunPolicy, SkipReason,
 };
 use proxmaint::time::Timestamp;
 use serde_json::{Value, json};

@@ -213,7 +213,8 @@ fn fault(dice: &mut Dice) -> Fault {
 fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
     for state in run.hosts() {
         let host = state.host();
-        let cause = cause(world, &MachineId::node(host.as_str())).or_else(|| stubborn(world, host.as_str()))
+        let cause = cause(world, &MachineId::node(host.as_str()))
+            .or_else(|| stubborn(world, host.as_str()))
             .or_else(|| stuck(state, world));
         match (&state.phase, state.result()) {
             (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
