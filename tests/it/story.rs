@@ -18,8 +18,8 @@ use proxmaint::machine::outcome::{
 use proxmaint::machine::run::{RunResult, RunState};
 use proxmaint::plan::{
     BackupHow, BackupSettings, Baseline, Check, Decision, Finding, GuestAddr, GuestPlan, GuestRule, GuestSettings,
-    GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy,
-    Retention, RunPolicy, SkipReason,
+    GuestStart, GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, MoveHow, OldBackup, OldSnapshot, OwnPlace,
+    ProtectBy, Retention, RunPolicy, SkipReason,
 };
 use proxmaint::time::Timestamp;
 use serde_json::{Value, json};
@@ -436,20 +436,38 @@ impl Story {
             ha,
             identity: None,
         };
+        let moved = |id, how| Move {
+            id: GuestId(id),
+            kind: GuestKind::Ct,
+            name: format!("guest{id}"),
+            identity: None,
+            from: NodeName::new("pve1"),
+            how,
+        };
         let ready = RebootFacts {
             boot_id: BootId::new("boot-1"),
             kernel: "6.14.11-4-pve".to_owned(),
             expected: Some("6.17.2-1-pve".to_owned()),
-            running: vec![running(101, false), running(103, true)],
-            moves: Vec::new(),
-            maintenance: false,
-            noout: false,
+            running: vec![running(101, false), running(103, true), running(104, false)],
+            // The first is shut down: it was not there to be moved when this was decided.
+            moves: vec![moved(103, MoveHow::Ha), moved(104, MoveHow::Restart { to: NodeName::new("pve2") })],
+            maintenance: true,
+            noout: true,
         };
         self.done(None, Step::PrepareReboot, Detail::RebootReady(ready));
+        self.done(None, Step::SetNoout, Detail::NooutSet);
+        self.done(None, Step::EnterMaintenance, Detail::Emptied);
+        self.done(None, Step::MoveGuest, Detail::Moved);
         self.done(None, Step::StopGuests, Detail::GuestsStopped);
         self.ended(None, Step::RebootHost, Outcome::Unknown(Fault::ambiguous("the answer was lost")));
         self.probed(None, Step::RebootHost, Probed::Ended(Outcome::Done(Detail::Rebooted(BootId::new("boot-2")))));
         self.ended(None, Step::StartGuests, failed("CT 101: no space left on device"));
+        // That one stays off keeps nothing else from being given back.
+        self.done(None, Step::LeaveMaintenance, Detail::MaintenanceLeft);
+        self.done(None, Step::ReturnGuest, Detail::Returned { left: None });
+        let left = Some("CT 104 was moved on to pve3 by somebody else, and stays there".to_owned());
+        self.done(None, Step::ReturnGuest, Detail::Returned { left });
+        self.done(None, Step::ClearNoout, Detail::NooutCleared);
         self.refused_by_the_third();
         // It comes when everything else is over, and is looked at anew then.
         self.grants();

@@ -450,10 +450,18 @@ impl<'a> Play<'a> {
 
     fn finish(self, run: RunState) -> Result<Finished, Violation> {
         let world = self.theatre.on(|stage, _| stage.world.clone());
-        // A removal that failed may be tried again: what is gone can't be removed twice.
+        // A removal that failed may be tried again: what is gone can't be removed twice. What is borrowed for a reboot has no name of
+        // its own, and is borrowed anew where the reboot is prepared anew: the judge holds each to its step.
+        let may_come_again = [
+            Act::SnapshotDelete,
+            Act::BackupDelete,
+            Act::Migrate,
+            Act::HaMigrate,
+            Act::CephFlagSet,
+            Act::CephFlagClear,
+        ];
         let repeated = world.ledger.repeated();
-        if let Some(entry) = repeated.iter().find(|entry| !matches!(entry.act, Act::SnapshotDelete | Act::BackupDelete))
-        {
+        if let Some(entry) = repeated.iter().find(|entry| !may_come_again.contains(&entry.act)) {
             return Err(self.violation(format!("an act was made twice: {entry}")));
         }
         let picture = Picture::of(&world, &run);

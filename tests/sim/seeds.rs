@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use proxmaint::choices::{BackupMode, GuestReboot, HostReboot, ProtectChoice, Stopped};
+use proxmaint::choices::{BackupMode, Evacuate, GuestReboot, HostReboot, ProtectChoice, Stopped};
 use proxmaint::machine::guest::{GuestPhase, GuestVerdict};
 use proxmaint::machine::host::{HostPhase, HostResult, HostState, HostVerdict};
 use proxmaint::machine::run::RunState;
 use proxmaint::plan::HostPolicy;
-use proxmaint_lab::faults::{CommandFault, Fault, RequestFault, Site, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{GuestSpec, MachineId, Os, World, WorldBuilder};
+use proxmaint_lab::faults::{CommandFault, Fault, HaFault, RequestFault, Site, TaskFault, UpgradeFault};
+use proxmaint_lab::world::{Guest, GuestSpec, MachineId, Os, World, WorldBuilder};
 
 use crate::harness::{Plan, play};
 use crate::scenario::Scenario;
@@ -63,8 +63,14 @@ impl Dice {
 /// Makes the world, the operator's wishes and the crashes of a seed.
 fn stage(seed: u64) -> (Scenario, Plan) {
     let mut dice = Dice::new(seed);
-    let (mut world, nodes) = realms(&mut dice, World::builder().seed(seed));
+    let (mut world, nodes, clustered) = realms(&mut dice, World::builder().seed(seed));
     let mut vmid = 100;
+    // Rolled apart, so that what came of a seed before stays so.
+    let mut more = Dice::new(seed ^ 0x5eed_c10d);
+    let emptied = nodes == ["pve1", "pve2", "pve3"] && clustered && more.once_in(2);
+    if emptied {
+        world = world.ceph("lab", 1).ct("pve1", 190, |ct| ct.on("ceph")).ha("lab", [190]);
+    }
     for node in nodes {
         // The fourth is the kernel.
         let pending = dice.between(0, 5) as usize;
@@ -72,31 +78,62 @@ fn stage(seed: u64) -> (Scenario, Plan) {
         for _ in 0..dice.between(1, 3) {
             vmid += 1;
             let vm = dice.once_in(3);
-            world = match vm {
-                true => world.vm(node, vmid, |spec| guest(&mut dice, spec)),
-                false => world.ct(node, vmid, |spec| guest(&mut dice, spec)),
+            let shared = emptied && more.once_in(2);
+            let make = |spec: GuestSpec| {
+                let spec = guest(&mut dice, spec);
+                if shared { spec.on("ceph") } else { spec }
             };
+            world = if vm { world.vm(node, vmid, make) } else { world.ct(node, vmid, make) };
         }
     }
     for _ in 0..dice.between(0, 6) {
         world = world.fault(fault(&mut dice));
     }
+    for _ in 0..if emptied { more.between(0, 3) } else { 0 } {
+        world = world.fault(evacuation_fault(&mut more));
+    }
     let scenario = Scenario::new("a seed", world).parallel(dice.count(1, 3), dice.count(1, 3)).sessions(SESSIONS);
     let slow = dice.once_in(4);
     let scenario = scenario
         .with(|world| world.durations.node_reboot = if slow { 600_000 } else { 60_000 })
-        .wants(|policy| wishes(&mut dice, policy));
+        .wants(|policy| wishes(&mut dice, policy))
+        .wants(|policy| {
+            if emptied {
+                policy.evacuate = more.pick(&[Evacuate::Never, Evacuate::Migrate, Evacuate::Migrate]);
+                policy.reboot = more.pick(&[HostReboot::IfNeeded, HostReboot::Always]);
+            }
+        });
     let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
     let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
     (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), ..Plan::calm() })
 }
 
-fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str]) {
+/// Makes the realms; tells which nodes there are, and whether the first three are of one cluster.
+fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'static str], bool) {
     match dice.between(0, 3) {
-        0 => (world.standalone("pve1"), &["pve1"]),
-        1 => (world.standalone("pve1").standalone("pve2").standalone("pve3"), &["pve1", "pve2", "pve3"]),
-        2 => (world.cluster("lab", ["pve1", "pve2", "pve3"]), &["pve1", "pve2", "pve3"]),
-        _ => (world.cluster("lab", ["pve1", "pve2"]).standalone("solo"), &["pve1", "pve2", "solo"]),
+        0 => (world.standalone("pve1"), &["pve1"], false),
+        1 => (world.standalone("pve1").standalone("pve2").standalone("pve3"), &["pve1", "pve2", "pve3"], false),
+        2 => (world.cluster("lab", ["pve1", "pve2", "pve3"]), &["pve1", "pve2", "pve3"], true),
+        _ => (world.cluster("lab", ["pve1", "pve2"]).standalone("solo"), &["pve1", "pve2", "solo"], false),
+    }
+}
+
+/// What goes wrong while guests are moved.
+fn evacuation_fault(dice: &mut Dice) -> Fault {
+    let task = match dice.between(0, 4) {
+        0 => TaskFault::FailOff { text: "migration aborted".to_owned() },
+        1 => TaskFault::Fail { text: "migration aborted".to_owned(), leave_lock: false },
+        2 => TaskFault::Vanish,
+        3 => TaskFault::Hang,
+        _ => TaskFault::DoneButVanished,
+    };
+    match dice.between(0, 5) {
+        0 => Fault::task("*migrate", 0, task).nth(dice.count(1, 4)),
+        1 => Fault::task("cephsetflags", 0, task),
+        2 => Fault::ha("*", HaFault::DrainNeverEnds),
+        3 => Fault::ha("*", HaFault::NeverBack),
+        4 => Fault::request("POST", "/nodes/*/migrate", RequestFault::Lost).nth(dice.count(1, 4)),
+        _ => Fault::command("*", "*able maintenance", CommandFault::CutAtEnd).nth(dice.count(1, 2)),
     }
 }
 
@@ -183,7 +220,9 @@ pub fn fault(dice: &mut Dice) -> Fault {
 fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
     for state in run.hosts() {
         let host = state.host();
-        let cause = cause(world, &MachineId::node(host.as_str())).or_else(|| stubborn(world, host.as_str()));
+        let cause = cause(world, &MachineId::node(host.as_str()))
+            .or_else(|| stubborn(world, host.as_str()))
+            .or_else(|| stuck(state, world));
         match (&state.phase, state.result()) {
             (HostPhase::Done(HostVerdict::Failed(fault)), _) | (HostPhase::Held { fault, .. }, _) => {
                 cause.ok_or_else(|| format!("{host} did not end well without a cause that is left: {fault}"))?;
@@ -212,7 +251,9 @@ fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
                     return Err(format!("{who} is said to be upgraded"));
                 }
                 // Whatever else became of it, it runs, or is off, as it was found.
+                // One that was moved to here, and is owed to another host, is that one's.
                 _ if state.owed().is_empty()
+                    && !run.hosts().any(|other| other.moved.iter().any(|moved| moved.id == *id))
                     && !matches!(guest.phase, GuestPhase::Held { .. })
                     && before.guest(&machine).map(|was| was.power) != world.guest(&machine).map(|is| is.power) =>
                 {
@@ -265,6 +306,16 @@ fn stubborn(world: &World, node: &str) -> Option<String> {
     let guests = world.guests_on(node);
     let found = guests.iter().filter_map(|id| world.guest(id)).find(|guest| guest.running() && !guest.obeys_shutdown);
     found.map(|guest| format!("{} does not obey its shutdown", guest.vmid))
+}
+
+/// Names a guest of a host, or one that is owed to it, on which a move that died has left its lock.
+fn stuck(state: &HostState, world: &World) -> Option<String> {
+    let of_host = |guest: &&Guest| {
+        guest.node == state.host().as_str() || state.moved.iter().any(|moved| moved.id.0 == guest.vmid)
+    };
+    let mut guests = world.realms.values().flat_map(|realm| realm.guests.values());
+    let found = guests.find(|guest| guest.lock.as_deref() == Some("migrate") && of_host(guest));
+    found.map(|guest| format!("{} is locked by a move that died", guest.vmid))
 }
 
 /// Names what is wrong with a machine, if anything is.

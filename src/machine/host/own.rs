@@ -77,17 +77,21 @@ impl HostState {
                 self.give_up(Debt::Noout);
                 self.make_way(case, ready, Way::Maintenance)
             }
-            (Ph::Evacuating { case, ready, .. }, Outcome::Done(Detail::Emptied)) => {
+            (Ph::Evacuating { case, ready, attempt, .. }, Outcome::Done(Detail::Emptied))
+                if attempt.step == Step::EnterMaintenance =>
+            {
                 self.make_way(case, ready, Way::Move(0))
             }
-            (Ph::Evacuating { case, ready, .. }, Outcome::AlreadyDone(Detail::Emptied)) => {
+            (Ph::Evacuating { case, ready, attempt, .. }, Outcome::AlreadyDone(Detail::Emptied))
+                if attempt.step == Step::EnterMaintenance =>
+            {
                 self.not_in_maintenance();
                 self.make_way(case, ready, Way::Move(0))
             }
             (
-                Ph::Evacuating { case, ready, nth, .. },
+                Ph::Evacuating { case, ready, nth, attempt },
                 Outcome::Done(Detail::Moved) | Outcome::AlreadyDone(Detail::Moved),
-            ) => self.make_way(case, ready, Way::Move(nth + 1)),
+            ) if attempt.step == Step::MoveGuest => self.make_way(case, ready, Way::Move(nth + 1)),
             // Refused is not begun: nothing was borrowed. What was begun and failed is looked after like the rest.
             (phase @ (Ph::SettingNoout { .. } | Ph::Evacuating { .. }), Outcome::Refused(f) | Outcome::Failed(f)) => {
                 if matches!(outcome, Outcome::Refused(_)) {
@@ -96,11 +100,9 @@ impl HostState {
                 let (Ph::SettingNoout { case, .. } | Ph::Evacuating { case, .. }) = phase else { return Ok(()) };
                 self.returning(AfterReturn::Hold { case, fault: f.clone() }, effects)?
             }
-            (
-                Ph::Returning { debt, then, failed, .. },
-                Outcome::Done(Detail::MaintenanceLeft | Detail::Returned { .. } | Detail::NooutCleared)
-                | Outcome::AlreadyDone(Detail::MaintenanceLeft | Detail::Returned { .. } | Detail::NooutCleared),
-            ) => {
+            (Ph::Returning { debt, then, failed, .. }, Outcome::Done(detail) | Outcome::AlreadyDone(detail))
+                if is_given_back(debt, detail) =>
+            {
                 self.give_up(debt);
                 self.next_debt(Some(debt), then, failed, effects)?
             }
@@ -437,6 +439,16 @@ enum Way {
     Maintenance,
     /// The move of that number, or what follows the last one.
     Move(usize),
+}
+
+/// Tells whether a detail is that of a debt's own step.
+fn is_given_back(debt: Debt, detail: &Detail) -> bool {
+    matches!(
+        (debt, detail),
+        (Debt::Maintenance, Detail::MaintenanceLeft)
+            | (Debt::Guest(_), Detail::Returned { .. })
+            | (Debt::Noout, Detail::NooutCleared)
+    )
 }
 
 /// Adds a fault to what could not be given back before.
