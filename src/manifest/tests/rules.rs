@@ -17,7 +17,7 @@ const HOST: &str = "[[hosts]]\nhost = \"a\"\napi_token_env = \"T\"\napi_secret_e
 type Case = (&'static keys::Key, [&'static str; 2], Option<&'static str>, &'static [&'static str]);
 
 /// Every key of a rule beside `id` and `match`.
-const KEYS: [Case; 12] = [
+const KEYS: [Case; 13] = [
     (&keys::RULE_MANAGED, ["true", "false"], None, &["\"true\"", "1", "[true]"]),
     (&keys::RULE_VIA, ["\"ssh\"", "\"auto\""], Some("\"\""), &["1", "[\"ssh\"]"]),
     (&keys::RULE_STOPPED, ["\"start\"", "\"skip\""], Some("\"\""), &["true", "{ x = 1 }"]),
