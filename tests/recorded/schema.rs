@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proxmaint_lab::api::{Access, ApiRequest, Endpoint, Kind, endpoint_of, endpoints};
-use proxmaint_lab::world::{Asker, ExecResult, Repository, World};
+use proxmaint_lab::world::{Asker, ExecResult, Repository, Storage, World};
 use serde_json::Value;
 
 use crate::{lab, recordings};
@@ -133,6 +133,13 @@ fn unrecorded() -> Vec<(&'static str, Value)> {
         .node("a3", |node| node.subscription("expired"))
         .ct("a1", 101, |ct| ct.tags(&["prod", "db"]).pool("north"))
         .vm("a1", 201, |vm| vm.agent_keeps(2))
+        .vm("a1", 202, |vm| vm.on("ceph").pci_device().config("ide2", "local:iso/debian.iso,media=cdrom"))
+        .storage("lab", Storage::of_disks("thin", "lvmthin", ["a1", "a2"]))
+        .ct("a1", 102, |ct| ct.on("thin"))
+        .vm("a1", 203, |vm| vm.on("thin"))
+        .ceph("lab", 1)
+        .ceph_warning("lab", "POOL_NEARFULL", "1 pool(s) nearfull")
+        .replicated("lab", 201, "a2")
         .build();
     world.ha_set(0, "lab", "ct:101", "started", &Asker::root());
     world.settle();
@@ -152,6 +159,7 @@ fn unrecorded() -> Vec<(&'static str, Value)> {
         ask(&mut world, "GET /nodes/{node}/subscription", &format!("/nodes/{node}/subscription"), &[]);
     }
     ask(&mut world, "GET /cluster/resources", "/cluster/resources?type=vm", &[]);
+    clusters(&mut world, &mut ask);
     for signal in [None, Some(9)] {
         let command: Value = vec!["/bin/true"].into();
         let exec = "POST /nodes/{node}/qemu/{vmid}/agent/exec";
@@ -165,11 +173,49 @@ fn unrecorded() -> Vec<(&'static str, Value)> {
     answers
 }
 
+/// What is asked of a cluster whose node is to be emptied.
+fn clusters(world: &mut World, ask: &mut impl FnMut(&mut World, &'static str, &str, &[(&str, Value)])) {
+    for kind in ["GET /nodes/{node}/lxc/{vmid}/migrate", "GET /nodes/{node}/qemu/{vmid}/migrate"] {
+        for vmid in if kind.contains("lxc") { [101, 102] } else { [202, 203] } {
+            let path = kind.replace("GET ", "").replace("{node}", "a1").replace("{vmid}", &vmid.to_string());
+            ask(world, kind, &path, &[]);
+        }
+    }
+    ask(world, "GET /storage", "/storage", &[]);
+    ask(world, "GET /cluster/replication", "/cluster/replication", &[]);
+    ask(world, "PUT /cluster/ceph/flags/{flag}", "/cluster/ceph/flags/noout", &[("value", 1.into())]);
+    ask(world, "GET /cluster/ceph/flags/{flag}", "/cluster/ceph/flags/noout", &[]);
+    ask(world, "GET /cluster/ceph/flags", "/cluster/ceph/flags", &[]);
+    ask(world, "PUT /cluster/ceph/flags", "/cluster/ceph/flags", &[("noout", 0.into())]);
+    for on in [true, false] {
+        world.ha_maintenance(world.now(), "lab", "a1", on, &Asker::root()).expect("the node is there");
+        world.advance(world.now() + world.durations.ha);
+        ask(world, "GET /cluster/ha/status/current", "/cluster/ha/status/current", &[]);
+        ask(world, "GET /cluster/ha/status/manager_status", "/cluster/ha/status/manager_status", &[]);
+        world.settle();
+    }
+    world.power_node(world.now(), "a3", true, &Asker::root());
+    ask(world, "GET /cluster/ceph/status", "/cluster/ceph/status", &[]);
+    ask(world, "GET /nodes/{node}/ceph/status", "/nodes/a2/ceph/status", &[]);
+    world.settle();
+}
+
 #[test]
 fn what_was_not_recorded_is_what_the_schema_says() {
     let answers = unrecorded();
     let shown = format!("{:?}", answers);
-    for part in ["pve-enterprise", "prod;db", "hastate", "expired", "signal", "\"out-truncated\": Number(1)"] {
+    for part in [
+        "pve-enterprise",
+        "prod;db",
+        "hastate",
+        "expired",
+        "signal",
+        "\"out-truncated\": Number(1)",
+        "hostpci0",
+        "unavailable_storages",
+        "OSD_HOST_DOWN",
+        "maintenance mode",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     let Some(schema) = recordings::schema() else {

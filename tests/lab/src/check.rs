@@ -95,8 +95,8 @@ fn moved_twice(entries: &[Entry]) -> Vec<String> {
         .filter(|e| e.act == Act::Migrate && e.by != HA && !matches!(e.outcome, Outcome::Refused(_)))
         .collect();
     let again = |(i, entry): &(usize, &&Entry)| {
-        let of_guest = moves[..*i].iter().filter(|e| (&e.realm, &e.machine) == (&entry.realm, &entry.machine));
-        let last = of_guest.filter(|e| !matches!(e.outcome, Outcome::Failed(_))).next_back();
+        let mut of_guest = moves[..*i].iter().filter(|e| (&e.realm, &e.machine) == (&entry.realm, &entry.machine));
+        let last = of_guest.rfind(|e| !matches!(e.outcome, Outcome::Failed(_)));
         last.is_some_and(|last| last.key == entry.key || last.outcome == Outcome::Begun)
     };
     let say = |(_, e): (usize, &&Entry)| {

@@ -6,10 +6,11 @@
 //!         {"on": "task", "kind": "vzsnapshot", "vmid": 101, "effect": {"fail": {"text": "zfs error: out of space"}}},
 //!         {"on": "request", "method": "GET", "path": "/nodes/*/lxc", "effect": {"status": {"code": 502}}, "nth": 2},
 //!         {"on": "upgrade", "machine": "103", "effect": "hang"},
+//!         {"on": "ha", "node": "pve1", "effect": "drain-never-ends"},
 //!         {"on": "command", "machine": "pve1", "pattern": "*apt-get*", "effect": {"cut": {"after_ms": 50}}}
 //!     ]"#,
 //! )?;
-//! # assert_eq!(faults.len(), 4);
+//! # assert_eq!(faults.len(), 5);
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 

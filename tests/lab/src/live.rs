@@ -17,7 +17,7 @@ impl Live {
     pub fn new(mut world: World) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let reached = i64::try_from(world.now()).unwrap_or(i64::MAX);
-        world.epoch_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX).saturating_sub(reached);
+        world.set_epoch(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX).saturating_sub(reached));
         Self { world: Arc::new(Mutex::new(world)), began: Instant::now() }
     }
 

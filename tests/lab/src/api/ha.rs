@@ -56,20 +56,20 @@ pub(crate) fn entries(world: &World, realm: &Realm, node: &str) -> Vec<Value> {
     let active = world.ha_active(realm);
     let (armed, watchdog) =
         if active { ("armed", "armed (CRM watchdog active)") } else { ("standby", "standby (CRM watchdog standby)") };
-    let mut list = vec![
-        json!({
-            "id": "quorum", "type": "quorum", "node": node, "quorate": u8::from(quorate),
-            "status": if quorate { "OK".to_owned() } else { format!("No quorum on node '{node}'!") },
-        }),
-        json!({ "id": "fencing", "type": "fencing", "node": node, "armed-state": armed, "status": watchdog }),
-    ];
+    let (now, clock) = (world.unix(world.now()), world.ctime(world.now()));
+    let mut list = vec![json!({
+        "id": "quorum", "type": "quorum", "node": node, "quorate": u8::from(quorate),
+        "status": if quorate { "OK".to_owned() } else { format!("No quorum on node '{node}'!") },
+    })];
     if active {
-        let (now, clock) = (world.unix(world.now()), world.ctime(world.now()));
         let master = master(world, realm);
         list.push(json!({
             "id": "master", "type": "master", "node": master, "timestamp": now,
             "status": format!("{master} (active, {clock})"),
         }));
+    }
+    list.push(json!({ "id": "fencing", "type": "fencing", "node": node, "armed-state": armed, "status": watchdog }));
+    if active {
         for name in &realm.nodes {
             let mode = lrm_mode(world, realm, name);
             let said = match mode {
@@ -78,9 +78,10 @@ pub(crate) fn entries(world: &World, realm: &Realm, node: &str) -> Vec<Value> {
                 _ if services_on(realm, name) == 0 => "idle",
                 _ => "active",
             };
+            let watchdog = if said == "active" { "active" } else { "standby" };
             list.push(json!({
                 "id": format!("lrm:{name}"), "type": "lrm", "node": name, "timestamp": now,
-                "status": format!("{name} ({said}, {clock})"),
+                "status": format!("{name} ({said}, watchdog {watchdog}, {clock})"),
             }));
         }
     }

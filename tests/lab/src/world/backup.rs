@@ -406,7 +406,7 @@ pub(crate) fn ctime(secs: i64) -> String {
     };
     // The Unix epoch began on a Thursday.
     let weekday = three("ThuFriSatSunMonTueWed", days.rem_euclid(7));
-    let month = three("JanFebMarAprMayJunJulAugSepOctNovDec", i64::from(month) - 1);
+    let month = three("JanFebMarAprMayJunJulAugSepOctNovDec", month - 1);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{weekday} {month} {day:>2} {hour:02}:{minute:02}:{second:02} {year}")
 }

@@ -23,6 +23,19 @@ use crate::ledger::Ledger;
 ///     .ct("pve1", 102, |ct| ct.os(Os::Alpine322).no_snapshots())
 ///     .vm("pve2", 201, |vm| vm.os(Os::Ubuntu2404).stopped())
 ///     .build();
+/// // A cluster whose nodes can be emptied: shared and local storages, Ceph, HA, memory, replication, snapshots.
+/// let cluster = World::builder()
+///     .cluster("lab", ["pve1", "pve2", "pve3"])
+///     .node("pve3", |node| node.memory_gib(8))
+///     .disks("lab", "nfs", "nfs")
+///     .ceph("lab", 2)
+///     .vm("pve1", 201, |vm| vm.on("nfs").memory_mib(4_096))
+///     .ct("pve1", 101, |ct| ct.on("ceph").auto_snapshots())
+///     .vm("pve2", 202, |vm| vm.snapshot("old"))
+///     .ha("lab", [201])
+///     .replicated("lab", 202, "pve1")
+///     .build();
+/// assert_eq!(cluster.guest_of("pve1", 202).map(|g| g.snapshots.len()), Some(1));
 /// assert_eq!(world.guest_of("pve2", 101).map(|g| g.name.as_str()), Some("web"));
 /// ```
 #[derive(Debug, Clone)]

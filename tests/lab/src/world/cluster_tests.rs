@@ -322,7 +322,7 @@ fn without_a_guest_under_ha_no_node_is_listed() {
     assert_eq!(entries(&mut w), ["quorum", "fencing"]);
     w.ha_set(w.now(), "lab", "ct:101", "started", &by());
     w.settle();
-    assert_eq!(entries(&mut w), ["quorum", "fencing", "master", "lrm:pve1", "lrm:pve2", "lrm:pve3", "service:ct:101"]);
+    assert_eq!(entries(&mut w), ["quorum", "master", "fencing", "lrm:pve1", "lrm:pve2", "lrm:pve3", "service:ct:101"]);
     assert_ne!(on(&w, 101), "pve1", "what was asked before holds for it");
 }
 

@@ -135,6 +135,18 @@ impl World {
         self.epoch_ms.saturating_add(i64::try_from(at).unwrap_or(i64::MAX)).div_euclid(1000)
     }
 
+    /// Sets the wall clock at which the world began, in milliseconds since the Unix epoch. The snapshots that guests have are as old
+    /// then as they were before.
+    pub fn set_epoch(&mut self, ms: i64) {
+        let before = self.unix(0);
+        self.epoch_ms = ms;
+        let later = self.unix(0).saturating_sub(before);
+        for guest in self.realms.values_mut().flat_map(|realm| realm.guests.values_mut()) {
+            guest.snapshots.iter_mut().for_each(|snapshot| snapshot.snaptime += later);
+            guest.dataset_snapshots.iter_mut().for_each(|snapshot| snapshot.created += later);
+        }
+    }
+
     /// Returns the realm that a node belongs to.
     pub fn realm_of(&self, node: &str) -> Option<&Realm> {
         self.realms.get(&self.nodes.get(node)?.realm)

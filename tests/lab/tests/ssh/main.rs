@@ -4,6 +4,7 @@
 
 mod client;
 mod commands;
+mod nodes;
 mod packages;
 mod server;
 
