@@ -175,6 +175,8 @@ pub enum Step {
     StartGuest,
     /// Looks into a guest that was started.
     LookGuest,
+    /// Looks how a guest does before its upgrade.
+    MeasureGuest,
     /// Upgrades a guest's packages.
     UpgradeGuest,
     /// Checks a guest after its upgrade.
@@ -220,6 +222,7 @@ impl fmt::Display for Step {
             Self::Backup => "backup",
             Self::StartGuest => "start-guest",
             Self::LookGuest => "look-guest",
+            Self::MeasureGuest => "measure-guest",
             Self::UpgradeGuest => "upgrade-guest",
             Self::CheckGuest => "check-guest",
             Self::RebootGuest => "reboot-guest",

@@ -1,5 +1,7 @@
 //! What was seen of a host and its guests: observed facts as plain data, no decisions.
 
+pub mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -319,6 +321,9 @@ pub struct GuestFacts {
     /// The job by which it is replicated, where it is, and where that was asked for: it can't be rolled back then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicated: Option<String>,
+    /// The address that its checks from outside go to, where it has such checks and an address is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// How the inside was reached and what was found, or why not.
     pub inside: Inside,
 }

@@ -3,6 +3,7 @@
 //! They are written in the manifest and on the command line, frozen in the policy of a run, and decided by in the plan;
 //! so they belong to none of these.
 
+pub mod health;
 mod selector;
 
 use std::fmt;

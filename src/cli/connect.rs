@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::adapters::outside::FromHere;
 use crate::adapters::pve::client::Client;
 use crate::adapters::pve::http::{ApiEndpoint, HttpTransport};
 use crate::adapters::pve::tls::Trust;
@@ -84,6 +85,7 @@ fn connect(host: &Host, known_hosts: &Path) -> Result<Arc<HostPorts>, Fault> {
     Ok(Arc::new(HostPorts {
         pve: Arc::clone(&api) as _,
         remote: Arc::new(Adapter::new(Ways { ssh: SshExec::new(node, guest_targets), agent: AgentExec::new(api) })),
+        outside: Arc::new(FromHere),
         addresses: addresses(entry),
         ssh_known: Arc::new(move |id| ssh_known(&known, id)),
     }))

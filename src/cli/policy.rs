@@ -99,23 +99,13 @@ fn guest_settings(wanted: &Wanted) -> GuestSettings {
             compress: wanted.backup.compress,
             lock_wait_ms: millis(wanted.backup.lock_wait),
         },
+        checks: wanted.checks.clone(),
     }
 }
 
 /// Returns a rule's policy. How its guest is reached is none: a rule that says nothing else has none.
 fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
-    let silent = GuestRule {
-        who: entry.who.clone(),
-        managed: None,
-        via: None,
-        stopped: None,
-        protect: None,
-        on_failure: None,
-        reboot: None,
-        backup_storage: None,
-        backup_mode: None,
-        backup_compress: None,
-    };
+    let silent = GuestRule::new(entry.who.clone());
     let rule = GuestRule {
         who: entry.who.clone(),
         managed: entry.managed,
@@ -127,6 +117,7 @@ fn guest_rule(entry: &GuestEntry) -> Option<GuestRule> {
         backup_storage: entry.backup_storage.clone(),
         backup_mode: entry.backup_mode,
         backup_compress: entry.backup_compress,
+        checks: entry.checks.clone(),
     };
     (rule != silent).then_some(rule)
 }

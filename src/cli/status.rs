@@ -229,6 +229,7 @@ fn worth_steps(guest: &GuestView) -> bool {
         || matches!(
             guest.state,
             GuestStanding::Protecting
+                | GuestStanding::Measuring
                 | GuestStanding::Upgrading
                 | GuestStanding::Checking
                 | GuestStanding::Starting
@@ -258,6 +259,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Stopping => "being stopped again",
         GuestStanding::Protecting => "being protected",
         GuestStanding::Protected => "protected, waiting",
+        GuestStanding::Measuring => "being measured",
         GuestStanding::Upgrading => "being upgraded",
         GuestStanding::Checking => "being checked",
         GuestStanding::Held => "held",
@@ -273,6 +275,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Blocked | GuestStanding::Failed | GuestStanding::RolledBack => paint.bad(word),
         GuestStanding::Held => paint.warn(word),
         GuestStanding::Protecting
+        | GuestStanding::Measuring
         | GuestStanding::Upgrading
         | GuestStanding::Checking
         | GuestStanding::Starting
@@ -394,7 +397,7 @@ fn packages(out: &mut String, below: &str, packages: &[crate::inventory::Package
 }
 
 fn remarks(out: &mut String, below: &str, left: &RemarksView) {
-    for remark in words::remarks(&left.held, &left.leftovers, &left.restart_needed) {
+    for remark in words::remarks(left) {
         let _ok = writeln!(out, "{below}   {remark}");
     }
 }

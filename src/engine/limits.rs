@@ -16,6 +16,9 @@ pub struct Limits {
     pub upgrade: Duration,
     /// How long a service of a node may take to be up again after its package was upgraded.
     pub settle: Duration,
+    /// How long a guest may take to do as before after its upgrade: packages restart their own services, which come up within
+    /// seconds; a check that needs longer has retries of its own. After a reboot it is `boot`.
+    pub recover: Duration,
     /// Starting a guest: a VM's start waits for its devices; five minutes is stuck.
     pub start: Duration,
     /// A guest that was started, or rebooted, answers: the agent may need two minutes after a boot, a check of a large disk more.
@@ -42,6 +45,7 @@ impl Default for Limits {
             backup: Duration::from_secs(8 * 3600),
             upgrade: Duration::from_secs(2 * 3600),
             settle: Duration::from_secs(60),
+            recover: Duration::from_secs(30),
             start: Duration::from_secs(5 * 60),
             boot: Duration::from_secs(5 * 60),
             shutdown: Duration::from_secs(5 * 60),

@@ -4,7 +4,7 @@
 //! whether the act may have happened: a request that was never sent, or was refused, is `Transient`, `Permanent`, `Auth` or
 //! `Identity`; one whose answer was lost after it went out is `Ambiguous` where it changes something, `Transient` where it only reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::choices::{BackupMode, Compression};
 use crate::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, StepKey, Upid};
+use crate::inventory::health::Listener;
 use crate::inventory::{
     OsFacts, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts, StorageFacts,
 };
@@ -444,6 +445,28 @@ pub struct LeaseHolder {
     pub left: Duration,
 }
 
+/// A command that is run in a guest to know how it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestCommand {
+    /// The line, for `/bin/sh`, as root.
+    pub line: String,
+    /// The exit status that is well.
+    pub exit: u8,
+    /// When it is killed, with all that it started.
+    pub timeout: Duration,
+}
+
+/// How a guest does, as seen from within.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HealthLook {
+    /// As [`crate::inventory::health::Health::failed_units`].
+    pub failed_units: Option<BTreeSet<String>>,
+    /// As [`crate::inventory::health::Health::listening`].
+    pub listening: Option<BTreeSet<Listener>>,
+    /// For each command, in order: nothing where it ended as it should, else how it ended, harmless.
+    pub commands: Vec<Option<String>>,
+}
+
 /// Commands on a host and within its guests.
 ///
 /// A cut connection is no outcome of a job: jobs run detached and are asked for again.
@@ -474,10 +497,50 @@ pub trait Remote: Send + Sync {
     /// Asks ZFS on the node what happened to these volumes (`local-zfs:subvol-101-disk-0`) since a snapshot. Those that lie on
     /// no ZFS are passed over.
     async fn zfs_since(&self, volumes: &[String], snapshot: &SnapshotName) -> Result<ZfsSince, Fault>;
+    /// Looks how a guest does: what failed in it, who listens, and how these commands end. Whoever asks again runs them again.
+    async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault>;
     /// Removes what a finished job left behind. Nothing to remove is no error.
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault>;
     /// Whether the package manager is in a clean state (`dpkg --audit` empty, no lock held); `Err` text says what is not clean.
     async fn packages_consistent(&self, place: &Place, manager: PackageManager) -> Result<Result<(), String>, Fault>;
+}
+
+/// A connection that a check asks for, with no address left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outward {
+    /// Whether somebody accepts a connection.
+    Tcp {
+        /// The name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// What a web server answers.
+    Http {
+        /// The address of the page.
+        url: String,
+        /// The statuses that are well; any from 200 to 299 where empty.
+        status: Vec<u16>,
+        /// What the page must contain, within its first [`Outward::MOST_READ`] bytes.
+        text: Option<String>,
+        /// Whether any certificate will do.
+        insecure: bool,
+        /// How many redirects are followed.
+        redirects: u8,
+    },
+}
+
+impl Outward {
+    /// How much of a page is looked through.
+    pub const MOST_READ: usize = 1 << 20;
+}
+
+/// Connections from the machine that this program runs on.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// Asks once, and waits for the whole answer no longer than `within`. An error says in a lowercase fragment what was found
+    /// instead; text of others in it is made harmless.
+    async fn ask(&self, what: &Outward, within: Duration) -> Result<(), String>;
 }
 
 /// The clock: the only way to the present time. Waiting itself is tokio's, whose time the simulation controls.
@@ -512,6 +575,8 @@ pub struct HostPorts {
     pub pve: Arc<dyn Pve>,
     /// Commands on it and in its guests.
     pub remote: Arc<dyn Remote>,
+    /// Connections to its guests, for their checks.
+    pub outside: Arc<dyn Outside>,
     /// Addresses of guests that the manifest knows: hints, each proven before it is used.
     pub addresses: BTreeMap<GuestId, Vec<String>>,
     /// Whether a login over SSH is known for a guest of that number: else a VM is reached by its agent.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::choices::ViaChoice;
+use crate::choices::health::HealthCheck;
 use crate::ids::{SnapshotName, Step, StepKey};
+use crate::inventory::health::Health;
 use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::outcome::{Protection, RebootFacts, RunningGuest};
 use crate::plan::{BackupHow, Baseline, GuestAddr, HostPolicy, OldBackup, OldSnapshot};
@@ -99,6 +101,15 @@ pub enum Action {
         /// The snapshot and its guest.
         old: OldSnapshot,
     },
+    /// Looks how a guest does before its upgrade: what failed in it, who listens, what comes of the operator's checks.
+    MeasureGuest {
+        /// The guest.
+        guest: GuestAddr,
+        /// The path into it.
+        via: Via,
+        /// The operator's checks.
+        checks: Vec<HealthCheck>,
+    },
     /// Upgrades a guest's packages in a detached job named by the key.
     UpgradeGuest {
         /// The guest.
@@ -120,6 +131,12 @@ pub enum Action {
         via: Via,
         /// What was pending before.
         pending: Vec<PackageChange>,
+        /// Whether it was rebooted since its upgrade: it may be booting still.
+        rebooted: bool,
+        /// How it did before, to be compared with; `None` where nobody looked.
+        baseline: Option<Box<Health>>,
+        /// The operator's checks.
+        checks: Vec<HealthCheck>,
     },
     /// Rolls a guest back to a snapshot (`POST .../snapshot/{name}/rollback`); it does not run afterwards.
     RollbackGuest {
@@ -141,6 +158,10 @@ pub enum Action {
         via: ViaChoice,
         /// What was pending before its upgrade, and is to be pending again.
         pending: Vec<PackageChange>,
+        /// How it did before its upgrade, to be compared with; `None` where nobody looked.
+        baseline: Option<Box<Health>>,
+        /// The operator's checks.
+        checks: Vec<HealthCheck>,
     },
     /// Upgrades the node's packages in a detached job named by the key.
     UpgradeHost {
@@ -201,6 +222,7 @@ impl Action {
             Self::PruneBackup { .. } => Step::PruneBackup,
             Self::StartGuest { .. } => Step::StartGuest,
             Self::LookGuest { .. } => Step::LookGuest,
+            Self::MeasureGuest { .. } => Step::MeasureGuest,
             Self::UpgradeGuest { .. } => Step::UpgradeGuest,
             Self::CheckGuest { .. } => Step::CheckGuest,
             Self::RebootGuest { .. } => Step::RebootGuest,
@@ -223,6 +245,7 @@ pub fn replay(step: Step) -> Replay {
     match step {
         Step::Discover
         | Step::LookGuest
+        | Step::MeasureGuest
         | Step::CheckGuest
         | Step::RecheckGuest
         | Step::PrepareReboot

@@ -1,4 +1,4 @@
-//! The guest's transition table: protect, upgrade, check; and around them, where it is asked for, start, reboot and stop.
+//! The guest's transition table: protect, measure, upgrade, check; and around them, where it is asked for, start, reboot and stop.
 //!
 //! An upgrade without a protection can't be expressed: [`GuestPhase::Upgrading`] holds one. Each phase at work holds its
 //! [`Attempt`], and the effect in flight follows from the phase alone, so a state that was read back from the journal
@@ -13,6 +13,7 @@ use super::Illegal;
 use super::effect::{Action, Mode};
 use super::outcome::{CheckReport, Detail, Fault, FaultClass, Obligation, Outcome, Probed, Protection, Remarks};
 use crate::ids::Step;
+use crate::inventory::health::Health;
 use crate::plan::{Decision, GuestPlan, GuestStart, GuestUpgrade, ProtectBy, SkipReason, decide_started};
 
 pub use phase::{AfterStop, Attempt, GuestInput, GuestPhase, GuestVerdict, Resolution, Undo};
@@ -32,6 +33,9 @@ pub struct GuestState {
     /// Whether its rollback stopped it, and it is to run again: a debt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// How it did before its upgrade, from when that was looked at: what it is compared with afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Box<Health>>,
 }
 
 impl GuestState {
@@ -42,7 +46,7 @@ impl GuestState {
             Decision::Block(reason) => GuestPhase::Settled(GuestVerdict::Blocked(reason.clone())),
             Decision::Upgrade(_) | Decision::Start(_) => GuestPhase::Waiting,
         };
-        Self { plan, phase, rounds, borrowed: None, stopped: false }
+        Self { plan, phase, rounds, borrowed: None, stopped: false, baseline: None }
     }
 
     /// Returns what is owed to the guest.
@@ -88,6 +92,10 @@ impl GuestState {
                 ProtectBy::Backup { storage, how } => Action::Backup { guest, storage: storage.clone(), how: *how },
                 ProtectBy::Waived => return None,
             },
+            GuestPhase::Measuring { .. } => {
+                let upgrade = self.upgrade()?;
+                Action::MeasureGuest { guest, via: upgrade.via.clone(), checks: upgrade.checks.clone()? }
+            }
             GuestPhase::Upgrading { protection, .. } => {
                 let upgrade = self.upgrade()?;
                 Action::UpgradeGuest {
@@ -101,9 +109,16 @@ impl GuestState {
             GuestPhase::RollingBack { undo, .. } => Action::RollbackGuest { guest, snapshot: undo.snapshot.clone() },
             GuestPhase::Reviving { .. } => Action::ReviveGuest { guest },
             GuestPhase::Rechecking { undo, .. } => self.recheck(guest, undo),
-            GuestPhase::Checking { .. } => {
+            GuestPhase::Checking { rebooted, .. } => {
                 let upgrade = self.upgrade()?;
-                Action::CheckGuest { guest, via: upgrade.via.clone(), pending: upgrade.pending.clone() }
+                Action::CheckGuest {
+                    guest,
+                    via: upgrade.via.clone(),
+                    pending: upgrade.pending.clone(),
+                    rebooted: *rebooted,
+                    baseline: self.baseline.clone(),
+                    checks: upgrade.checks.clone().unwrap_or_default(),
+                }
             }
             GuestPhase::Rebooting { report, .. } => {
                 let upgrade = self.upgrade()?;
@@ -126,9 +141,11 @@ impl GuestState {
         let name = input.name();
         let never_begun = self.never_begun(&input);
         let (before, borrowed, stopped) = (self.plan.decision.clone(), self.borrowed.clone(), self.stopped);
+        let baseline = self.baseline.clone();
         self.take_note(&input);
         let Some(next) = self.next(input) else {
             (self.plan.decision, self.borrowed, self.stopped) = (before, borrowed, stopped);
+            self.baseline = baseline;
             return Err(Illegal::new("guest", self.phase.name(), name));
         };
         if let Some(attempt) = never_begun {
@@ -141,8 +158,10 @@ impl GuestState {
         Ok(())
     }
 
-    /// Notes what an input says beyond the phase: a debt that was made or paid, and what a look at a started guest decides.
+    /// Notes what an input says beyond the phase: a debt that was made or paid, what a look at a started guest decides, and how
+    /// it does before its upgrade.
     fn take_note(&mut self, input: &GuestInput) {
+        self.note_baseline(input);
         let (GuestInput::Ended(outcome) | GuestInput::Probed(Probed::Ended(outcome))) = input else {
             // The operator's word that a start or a stop was done counts as well.
             let GuestPhase::Held { at, .. } = &self.phase else { return };
@@ -187,6 +206,54 @@ impl GuestState {
         }
     }
 
+    /// Keeps how the guest does before its upgrade, as long as that is how it did just before. When time has passed and no
+    /// upgrade was ever begun, it is looked at anew; after one that was begun it would be too late for that.
+    fn note_baseline(&mut self, input: &GuestInput) {
+        match (&self.phase, input) {
+            (GuestPhase::Measuring { .. }, GuestInput::Ended(Outcome::Done(Detail::Measured(health)))) => {
+                self.baseline = Some(health.clone());
+            }
+            // It may have been off meanwhile.
+            (GuestPhase::Waiting, GuestInput::Protect) => self.baseline = None,
+            (GuestPhase::Protected { .. }, GuestInput::Resume { .. })
+            | (GuestPhase::Upgrading { .. }, GuestInput::Resume { intended: false }) => {
+                let begun = self.rounds.last(Step::UpgradeGuest);
+                let current = self.phase.attempt().map_or(0, |attempt| attempt.round);
+                if begun == 0 || begun == current && current == 1 {
+                    self.baseline = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a guest that was upgraded, and failed the check after it, be checked again in a new round of its host, where nothing is
+    /// pending in it any more: it still is not what it was before, unless somebody mended it. Returns it as it is where that
+    /// does not fit.
+    pub(super) fn checked_again(self, planned: &Decision) -> Result<Self, Self> {
+        let nothing_pending = matches!(planned, Decision::Skip(SkipReason::NothingPending));
+        match self.phase {
+            GuestPhase::Settled(GuestVerdict::Failed { fault, protection })
+                if nothing_pending && self.baseline.is_some() && self.borrowed.is_none() =>
+            {
+                let attempt = self.rounds.first(Step::CheckGuest);
+                let at = Box::new(GuestPhase::Checking { protection, rebooted: false, attempt });
+                Ok(Self { phase: GuestPhase::Held { at, fault }, ..self })
+            }
+            phase => Err(Self { phase, ..self }),
+        }
+    }
+
+    /// Tells whether it is protected and was measured: what is begun with it is finished before others are.
+    pub fn is_measured(&self) -> bool {
+        matches!(self.phase, GuestPhase::Protected { .. }) && self.baseline.is_some()
+    }
+
+    /// Tells whether it is still to be looked at how it does before its upgrade.
+    fn is_to_be_measured(&self) -> bool {
+        self.baseline.is_none() && self.upgrade().is_some_and(|upgrade| upgrade.checks.is_some())
+    }
+
     /// Says why a guest that was to be rebooted where it needs it, and needs it, was not.
     pub fn not_rebooted(&self) -> Option<&'static str> {
         let needs = matches!(&self.phase, GuestPhase::Settled(GuestVerdict::Upgraded { reboot_wanted: Some(_), .. }));
@@ -223,6 +290,9 @@ impl GuestState {
                 Ph::Starting { attempt: self.rounds.first(Step::StartGuest) }
             }
             (Ph::Waiting | Ph::Protected { .. }, In::Protect) => self.protecting(0)?,
+            (Ph::Protected { protection }, In::Upgrade) if self.is_to_be_measured() => {
+                Ph::Measuring { protection, attempt: self.rounds.first(Step::MeasureGuest) }
+            }
             (Ph::Protected { protection }, In::Upgrade) => {
                 Ph::Upgrading { protection, attempt: self.rounds.first(Step::UpgradeGuest) }
             }
@@ -248,6 +318,8 @@ impl GuestState {
             (Ph::Upgrading { protection, attempt }, In::Resume { intended: false }) if attempt.mode == Mode::Act => {
                 Ph::Protected { protection }
             }
+            // The same for one that was only being looked at.
+            (Ph::Measuring { protection, .. }, In::Resume { .. }) => Ph::Protected { protection },
             (Ph::Held { at, .. }, In::Resume { .. }) => {
                 let attempt = at.attempt()?.resumed(true);
                 at.with_attempt(attempt)
@@ -294,6 +366,7 @@ impl GuestState {
                 | Ph::Looking { .. }
                 | Ph::Protecting { .. }
                 | Ph::Protected { .. }
+                | Ph::Measuring { .. }
                 | Ph::Upgrading { .. }
                 | Ph::Rebooting { .. },
                 In::GiveBack,
@@ -358,6 +431,12 @@ impl GuestState {
             (Ph::Protecting { way, .. }, Outcome::Refused(fault) | Outcome::Failed(fault)) => self
                 .protecting(way + 1)
                 .unwrap_or_else(|| self.finish(GuestVerdict::Blocked(format!("could not be protected: {fault}")))),
+            // Its host lets it go on at once, unless its protection became too old meanwhile.
+            (Ph::Measuring { protection, .. }, Outcome::Done(Detail::Measured(_))) => Ph::Protected { protection },
+            (Ph::Measuring { .. }, Outcome::Failed(fault) | Outcome::Refused(fault) | Outcome::Unknown(fault)) => {
+                let what = format!("not upgraded: how it does can't be told, to compare it with afterwards: {fault}");
+                self.finish(GuestVerdict::Blocked(what))
+            }
             (
                 Ph::Upgrading { protection, .. },
                 Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
@@ -470,7 +549,12 @@ impl GuestState {
             Ph::Rechecking { .. } => self.ended(held, Outcome::Done(Detail::Rechecked)),
             // That there is a protection is proven or not: nobody's word stands for it.
             Ph::Protecting { .. } => None,
-            Ph::Waiting | Ph::Looking { .. } | Ph::Protected { .. } | Ph::Held { .. } | Ph::Settled(_) => None,
+            Ph::Waiting
+            | Ph::Looking { .. }
+            | Ph::Protected { .. }
+            | Ph::Measuring { .. }
+            | Ph::Held { .. }
+            | Ph::Settled(_) => None,
         }
     }
 }

@@ -322,12 +322,22 @@ impl HostState {
         let mut plan = plan.clone();
         let planned = std::mem::take(&mut plan.guests);
         let mut before = std::mem::take(&mut self.guests);
+        let worse: BTreeSet<GuestId> = before.keys().copied().filter(|id| self.failed_its_check(*id)).collect();
         self.guests = planned
             .into_iter()
             .map(|guest| {
                 let id = guest.guest.id;
                 let state = match before.remove(&id) {
                     Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
+                    Some(old) if old.plan.guest.identity == guest.guest.identity && worse.contains(&id) => {
+                        match old.checked_again(&guest.decision) {
+                            Ok(again) => {
+                                self.returning.insert(id);
+                                again
+                            }
+                            Err(old) => GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) },
+                        }
+                    }
                     Some(old) if old.plan.guest.identity == guest.guest.identity => {
                         GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
                     }
@@ -343,6 +353,12 @@ impl HostState {
             None => HostPhase::AwaitingTurn { plan: Box::new(plan) },
         };
         Ok(())
+    }
+
+    /// Tells whether the last that was done with a guest is a check that failed.
+    fn failed_its_check(&self, id: GuestId) -> bool {
+        let last = self.steps.iter().rev().find(|record| record.guest == Some(id));
+        last.is_some_and(|record| record.step == Step::CheckGuest && record.state == StepState::Failed)
     }
 
     fn ended(
@@ -514,7 +530,8 @@ impl HostState {
                 GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
                 _ => None,
             };
-            // What is begun is finished before another guest is started.
+            // What is begun is finished before another guest is begun with, and that before another is started.
+            self.hand_out(effects, |guest| next(guest).filter(|_| guest.is_measured()))?;
             self.hand_out(effects, |guest| next(guest).filter(|_| !guest.is_to_be_started()))?;
             self.hand_out(effects, next)?;
             if self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
@@ -558,7 +575,7 @@ impl HostState {
         effects: &mut Vec<Effect>,
         wants: impl Fn(&GuestState) -> Option<GuestInput>,
     ) -> Result<(), Illegal> {
-        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade.
+        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade, which measures it first.
         for _ in 0..=2 * self.guests.len() {
             let free = self.free_places();
             let next: Vec<(GuestId, GuestInput)> = self

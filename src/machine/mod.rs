@@ -48,7 +48,12 @@ pub struct Rounds(BTreeMap<Step, u32>);
 impl Rounds {
     /// Returns a fresh attempt at a step: the round after the last one.
     pub fn first(&self, step: Step) -> Attempt {
-        Attempt { step, round: self.0.get(&step).copied().unwrap_or(0) + 1, mode: Mode::Act }
+        Attempt { step, round: self.last(step) + 1, mode: Mode::Act }
+    }
+
+    /// Returns the last round of a step that was begun; 0 where none was.
+    pub fn last(&self, step: Step) -> u32 {
+        self.0.get(&step).copied().unwrap_or(0)
     }
 
     /// Takes back the latest round of a step, which was decided on and never begun.

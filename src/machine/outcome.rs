@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BootId, GuestId, GuestKind, SnapshotName};
+use crate::inventory::health::Health;
 use crate::inventory::{HostFacts, Inside, PackageChange};
 use crate::time::Timestamp;
 
@@ -109,6 +110,8 @@ pub enum Detail {
     Protected(Protection),
     /// The snapshot is gone.
     Pruned,
+    /// How a guest does before its upgrade.
+    Measured(Box<Health>),
     /// The package manager ended well.
     Upgraded,
     /// A guest was checked after its upgrade.
@@ -275,12 +278,16 @@ pub struct Remarks {
     /// Services that still run files that were replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart_needed: Vec<String>,
+    /// How a guest does otherwise than before, as far as that is no failure (ports that nobody listens on any more, what had
+    /// failed before already), and what can't be compared: one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<String>,
 }
 
 impl Remarks {
     /// Tells whether there is nothing to look at.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.leftovers.is_empty() && self.restart_needed.is_empty()
+        self.held.is_empty() && self.leftovers.is_empty() && self.restart_needed.is_empty() && self.health.is_empty()
     }
 }
 

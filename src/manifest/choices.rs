@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use toml_edit::{TableLike, Value};
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, UnknownWord,
     ViaChoice,
 };
 use crate::ids::GuestId;
 
+use super::checks::checks;
 use super::keys;
 use super::raw::{Found, Reader};
 use super::settings::value;
@@ -29,6 +31,7 @@ pub(super) struct Choices {
     guest_reboot: Option<GuestReboot>,
     host_reboot: Option<HostReboot>,
     allow_quorum_loss: Option<bool>,
+    checks: Option<Vec<HealthCheck>>,
     lock_wait: Option<Duration>,
     backup_storage: Option<String>,
     backup_mode: Option<BackupMode>,
@@ -52,6 +55,7 @@ impl Choices {
             guest_reboot: value(reader.pick(table, &keys::GUEST_REBOOT, word)),
             host_reboot: value(reader.pick(table, &keys::HOST_REBOOT, word)),
             allow_quorum_loss: value(reader.pick(table, &keys::ALLOW_QUORUM_LOSS, Reader::boolean)),
+            checks: value(reader.pick(table, &keys::CHECKS, checks)),
             lock_wait: value(reader.pick(table, &keys::LOCK_WAIT, Reader::duration)),
             backup_storage: value(reader.pick(table, &keys::BACKUP_STORAGE, storage)),
             backup_mode: value(reader.pick(table, &keys::BACKUP_MODE, word)),
@@ -79,6 +83,7 @@ impl Choices {
             guest_reboot: self.guest_reboot.or(above.guest_reboot).unwrap_or(built_in.guest_reboot),
             host_reboot: self.host_reboot.or(above.host_reboot).unwrap_or(built_in.host_reboot),
             allow_quorum_loss: self.allow_quorum_loss.or(above.allow_quorum_loss).unwrap_or(built_in.allow_quorum_loss),
+            checks: self.checks.or(above.checks).unwrap_or(built_in.checks),
             lock_wait: self.lock_wait.or(above.lock_wait).unwrap_or(built_in.lock_wait),
             backup: Backup {
                 storage: self.backup_storage.or(above.backup_storage).or(backup.storage),

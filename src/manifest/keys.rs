@@ -93,6 +93,8 @@ keys! { Both:
         "`\"if-needed\"` reboots VMs whose upgrade brought another kernel";
     HOST_REBOOT = ["host_reboot", "host.reboot"], "`\"never\"`",
         "`\"if-needed\"` reboots the node after its upgrade where it needs it, `\"always\"` in any case; in `[[hosts]]`, where `host` is the address, `host_reboot` only";
+    CHECKS = ["checks"], "`[]`",
+        "what guests are asked before and after their upgrade (`{ tcp = 443 }`, `{ http = \"https://{address}/\" }`, `{ command = \"..\" }`), see below";
     ALLOW_QUORUM_LOSS = ["allow_quorum_loss"], "`false`",
         "in a cluster of two nodes, where HA manages nothing, lets a node be rebooted though the other one loses its quorum meanwhile";
 }
@@ -110,6 +112,7 @@ keys! { Guest:
     RULE_PROTECT = ["protect", "protect_with", "protect.with"], "the host's", "how it is protected";
     RULE_ON_FAILURE = ["on_failure"], "the host's", "what is done where its upgrade failed";
     RULE_REBOOT = ["reboot"], "the host's `guest.reboot`", "`\"never\"` or `\"if-needed\"`";
+    RULE_CHECKS = ["checks"], "the host's", "what it is asked before and after its upgrade, see below; `[]` for nothing";
     RULE_BACKUP_STORAGE = ["backup.storage", "backup_storage"], "the host's", "storage that its backup goes to";
     RULE_BACKUP_MODE = ["backup.mode", "backup_mode"], "the host's", "mode of vzdump";
     RULE_BACKUP_COMPRESS = ["backup.compress", "backup_compress"], "the host's", "compression of its backup";
@@ -120,7 +123,7 @@ keys! { Guest:
 }
 
 /// Every key of `[defaults]` and `[[hosts]]`, in the order of the reference.
-pub(super) const ALL: [&Key; 41] = [
+pub(super) const ALL: [&Key; 42] = [
     &HOST,
     &NAME,
     &USER,
@@ -156,6 +159,7 @@ pub(super) const ALL: [&Key; 41] = [
     &LOCK_WAIT,
     &GUEST_REBOOT,
     &HOST_REBOOT,
+    &CHECKS,
     &ALLOW_QUORUM_LOSS,
     &MAX_PARALLEL,
     &DRY_RUN,
@@ -165,7 +169,7 @@ pub(super) const ALL: [&Key; 41] = [
 ];
 
 /// Every key of `[[hosts.guests]]`, in the order of the reference.
-pub(super) const GUEST: [&Key; 15] = [
+pub(super) const GUEST: [&Key; 16] = [
     &RULE_ID,
     &RULE_MATCH,
     &RULE_MANAGED,
@@ -174,6 +178,7 @@ pub(super) const GUEST: [&Key; 15] = [
     &RULE_PROTECT,
     &RULE_ON_FAILURE,
     &RULE_REBOOT,
+    &RULE_CHECKS,
     &RULE_BACKUP_STORAGE,
     &RULE_BACKUP_MODE,
     &RULE_BACKUP_COMPRESS,

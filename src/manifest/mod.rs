@@ -6,6 +6,7 @@
 //! what is built in; 0, `""` and `[]` count as not given. Relative paths belong to the manifest's directory, wherever the
 //! program was started. [`Credentials`] are what the variables that a manifest names hold; they are looked up apart.
 
+mod checks;
 mod choices;
 pub mod edit;
 mod fingerprint;

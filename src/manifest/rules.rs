@@ -7,6 +7,7 @@ use toml_edit::TableLike;
 use crate::choices::{Selector, ViaChoice};
 use crate::ids::{GuestId, GuestKind};
 
+use super::checks::checks;
 use super::choices::{protect, selector, storage, vmid, word};
 use super::hosts::{address, variable};
 use super::keys::{self, Key, Level};
@@ -47,6 +48,7 @@ fn rule(
         protect: value(reader.pick(table, &keys::RULE_PROTECT, protect)),
         on_failure: value(reader.pick(table, &keys::RULE_ON_FAILURE, word)),
         reboot: value(reader.pick(table, &keys::RULE_REBOOT, word)),
+        checks: value(reader.pick(table, &keys::RULE_CHECKS, checks)),
         backup_storage: value(reader.pick(table, &keys::RULE_BACKUP_STORAGE, storage)),
         backup_mode: value(reader.pick(table, &keys::RULE_BACKUP_MODE, word)),
         backup_compress: value(reader.pick(table, &keys::RULE_BACKUP_COMPRESS, word)),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
 };
@@ -30,6 +31,8 @@ pub struct Wanted {
     pub host_reboot: HostReboot,
     /// `allow_quorum_loss`: whether a reboot may cost the other node of a cluster of two its quorum.
     pub allow_quorum_loss: bool,
+    /// `checks`: what guests are asked before and after their upgrade.
+    pub checks: Vec<HealthCheck>,
     /// `lock_wait`: how long a guest's lock is waited for.
     pub lock_wait: Duration,
     /// `backup.*`.
@@ -76,6 +79,7 @@ impl Default for Wanted {
             guest_reboot: GuestReboot::Never,
             host_reboot: HostReboot::Never,
             allow_quorum_loss: false,
+            checks: Vec::new(),
             lock_wait: Duration::from_secs(600),
             backup: Backup {
                 storage: None,
@@ -106,6 +110,8 @@ pub struct GuestEntry {
     pub on_failure: Option<OnFailure>,
     /// `reboot`.
     pub reboot: Option<GuestReboot>,
+    /// `checks`; an empty list is one.
+    pub checks: Option<Vec<HealthCheck>>,
     /// `backup.storage`.
     pub backup_storage: Option<String>,
     /// `backup.mode`.

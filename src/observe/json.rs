@@ -426,6 +426,7 @@ fn findings(detail: &Detail) -> Findings<'_> {
     let none = Findings::default();
     match detail {
         Detail::Discovered(_)
+        | Detail::Measured(_)
         | Detail::Upgraded
         | Detail::Pruned
         | Detail::Started

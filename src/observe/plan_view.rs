@@ -14,8 +14,8 @@
 //! | `own` | that proxmaint runs on the node or in one of its guests: it comes last and is not rebooted |
 //! | `prune`, `prune_backups` | snapshots and backups of earlier runs that would be removed: `guest`, `name`; `guest`, `volid`, `note`; left out where there are none |
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
-//! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot` |
-//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it) |
+//! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot`, `checks[]` |
+//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it), `checks[]` (what it is asked before and after; left out where there is nothing) |
 //! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
 
 use std::fmt::Write as _;
@@ -28,6 +28,7 @@ use super::sanitize::{clean, shorten};
 use super::style::Paint;
 use super::when;
 use super::words::{self, count, list, some};
+use crate::choices::health::HealthCheck;
 use crate::choices::{HostReboot, ViaChoice};
 use crate::ids::{GuestId, GuestKind, HostId, NodeName};
 use crate::inventory::{PackageChange, PackageManager, Via};
@@ -239,6 +240,7 @@ impl Writer<'_> {
                 let reboot = reboot_words(start.reboot, false);
                 self.line(2, &format!("{label}: {what}; where something is pending, {protection}{reboot}"));
                 self.not_covered(&start.protection, &start.not_covered);
+                self.checks(start.checks.as_deref());
             }
             Decision::Upgrade(upgrade) => {
                 self.line(2, &format!("{label}: {}", self.upgrade(upgrade, plan.own)));
@@ -247,6 +249,7 @@ impl Writer<'_> {
                     self.line(4, &format!("{label}: proxmaint runs in it"));
                 }
                 self.not_covered(&upgrade.protection, &upgrade.not_covered);
+                self.checks(upgrade.checks.as_deref());
                 self.lists(4, upgrade.lists_refreshed);
                 self.packages(4, &upgrade.pending);
             }
@@ -262,7 +265,16 @@ impl Writer<'_> {
         }
     }
 
-    /// Says what the checks before the first change found.
+    /// Says what it is asked before and after its upgrade.
+    fn checks(&mut self, checks: Option<&[HealthCheck]>) {
+        let checks = checks.unwrap_or_default();
+        if !checks.is_empty() {
+            let what = list(checks.iter().map(|check| clean(&check.to_string()).into_owned()));
+            self.line(4, &format!("checked before and after: {what}"));
+        }
+    }
+
+    /// Says how it is protected.
     fn protection(&self, ways: &[ProtectBy]) -> String {
         match ways {
             [ProtectBy::Waived] => self.paint.warn("not protected: it could not be brought back"),
@@ -419,6 +431,8 @@ struct StartLine<'a> {
     protection: Vec<String>,
     not_covered: &'a [String],
     reboot: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -433,6 +447,8 @@ struct UpgradeLine<'a> {
     protection: Vec<String>,
     not_covered: &'a [String],
     reboot: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<String>,
 }
 
 /// Writes the `plan` line of one host, without its line break.
@@ -478,6 +494,10 @@ fn protection_words(ways: &[ProtectBy]) -> String {
     protection
 }
 
+fn check_words(checks: Option<&[HealthCheck]>) -> Vec<String> {
+    checks.unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
 fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) -> GuestLine<'_> {
     let (decision, reason, upgrade) = match &plan.decision {
         Decision::Skip(reason) => ("skip", Some(reason.to_string()), None),
@@ -502,6 +522,7 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
         protection: upgrade.protection.iter().map(ToString::to_string).collect(),
         not_covered: &upgrade.not_covered,
         reboot: upgrade.reboot && !plan.own,
+        checks: check_words(upgrade.checks.as_deref()),
     });
     let start = match &plan.decision {
         Decision::Start(start) => Some(StartLine {
@@ -509,6 +530,7 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
             protection: start.protection.iter().map(ToString::to_string).collect(),
             not_covered: &start.not_covered,
             reboot: start.reboot,
+            checks: check_words(start.checks.as_deref()),
         }),
         Decision::Skip(_) | Decision::Block(_) | Decision::Upgrade(_) => None,
     };

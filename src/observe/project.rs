@@ -156,6 +156,7 @@ impl GuestCounts {
             GuestStanding::Waiting
             | GuestStanding::Protecting
             | GuestStanding::Protected
+            | GuestStanding::Measuring
             | GuestStanding::Upgrading
             | GuestStanding::Checking
             | GuestStanding::Starting
@@ -192,6 +193,7 @@ pub fn guest_standing(phase: &GuestPhase) -> GuestStanding {
         GuestPhase::Stopping { .. } => GuestStanding::Stopping,
         GuestPhase::Protecting { .. } => GuestStanding::Protecting,
         GuestPhase::Protected { .. } => GuestStanding::Protected,
+        GuestPhase::Measuring { .. } => GuestStanding::Measuring,
         GuestPhase::Upgrading { .. } => GuestStanding::Upgrading,
         GuestPhase::Checking { .. } => GuestStanding::Checking,
         GuestPhase::Held { .. } => GuestStanding::Held,
@@ -588,6 +590,7 @@ fn kept_of(guests: &[GuestView], kind: KeptKind) -> usize {
 fn protection(phase: &GuestPhase) -> Option<&Protection> {
     match phase {
         GuestPhase::Protected { protection }
+        | GuestPhase::Measuring { protection, .. }
         | GuestPhase::Upgrading { protection, .. }
         | GuestPhase::Checking { protection, .. }
         | GuestPhase::Rebooting { protection, .. }

@@ -120,11 +120,11 @@ fn remarks(out: &mut String, view: &RunView) {
         if let Some(kernel) = &host.rebooted {
             lines.push(format!("{name}: was rebooted into kernel {}", clean(kernel)));
         }
-        let of_node = words::remarks(&host.remarks.held, &host.remarks.leftovers, &host.remarks.restart_needed);
+        let of_node = words::remarks(&host.remarks);
         lines.extend(of_node.into_iter().map(|remark| format!("{name}: {remark}")));
         for guest in &host.guests {
             let label = guest.label();
-            let found = words::remarks(&guest.remarks.held, &guest.remarks.leftovers, &guest.remarks.restart_needed);
+            let found = words::remarks(&guest.remarks);
             let rebooted = guest.rebooted.then(|| "was rebooted".to_owned());
             lines
                 .extend(rebooted.into_iter().chain(found).map(|remark| format!("{name}: {}: {remark}", clean(&label))));

@@ -293,12 +293,15 @@ pub struct RemarksView {
     pub leftovers: Vec<String>,
     /// Services that still run files that were replaced.
     pub restart_needed: Vec<String>,
+    /// How a guest does otherwise than before its upgrade, where that is no failure, one sentence each.
+    #[serde(default)]
+    pub health: Vec<String>,
 }
 
 impl From<&Remarks> for RemarksView {
     fn from(remarks: &Remarks) -> Self {
-        let Remarks { held, leftovers, restart_needed } = remarks.clone();
-        Self { held, leftovers, restart_needed }
+        let Remarks { held, leftovers, restart_needed, health } = remarks.clone();
+        Self { held, leftovers, restart_needed, health }
     }
 }
 
@@ -370,6 +373,8 @@ pub enum GuestStanding {
     Protecting,
     /// Protected; its upgrade has not begun.
     Protected,
+    /// Being looked at, how it does before its upgrade.
+    Measuring,
     /// Being upgraded.
     Upgrading,
     /// Being checked.

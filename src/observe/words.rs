@@ -1,10 +1,11 @@
 //! Words for people: spans, counts, steps, and what each event of the journal means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::sanitize::clean;
+use super::view::RemarksView;
 use crate::choices::HostReboot;
 use crate::ids::{GuestId, GuestKind, HostId, Step, StepKey};
 use crate::inventory::PackageChange;
@@ -70,6 +71,7 @@ pub fn step(step: Step) -> &'static str {
         Step::Backup => "backup",
         Step::StartGuest => "start",
         Step::LookGuest => "look into the started guest",
+        Step::MeasureGuest => "look how it does before the upgrade",
         Step::UpgradeGuest => "upgrade",
         Step::CheckGuest => "check after the upgrade",
         Step::RebootGuest => "reboot",
@@ -131,7 +133,7 @@ pub fn reboot_plan(plan: &HostPlan) -> &'static str {
 }
 
 /// Says what an upgrade left for the administrator, one sentence a kind.
-pub fn remarks(held: &[String], leftovers: &[String], restart_needed: &[String]) -> Vec<String> {
+pub fn remarks(left: &RemarksView) -> Vec<String> {
     /// How many names a line has room for.
     const MOST: usize = 8;
     let sentence = |what: &str, names: &[String]| {
@@ -140,12 +142,13 @@ pub fn remarks(held: &[String], leftovers: &[String], restart_needed: &[String])
         (!names.is_empty()).then(|| format!("{what}: {names}"))
     };
     [
-        sentence("held back", held),
-        sentence("new configuration files beside yours", leftovers),
-        sentence("services that still run old files", restart_needed),
+        sentence("held back", &left.held),
+        sentence("new configuration files beside yours", &left.leftovers),
+        sentence("services that still run old files", &left.restart_needed),
     ]
     .into_iter()
     .flatten()
+    .chain(left.health.iter().map(|remark| clean(remark).into_owned()))
     .collect()
 }
 
@@ -247,10 +250,16 @@ fn detail_words(detail: &Detail) -> String {
         None => String::new(),
     };
     let left = |remarks: &Remarks| {
-        let all = self::remarks(&remarks.held, &remarks.leftovers, &remarks.restart_needed);
+        let all = self::remarks(&remarks.into());
         all.iter().fold(String::new(), |text, remark| text + "; " + remark)
     };
     match detail {
+        Detail::Measured(health) => {
+            let failed = health.checks.iter().filter(|check| check.failed.is_some()).count();
+            let units = health.failed_units.as_ref().map_or(0, BTreeSet::len);
+            let found = list([some(failed, "of its checks fail"), some(units, "of its services failed")]);
+            if found.is_empty() { String::new() } else { format!(": {found} already") }
+        }
         Detail::Discovered(_)
         | Detail::Upgraded
         | Detail::Pruned

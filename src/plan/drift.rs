@@ -1,8 +1,8 @@
 //! Holds a plan that was just made against one that was saved before: where reality is not what the saved plan rests on.
 //!
 //! What counts is everything that is done, and to what: the machine, its guests, what happens to each, by which kind of way
-//! and which package manager, every package with its versions, how it is protected and what that does not cover, and
-//! reboots. What does not count, since the plan does the same all the same: addresses (a guest proves itself before each
+//! and which package manager, every package with its versions, how it is protected and what that does not cover, what it is
+//! asked before and after, and reboots. What does not count, since the plan does the same all the same: addresses (a guest proves itself before each
 //! change), the storage that a backup goes to where the manifest leaves that open, names and tags, services and boots, and
 //! why a guest is left alone.
 
@@ -11,6 +11,7 @@ use std::mem::discriminant;
 
 use super::{Decision, GuestPlan, HostPlan, HostUpgrade, ProtectBy, SkipReason};
 use crate::choices::HostReboot;
+use crate::choices::health::HealthCheck;
 use crate::ids::{GuestId, GuestKind};
 use crate::inventory::PackageChange;
 
@@ -106,15 +107,18 @@ fn decision(saved: &Decision, fresh: &Decision, begun: bool, out: &mut Vec<Strin
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
             rollback(old.rollback, new.rollback, out);
+            checks(old.checks.as_deref(), new.checks.as_deref(), out);
         }
         (Decision::Start(old), Decision::Start(new)) => {
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
             reboot(old.reboot, new.reboot, out);
             rollback(old.rollback, new.rollback, out);
+            checks(old.checks.as_deref(), new.checks.as_deref(), out);
         }
         // It was started by this run, and still runs.
         (Decision::Start(old), Decision::Upgrade(new)) if begun => {
             protection((&old.protection, &old.not_covered), (&new.protection, &new.not_covered), out);
+            checks(old.checks.as_deref(), new.checks.as_deref(), out);
         }
         (old, new) => out.push(format!("{} now, was planned to be {}", words(new), words(old))),
     }
@@ -126,6 +130,18 @@ fn words(decision: &Decision) -> String {
         Decision::Block(why) => format!("blocked ({why})"),
         Decision::Upgrade(_) => "upgraded".to_owned(),
         Decision::Start(_) => "started, upgraded and stopped".to_owned(),
+    }
+}
+
+/// Compares what a guest is asked before and after. A plan of a version without checks has none.
+fn checks(old: Option<&[HealthCheck]>, new: Option<&[HealthCheck]>, out: &mut Vec<String>) {
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    if old != new {
+        let list = |checks: &[HealthCheck]| match checks {
+            [] => "nothing".to_owned(),
+            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        out.push(format!("it is asked {} before and after now, was planned {}", list(new), list(old)));
     }
 }
 

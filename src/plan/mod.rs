@@ -4,6 +4,7 @@
 //! Both are plain data and both are journaled, so that an edited manifest never alters what a resumed run does.
 
 pub mod drift;
+pub mod health;
 mod planner;
 pub mod policy;
 pub mod preflight;
@@ -13,6 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, Compression, HostReboot, Traits, ViaChoice};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, NodeName, SnapshotName};
 use crate::inventory::{PackageChange, PackageManager, Via};
@@ -209,6 +211,9 @@ pub struct GuestStart {
     /// Whether it is rolled back where its upgrade failed, as in [`GuestUpgrade::rollback`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback: bool,
+    /// Its checks, as in [`GuestUpgrade::checks`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// How a guest is upgraded.
@@ -235,6 +240,10 @@ pub struct GuestUpgrade {
     /// runs in is not, all the same, and a backup is never restored by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rollback: bool,
+    /// The operator's checks of it; `None` in plans of versions that did not look how a guest does before its upgrade. Such a
+    /// plan is followed as it was made: without a look before, and without a comparison afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// A way to protect a guest.

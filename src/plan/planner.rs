@@ -7,6 +7,7 @@ use super::{
     BackupHow, Baseline, BroughtBack, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade,
     HostPlan, HostPolicy, HostUpgrade, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
+use crate::choices::health::HealthCheck;
 use crate::choices::{BackupMode, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, SnapshotName};
 use crate::inventory::{GuestFacts, HostFacts, Inside, OsFacts, PackageManager, PoolFacts, Power, Via};
@@ -177,6 +178,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
                     declared,
                     reboot: reboots(&settings, guest.kind),
                     rollback: rolls_back(&settings),
+                    checks: Some(settings.checks.clone()),
                 }),
                 Err(why) => Decision::Block(why),
             },
@@ -184,13 +186,17 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
         };
     }
     let reboot = reboots(&settings, guest.kind);
+    if let Some(why) = no_address(&settings, guest) {
+        return Decision::Block(why);
+    }
     match look(&guest.inside, declared) {
         Err(instead) => instead.into(),
         Ok(_) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
         Ok(found) => match protection(facts, guest, &settings) {
             Ok(protection) => {
-                let rollback = rolls_back(&settings);
-                Decision::Upgrade(upgrade(found, protection, guest.not_backed_up.clone(), reboot, rollback))
+                let (gaps, rollback) = (guest.not_backed_up.clone(), rolls_back(&settings));
+                let upgrade = upgrade(found, protection, gaps, reboot, Some(settings.checks));
+                Decision::Upgrade(GuestUpgrade { rollback, ..upgrade })
             }
             Err(why) => Decision::Block(why),
         },
@@ -202,8 +208,9 @@ pub fn decide_started(start: &GuestStart, inside: &Inside) -> Decision {
     match look(inside, start.declared) {
         Err(instead) => instead.into(),
         Ok(found) => {
-            let not_covered = start.not_covered.clone();
-            Decision::Upgrade(upgrade(found, start.protection.clone(), not_covered, start.reboot, start.rollback))
+            let (protection, gaps) = (start.protection.clone(), start.not_covered.clone());
+            let upgrade = upgrade(found, protection, gaps, start.reboot, start.checks.clone());
+            Decision::Upgrade(GuestUpgrade { rollback: start.rollback, ..upgrade })
         }
     }
 }
@@ -222,6 +229,12 @@ fn not_again(policy: &HostPolicy, guest: &GuestFacts) -> Option<String> {
     let back = policy.rolled_back.iter().find(same)?;
     let command = format!("proxmaint resolve {} {} {} --retry", back.run, back.host, back.id);
     Some(format!("was rolled back by run {}: `{command}` lets it be tried again", back.run))
+}
+
+/// Says why a guest is not to be upgraded whose checks can't be made: nobody would know whether it does as before.
+pub(super) fn no_address(settings: &GuestSettings, guest: &GuestFacts) -> Option<String> {
+    let lost = settings.checks.iter().find(|check| check.needs_address() && guest.address.is_none())?;
+    Some(format!("its check `{}` can't be made: no address of the guest is known", lost.name))
 }
 
 /// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.
@@ -273,7 +286,7 @@ fn upgrade(
     protection: Vec<ProtectBy>,
     not_covered: Vec<String>,
     reboot: bool,
-    rollback: bool,
+    checks: Option<Vec<HealthCheck>>,
 ) -> GuestUpgrade {
     GuestUpgrade {
         via: via.clone(),
@@ -284,7 +297,8 @@ fn upgrade(
         not_covered,
         boot_id: os.boot_id.clone(),
         reboot,
-        rollback,
+        rollback: false,
+        checks,
     }
 }
 
@@ -434,6 +448,7 @@ mod tests {
             resource_pool: None,
             ha: false,
             replicated: None,
+            address: None,
             inside: Inside::Seen { via: Via::Pct, os: Box::new(os(vec![change("openssl", Some("2"))])) },
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{HostPlan, SkipReason};
+use crate::choices::health::HealthCheck;
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, Traits,
     ViaChoice, selects,
@@ -121,6 +122,9 @@ pub struct GuestSettings {
     pub reboot: GuestReboot,
     /// How it is backed up.
     pub backup: BackupSettings,
+    /// What it is asked before and after its upgrade (`checks`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<HealthCheck>,
 }
 
 /// How backups are made.
@@ -168,6 +172,9 @@ pub struct GuestRule {
     /// [`BackupSettings::compress`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_compress: Option<Compression>,
+    /// [`GuestSettings::checks`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<HealthCheck>>,
 }
 
 /// How long what this tool made is kept. A snapshot or backup is removed when it is older than its time and not among
@@ -230,6 +237,7 @@ impl Default for GuestSettings {
             on_failure: OnFailure::Keep,
             reboot: GuestReboot::Never,
             backup: BackupSettings::default(),
+            checks: Vec::new(),
         }
     }
 }
@@ -238,6 +246,25 @@ impl Default for BackupSettings {
     fn default() -> Self {
         // As long as vzdump's own default, three hours.
         Self { storage: None, mode: BackupMode::Snapshot, compress: Compression::Zstd, lock_wait_ms: 3 * 3_600_000 }
+    }
+}
+
+impl GuestRule {
+    /// Makes a rule that says nothing of its guests yet.
+    pub fn new(who: Selector) -> Self {
+        Self {
+            who,
+            managed: None,
+            via: None,
+            stopped: None,
+            protect: None,
+            on_failure: None,
+            reboot: None,
+            backup_storage: None,
+            backup_mode: None,
+            backup_compress: None,
+            checks: None,
+        }
     }
 }
 
@@ -296,6 +323,9 @@ impl HostPolicy {
             settings.backup.compress = rule.backup_compress.unwrap_or(settings.backup.compress);
             if let Some(protect) = &rule.protect {
                 settings.protect.clone_from(protect);
+            }
+            if let Some(checks) = &rule.checks {
+                settings.checks.clone_from(checks);
             }
             if let Some(storage) = &rule.backup_storage {
                 settings.backup.storage = Some(storage.clone());
@@ -389,6 +419,7 @@ impl HostPolicy {
         differs("protect", list(&self.guests.protect), list(&newer.guests.protect));
         differs("on_failure", self.guests.on_failure.to_string(), newer.guests.on_failure.to_string());
         differs("guest.reboot", self.guests.reboot.to_string(), newer.guests.reboot.to_string());
+        differs("checks", list(&self.guests.checks), list(&newer.guests.checks));
         let storage = |policy: &Self| policy.guests.backup.storage.clone().unwrap_or_else(|| "any".to_owned());
         let (old, new) = (&self.guests.backup, &newer.guests.backup);
         differs("backup.storage", storage(self), storage(newer));

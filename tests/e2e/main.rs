@@ -10,6 +10,7 @@ mod doctor;
 mod errors;
 mod faults;
 mod fit;
+mod health;
 mod held;
 mod identity;
 mod interrupt;

@@ -1,9 +1,11 @@
 //! A run in which everything happens once that a journal can hold: told by the machine itself, written by this program.
 
+use proxmaint::choices::health::{Ask, HealthCheck};
 use proxmaint::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Selector, Stopped, ViaChoice,
 };
 use proxmaint::ids::{BootId, ClusterId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Step, Upid};
+use proxmaint::inventory::health::{CheckResult, Health, Listener, Protocol};
 use proxmaint::inventory::{Inside, OsFacts, PackageChange, PackageManager, Via};
 use proxmaint::journal::record::{CloseReason, RunRecord, encode_event, encode_intent, encode_run};
 use proxmaint::machine::effect::{Effect, Mode};
@@ -58,6 +60,7 @@ fn selectors(all: &[&str]) -> Vec<Selector> {
 /// A policy in which every key says something else than where nothing is said.
 fn policy() -> RunPolicy {
     let settings = GuestSettings {
+        checks: checks(),
         via: ViaChoice::Ssh,
         stopped: Stopped::Start,
         protect: vec![ProtectChoice::Snapshot, ProtectChoice::Backup, ProtectChoice::None],
@@ -71,6 +74,7 @@ fn policy() -> RunPolicy {
         },
     };
     let rule = GuestRule {
+        checks: Some(checks()),
         who: "tag:db".parse().expect("a selector"),
         managed: Some(true),
         via: Some(ViaChoice::Agent),
@@ -134,7 +138,38 @@ fn upgrade(via: Via, manager: PackageManager, protection: Vec<ProtectBy>, reboot
         boot_id: BootId::new("boot-1"),
         reboot,
         rollback: !reboot,
+        checks: Some(checks()),
     })
+}
+
+/// A check of each kind, with everything that it may say.
+fn checks() -> Vec<HealthCheck> {
+    let check =
+        |name: &str, ask| HealthCheck { name: name.to_owned(), ask, retries: 1, every_ms: 500, timeout_ms: 3_000 };
+    vec![
+        check("db", Ask::Tcp { port: 5432, host: Some("192.0.2.8".to_owned()) }),
+        check(
+            "web",
+            Ask::Http {
+                url: "https://{address}/".to_owned(),
+                status: vec![200, 204],
+                text: Some("welcome".to_owned()),
+                insecure: true,
+                redirects: 1,
+            },
+        ),
+        check("own", Ask::Command { line: "true".to_owned(), exit: 1 }),
+    ]
+}
+
+fn measured() -> Detail {
+    let result =
+        |name: &str, failed: Option<&str>| CheckResult { name: name.to_owned(), failed: failed.map(str::to_owned) };
+    Detail::Measured(Box::new(Health {
+        failed_units: Some(["old.service".to_owned()].into()),
+        listening: Some([Listener { protocol: Protocol::Tcp, address: [0, 0, 0, 0].into(), port: 80 }].into()),
+        checks: vec![result("db", None), result("web", Some("answers 503")), result("own", None)],
+    }))
 }
 
 fn plan() -> HostPlan {
@@ -148,6 +183,7 @@ fn plan() -> HostPlan {
         declared: true,
         reboot: true,
         rollback: true,
+        checks: Some(checks()),
     };
     let ssh = Via::Ssh { address: "192.0.2.7".to_owned() };
     HostPlan {
@@ -204,6 +240,7 @@ fn remarks() -> Remarks {
         held: vec!["postfix".to_owned()],
         leftovers: vec!["/etc/x.dpkg-dist".to_owned()],
         restart_needed: vec!["cron.service".to_owned()],
+        health: vec!["no longer listening: tcp 0.0.0.0:80".to_owned()],
     }
 }
 
@@ -341,8 +378,10 @@ impl Story {
         let name = SnapshotName::new("pm-tale-r1");
         let snapshot = |at| Detail::Protected(Protection::Snapshot { name: name.clone(), at });
         self.done(Some(104), Step::Snapshot, snapshot(self.at));
+        self.done(Some(101), Step::MeasureGuest, measured());
         self.done(Some(101), Step::UpgradeGuest, Detail::Upgraded);
         self.ended(Some(101), Step::CheckGuest, checked(None));
+        self.done(Some(103), Step::MeasureGuest, measured());
         self.done(Some(103), Step::UpgradeGuest, Detail::Upgraded);
         self.ended(Some(103), Step::CheckGuest, checked(Some("another kernel is installed")));
         self.done(Some(103), Step::RebootGuest, Detail::Rebooted(BootId::new("boot-2")));
@@ -351,6 +390,8 @@ impl Story {
         let inside = Inside::Seen { via: Via::Pct, os: Box::new(os()) };
         self.done(Some(102), Step::LookGuest, Detail::Looked(Box::new(inside)));
         self.done(Some(102), Step::Snapshot, snapshot(self.at));
+        self.done(Some(102), Step::MeasureGuest, measured());
+        self.done(Some(104), Step::MeasureGuest, measured());
         self.of_run(&RunRecord::Ended { result: RunResult::Failed, interrupted: true, finished: false });
     }
 

@@ -80,6 +80,7 @@ fn guest_plan() -> GuestPlan {
             boot_id: BootId::new("b"),
             reboot: true,
             rollback: false,
+            checks: Some(Vec::new()),
         }),
         tags: Vec::new(),
         pool: None,
@@ -96,6 +97,7 @@ fn start() -> GuestStart {
         declared: false,
         reboot: false,
         rollback: false,
+        checks: Some(Vec::new()),
     }
 }
 
@@ -152,7 +154,8 @@ fn guest_in(phase: &GuestPhase, borrowed: bool) -> GuestState {
         plan.decision = Decision::Start(start());
     }
     let borrowed = borrowed || matches!(at, GuestPhase::Looking { .. } | GuestPhase::Stopping { .. });
-    GuestState { plan, phase: phase.clone(), rounds, borrowed: borrowed.then(start), stopped: false }
+    let borrowed = borrowed.then(start);
+    GuestState { plan, phase: phase.clone(), rounds, borrowed, stopped: false, baseline: None }
 }
 
 fn guest_phases() -> Vec<(String, GuestPhase)> {
@@ -203,6 +206,10 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
     let rechecking =
         |mode| GuestPhase::Rechecking { undo: Box::new(undo(false)), attempt: attempt(Step::RecheckGuest, mode) };
     phases.push(("rechecking".to_owned(), rechecking(Mode::Act)));
+    phases.push((
+        "measuring".to_owned(),
+        GuestPhase::Measuring { protection: protection(), attempt: attempt(Step::MeasureGuest, Mode::Act) },
+    ));
     phases.push(("looking".to_owned(), GuestPhase::Looking { attempt: attempt(Step::LookGuest, Mode::Act) }));
     phases.push((
         "checking/rebooted".to_owned(),
@@ -272,6 +279,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
 fn outcomes() -> Vec<(&'static str, Outcome)> {
     vec![
         ("done:protected", Outcome::Done(Detail::Protected(protection()))),
+        ("done:measured", Outcome::Done(Detail::Measured(Default::default()))),
         ("done:upgraded", Outcome::Done(Detail::Upgraded)),
         ("done:checked", Outcome::Done(Detail::Checked(check_report(false)))),
         ("done:checked+reboot", Outcome::Done(Detail::Checked(check_report(true)))),

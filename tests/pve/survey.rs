@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxmaint::adapters::outside::FromHere;
 use proxmaint::adapters::pve::client::Client;
 use proxmaint::adapters::pve::http::{ApiEndpoint, HttpTransport, Limits};
 use proxmaint::adapters::pve::tls::Trust;
@@ -54,6 +55,7 @@ impl Site {
         target.host_keys.global_known_hosts = Vec::new();
         let guest = target.clone();
         HostPorts {
+            outside: Arc::new(FromHere),
             pve: Arc::new(Client::new(HttpTransport::with_limits(&endpoint, limits).unwrap())),
             remote: Arc::new(Adapter::new(SshExec::new(target, Box::new(move |_, _| guest.clone())))),
             addresses: std::collections::BTreeMap::new(),

@@ -7,6 +7,7 @@
 mod access;
 mod crashes;
 mod detached;
+mod health;
 mod inspect;
 mod install_key;
 mod lease;

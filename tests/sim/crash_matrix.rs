@@ -105,6 +105,32 @@ fn an_upgrade_that_fails_gets_a_new_round() {
 }
 
 #[test]
+fn guests_are_held_against_how_they_did_before() {
+    let scenario = scenario::upgrades_break_things();
+    let verdicts = [
+        ("pve1", "verified"),
+        ("pve1/101", "failed after a snapshot: nginx.service failed, and had not before"),
+        ("pve1/102", "failed after a snapshot: the check `web` fails, and passed before: answers Some(500)"),
+        ("pve1/103", "upgraded"),
+        ("pve1/104", "upgraded"),
+        ("pve1/105", "upgraded"),
+        ("pve1/106", "failed after a snapshot: the check `mail` fails, and passed before: connection refused"),
+        ("pve1/107", "blocked"),
+    ];
+    let calm = calm(&scenario, &verdicts);
+    let ends =
+        |name: &str, text: &str| assert!(calm.picture.verdicts[name].ends_with(text), "{:#?}", calm.picture.verdicts);
+    ends("pve1/103", "; no longer listening: tcp 0.0.0.0:80; newly listening: tcp 0.0.0.0:8080");
+    ends(
+        "pve1/104",
+        "; old.service had failed before already; the check `old.service` failed before already: ended with 3",
+    );
+    ends("pve1/105", "after a snapshot");
+    assert_eq!(calm.world.ledger.count(Act::Upgrade, "107"), 0, "nobody would know whether it does as before");
+    crash_everywhere(&scenario, &verdicts, once);
+}
+
+#[test]
 fn a_saved_plan_is_followed_wherever_the_run_was_killed() {
     let scenario = scenario::by_saved_plan();
     let verdicts = [("pve1", "verified"), ("pve1/101", "upgraded"), ("pve1/103", "upgraded"), ("pve2", "blocked")];

@@ -32,7 +32,7 @@ use crate::gate::{Crashed, Gate};
 use crate::journal::{Acknowledges, SimJournal};
 use crate::judge::Judge;
 use crate::picture::Picture;
-use crate::remote::SimRemote;
+use crate::remote::{SimOutside, SimRemote};
 use crate::scenario::{Scenario, run_id};
 use crate::stage::{Jobs, Leases, Stage, Theatre};
 use crate::transport::SimTransport;
@@ -51,6 +51,7 @@ const LIMITS: Limits = Limits {
     backup: Duration::from_secs(10 * 60),
     upgrade: Duration::from_secs(30 * 60),
     settle: Duration::from_secs(60),
+    recover: Duration::from_secs(60),
     start: Duration::from_secs(60),
     boot: Duration::from_secs(5 * 60),
     shutdown: Duration::from_secs(3 * 60),
@@ -335,6 +336,7 @@ impl<'a> Play<'a> {
             let ports = HostPorts {
                 pve: Arc::new(Client::new(transport)),
                 remote,
+                outside: Arc::new(SimOutside::new(self.theatre.clone(), Arc::clone(gate))),
                 addresses: BTreeMap::new(),
                 ssh_known: Arc::new(|_| true),
             };

@@ -7,6 +7,7 @@
 //! | an unsafe change at most once a key | each intent, each entry of the ledger |
 //! | nothing is upgraded again that was upgraded, or still is | each entry of the ledger |
 //! | no upgrade of a guest without a fresh protection that exists | each entry of the ledger |
+//! | no upgrade of a guest without a look at how it does before | each entry of the ledger |
 //! | no act of a kind that nobody asked for; none of a step that is not at work | each entry of the ledger |
 //! | no node goes down while another one is, or while a guest runs there that HA does not see to | each entry of the ledger |
 //! | no cluster loses its quorum by a reboot, unless that was allowed | each entry of the ledger |
@@ -60,7 +61,7 @@ fn trace(key: &StepKey) -> Option<(Act, String)> {
         Step::Backup => Some((Act::Backup, key.backup_note())),
         Step::UpgradeGuest | Step::UpgradeHost => Some((Act::Upgrade, key.job_name())),
         // What it removes bears the name of another run's step: see `Judge::pruned`.
-        Step::PruneSnapshot | Step::Discover | Step::CheckGuest | Step::Verify => None,
+        Step::PruneSnapshot | Step::Discover | Step::MeasureGuest | Step::CheckGuest | Step::Verify => None,
         // Their acts carry no key: see `Judge::act_without_key`.
         Step::PruneBackup
         | Step::StartGuest
@@ -269,6 +270,7 @@ impl Judge {
             upgraded_once(world, entry)?;
             if step.step == Step::UpgradeGuest {
                 self.protected(world, entry, step)?;
+                self.measured(step)?;
             }
         }
         // A removal that failed may be tried again: its intent has a new round, and what is gone can't be removed twice.
@@ -353,6 +355,15 @@ impl Judge {
         let key = state.key(guest, attempt);
         let intended = attempt.mode == Mode::Act && state.record(&key)?.state == StepState::Working;
         intended.then_some(key)
+    }
+
+    /// Makes sure that it was looked how a guest does before it is upgraded.
+    fn measured(&self, step: &StepKey) -> Result<(), String> {
+        let guest = step.target.guest().and_then(|id| self.shadow[step.target.host()].guests.get(&id));
+        match guest.is_some_and(|guest| guest.baseline.is_some()) {
+            true => Ok(()),
+            false => Err("a guest is upgraded that was not looked at before".to_owned()),
+        }
     }
 
     /// Makes sure that a guest that is being upgraded can be brought back from something that this run made, and lately.

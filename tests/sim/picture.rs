@@ -100,9 +100,10 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
     };
     let guests = state.guests.iter().map(|(id, guest)| {
         let verdict = match &guest.phase {
-            GuestPhase::Settled(GuestVerdict::Upgraded { changes, protection, rebooted, .. }) => {
+            GuestPhase::Settled(GuestVerdict::Upgraded { changes, protection, rebooted, remarks, .. }) => {
                 let rebooted = if *rebooted { ", rebooted" } else { "" };
-                format!("upgraded {changes:?} after a {}{rebooted}", kind(protection))
+                let health: String = remarks.health.iter().map(|remark| format!("; {remark}")).collect();
+                format!("upgraded {changes:?} after a {}{rebooted}{health}", kind(protection))
             }
             GuestPhase::Settled(GuestVerdict::RolledBack { undo, unwell, retry }) => {
                 let by = if undo.by_operator { " by hand" } else { "" };
@@ -112,8 +113,9 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
             }
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => format!("skipped: {reason}"),
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => "blocked".to_owned(),
-            GuestPhase::Settled(GuestVerdict::Failed { protection, .. }) => {
-                format!("failed after a {}", kind(protection))
+            GuestPhase::Settled(GuestVerdict::Failed { protection, fault }) => {
+                let worse = fault.what.strip_prefix("it does not do as before its upgrade").unwrap_or_default();
+                format!("failed after a {}{worse}", kind(protection))
             }
             other => other.name().to_owned(),
         };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proxmaint::adapters::pve::transport::{Answer, ApiCall, Method, Transport, TransportFault};
 use proxmaint::engine::port::{
-    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder, NodeLook, Place, Remote, ZfsSince,
+    GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, LeaseHolder,
+    NodeLook, Place, Remote, ZfsSince,
 };
 use proxmaint::ids::{RunId, SnapshotName};
 use proxmaint::inventory::{OsFacts, PackageManager, QuorumFacts};
@@ -186,6 +187,10 @@ impl Remote for Liar {
             Lie::OneVote => QuorumFacts { needed: 1, ..honest },
             Lie::NoJobs | Lie::Lease => honest,
         })
+    }
+
+    async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault> {
+        self.1.health(place, commands).await
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

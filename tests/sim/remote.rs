@@ -1,12 +1,15 @@
 //! Commands on the world's machines: the engine's port for everything that goes over SSH.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proxmaint::engine::port::{
-    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote, ZfsSince,
+    GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Outside,
+    Outward, Place, Remote, ZfsSince,
 };
 use proxmaint::ids::{BootId, RunId, SnapshotName};
+use proxmaint::inventory::health::{Listener, Protocol};
 use proxmaint::inventory::{DeviceFacts, OsFacts, PackageChange, PackageManager, QuorumFacts, RootAccess, SpaceFacts};
 use proxmaint::machine::outcome::{Fault, FaultClass};
 use proxmaint::time::Timestamp;
@@ -279,6 +282,22 @@ impl Remote for SimRemote {
         .await
     }
 
+    async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault> {
+        self.command(place, "health", Nature::Reads, |stage, now, id| {
+            let duties = &found(stage, id)?.duties;
+            let failed = duties.failed_at(now);
+            // A command is the name of a unit here: it ends well where that has not failed.
+            let ended = |command: &GuestCommand| failed.contains(&command.line).then(|| "ended with 3".to_owned());
+            let listener = |port: &u16| Listener { protocol: Protocol::Tcp, address: [0, 0, 0, 0].into(), port: *port };
+            Ok(HealthLook {
+                listening: Some(duties.listening.iter().map(listener).collect()),
+                commands: commands.iter().map(ended).collect(),
+                failed_units: Some(failed),
+            })
+        })
+        .await
+    }
+
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {
         self.command(place, &format!("collect {name}"), Nature::Reads, |stage, _, id| {
             stage.jobs.collect(id, name);
@@ -297,6 +316,48 @@ impl Remote for SimRemote {
             })
         })
         .await
+    }
+}
+
+/// Connects to guests, for their checks.
+pub struct SimOutside {
+    theatre: Theatre,
+    gate: Arc<Gate>,
+}
+
+impl SimOutside {
+    /// Makes the way of one incarnation.
+    pub fn new(theatre: Theatre, gate: Arc<Gate>) -> Self {
+        Self { theatre, gate }
+    }
+}
+
+#[async_trait]
+impl Outside for SimOutside {
+    async fn ask(&self, what: &Outward, _: Duration) -> Result<(), String> {
+        self.gate.sleep(TRAVEL_MS).await;
+        let (address, port) = match what {
+            Outward::Tcp { host, port } => (host.clone(), *port),
+            Outward::Http { url, .. } => {
+                let authority = url.split('/').nth(2).unwrap_or_default();
+                let (host, port) = authority.split_once(':').ok_or("no port in the address")?;
+                (host.to_owned(), port.parse().map_err(|_| "no port in the address")?)
+            }
+        };
+        let found = self.theatre.on(|stage, _| {
+            let machines = stage.world.machines();
+            let guest = machines
+                .iter()
+                .filter(|id| stage.world.is_up(id))
+                .find_map(|id| stage.world.guest(id).filter(|guest| guest.addresses.contains(&address)))?;
+            let duties = &guest.machine.duties;
+            duties.listening.contains(&port).then(|| duties.web.as_ref().map(|web| web.status))
+        });
+        match (what, found) {
+            (_, None) => Err("connection refused".to_owned()),
+            (Outward::Http { .. }, Some(Some(200))) | (Outward::Tcp { .. }, Some(_)) => Ok(()),
+            (Outward::Http { .. }, Some(status)) => Err(format!("answers {status:?}")),
+        }
     }
 }
 

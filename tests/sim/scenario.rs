@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proxmaint::choices::health::{Ask, HealthCheck};
 use proxmaint::choices::{GuestReboot, HostReboot, OnFailure, ProtectChoice, Stopped};
 use proxmaint::engine::perform::identity_of;
 use proxmaint::engine::port::GuestConfig;
 use proxmaint::ids::{GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName};
-use proxmaint::plan::{GuestAddr, HostPlan, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
+use proxmaint::plan::{GuestAddr, GuestRule, HostPlan, HostPolicy, OldBackup, OldSnapshot, RunPolicy};
 use proxmaint_lab::faults::{Fault, RequestFault, TaskFault, UpgradeFault};
-use proxmaint_lab::world::{Asker, Backup, BackupOrder, Durations, Kind, Os, Voting, World, WorldBuilder};
+use proxmaint_lab::world::{Asker, Backup, BackupOrder, Disturbance, Durations, Kind, Os, Voting, World, WorldBuilder};
 
 use crate::harness::foresee;
 
@@ -255,6 +256,43 @@ pub fn upgrade_fails_once() -> Scenario {
         .ct("pve1", 102, |ct| ct.pending(2))
         .fault(Fault::upgrade("101", UpgradeFault::Exit { code: 100 }));
     Scenario::new("an upgrade that fails once", world).parallel(1, 2).sessions(2)
+}
+
+/// Guests whose upgrades break something: a unit, a check from outside, a port that nobody asks for; and some that were broken
+/// before, or recover in time. The last one's checks can't be made.
+pub fn upgrades_break_things() -> Scenario {
+    let http = |port: u16| Ask::Http {
+        url: format!("http://{{address}}:{port}/"),
+        status: vec![200],
+        text: None,
+        insecure: false,
+        redirects: 0,
+    };
+    let check =
+        |name: &str, ask| HealthCheck { name: name.to_owned(), ask, retries: 1, every_ms: 1_000, timeout_ms: 5_000 };
+    let unit = |name: &str| check(name, Ask::Command { line: name.to_owned(), exit: 0 });
+    let rule = |id: u32, checks: Vec<HealthCheck>| {
+        let who = id.to_string().parse().expect("a selector");
+        GuestRule { checks: Some(checks), ..GuestRule::new(who) }
+    };
+    let fails = |unit: &str, ms| Disturbance::Fails(unit.to_owned(), ms);
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(2).upgrade_breaks("nginx.service"))
+        .vm("pve1", 102, |vm| vm.pending(1).serves(80, "hello").upgrade_does(Disturbance::Answers(500)))
+        .ct("pve1", 103, |ct| ct.pending(1).listens(22).listens(80).upgrade_does(Disturbance::Moves(80, 8080)))
+        .ct("pve1", 104, |ct| ct.pending(1).failed_unit("old.service"))
+        .ct("pve1", 105, |ct| ct.pending(1).upgrade_does(fails("slow.service", Some(20_000))))
+        .vm("pve1", 106, |vm| vm.pending(1).listens(25).upgrade_does(Disturbance::Closes(25)))
+        .ct("pve1", 107, |ct| ct.pending(1).addresses(&[]));
+    Scenario::new("upgrades that break things", world).parallel(1, 2).wants(|wants| {
+        wants.rules = vec![
+            rule(102, vec![check("web", http(80))]),
+            rule(104, vec![unit("old.service")]),
+            rule(106, vec![check("mail", Ask::Tcp { port: 25, host: None })]),
+            rule(107, vec![check("lost", Ask::Tcp { port: 25, host: None })]),
+        ];
+    })
 }
 
 /// A saved plan for two nodes, in the first of which an upgrade fails once; in the second, a guest's repository moves on.

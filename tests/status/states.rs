@@ -358,6 +358,7 @@ fn a_node_that_is_rebooted_owes_its_guests_and_another_waits() {
             held: vec!["postfix".to_owned()],
             leftovers: vec!["/etc/default/grub.dpkg-dist".to_owned()],
             restart_needed: vec!["cron.service".to_owned()],
+            health: Vec::new(),
         },
     };
     world.ended("pve1", None, Step::Verify, Outcome::Done(Done::Verified(report)));
@@ -404,6 +405,10 @@ fn remarks_and_logs_of_a_guest() {
         held: vec!["nginx".to_owned(), "linux-image\x1b[31m".to_owned()],
         leftovers: vec!["/etc/nginx/nginx.conf.dpkg-dist".to_owned()],
         restart_needed: vec!["ssh.service".to_owned()],
+        health: vec![
+            "no longer listening: tcp 0.0.0.0:80".to_owned(),
+            "old\x1b[31m.service had failed before already".to_owned(),
+        ],
     };
     let report = CheckReport { changes: pending(), reboot_wanted: None, boot_id: None, remarks };
     world.ended("pve1", Some(101), Step::CheckGuest, Outcome::Done(Done::Checked(report)));

@@ -77,7 +77,7 @@ pub(super) struct Refused {
 ///
 /// # Errors
 /// [`TrustError`] where a CA file is of no use.
-pub(super) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
+pub(in crate::adapters) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
     Ok(config_with(Arc::new(verifier(trust)?))?)
 }
 

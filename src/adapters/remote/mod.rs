@@ -9,6 +9,7 @@ pub mod access;
 mod answer;
 pub mod detached;
 mod exec;
+mod health;
 mod interfaces;
 mod lease;
 mod node;
@@ -34,7 +35,8 @@ pub use ways::Ways;
 
 use crate::adapters::packages;
 use crate::engine::port::{
-    Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Remote, ZfsSince,
+    GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place,
+    Remote, ZfsSince,
 };
 use crate::ids::{BootId, RunId, SnapshotName};
 use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
@@ -184,6 +186,13 @@ impl<E: Exec> Remote for Adapter<E> {
         let doing = "giving the lease back";
         let answer = self.ask(&Place::Node, doing, Nature::Reads, &lease::release_script(run), lease::LIMIT).await?;
         lease::read_release(doing, &answer)
+    }
+
+    async fn health(&self, place: &Place, commands: &[GuestCommand]) -> Result<HealthLook, Fault> {
+        let doing = format!("looking how it does on {}", At(place));
+        let (script, limit) = (health::script(commands), health::limit(commands));
+        let answer = self.ask(place, "looking how it does", Nature::Reads, &script, limit).await?;
+        health::read(&doing, commands, &answer)
     }
 
     async fn collect_job(&self, place: &Place, name: &str) -> Result<(), Fault> {

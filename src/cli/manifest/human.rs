@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{count, destination};
 use crate::choices::OnFailure;
+use crate::choices::health::HealthCheck;
 use crate::ids::GuestKind;
 use crate::manifest::{ApiTrust, GuestEntry, GuestInventory, HostEntry, Keep, Manifest, SshOptions, Wanted};
 
@@ -90,6 +91,7 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
         guest_reboot,
         host_reboot,
         allow_quorum_loss,
+        checks,
         lock_wait,
         backup,
         snapshots,
@@ -109,6 +111,9 @@ fn wanted_lines(line: &mut impl FnMut(&str, &str), host: &HostEntry) {
     let storage = backup.storage.as_deref().unwrap_or("the storage with the most room");
     let how = format!("mode {}, {}, waits {} for others", backup.mode, backup.compress, time(backup.lock_wait));
     line("backups", &format!("to {storage}, {how}, {}", kept(backup.keep)));
+    if !checks.is_empty() {
+        line("checks", &list(checks));
+    }
     let quorum =
         if *allow_quorum_loss { " (the other node of two may lose its quorum: allow_quorum_loss)" } else { "" };
     line("reboot", &format!("host {host_reboot}{quorum}, guests {guest_reboot}"));
@@ -131,6 +136,7 @@ fn rule_words(rule: &GuestEntry) -> String {
         protect,
         on_failure,
         reboot,
+        checks,
         backup_storage,
         backup_mode,
         backup_compress,
@@ -148,6 +154,8 @@ fn rule_words(rule: &GuestEntry) -> String {
     say("protection", protect.as_deref().map(list));
     say("on failure", on_failure.map(|on_failure| on_failure.to_string()));
     say("reboot", reboot.map(|reboot| reboot.to_string()));
+    let listed = |checks: &[HealthCheck]| if checks.is_empty() { "none".to_owned() } else { list(checks) };
+    say("checks:", checks.as_deref().map(listed));
     say("backup to", backup_storage.clone());
     say("backup mode", backup_mode.map(|mode| mode.to_string()));
     say("backup compression", backup_compress.map(|compress| compress.to_string()));

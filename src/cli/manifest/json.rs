@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::choices::health::HealthCheck;
 use crate::choices::{
     BackupMode, Compression, GuestReboot, HostReboot, OnFailure, ProtectChoice, Selector, Stopped, ViaChoice,
 };
@@ -63,6 +64,7 @@ struct HostView<'a> {
     guest_reboot: GuestReboot,
     host_reboot: HostReboot,
     allow_quorum_loss: bool,
+    checks: &'a [HealthCheck],
     guests: Vec<GuestView<'a>>,
     guest_inventory: Option<InventoryView<'a>>,
     unknown_keys: &'a [String],
@@ -80,6 +82,7 @@ impl<'a> HostView<'a> {
             guest_reboot,
             host_reboot,
             allow_quorum_loss,
+            checks,
             lock_wait,
             backup,
             snapshots,
@@ -123,6 +126,7 @@ impl<'a> HostView<'a> {
             guest_reboot: *guest_reboot,
             host_reboot: *host_reboot,
             allow_quorum_loss: *allow_quorum_loss,
+            checks,
             guests: host.guests.iter().map(GuestView::new).collect(),
             guest_inventory: host.inventory.as_ref().map(InventoryView::new),
             unknown_keys: &host.unknown_keys,
@@ -141,6 +145,7 @@ struct GuestView<'a> {
     protect: Option<&'a [ProtectChoice]>,
     on_failure: Option<OnFailure>,
     reboot: Option<GuestReboot>,
+    checks: Option<&'a [HealthCheck]>,
     backup_storage: Option<&'a str>,
     backup_mode: Option<BackupMode>,
     backup_compress: Option<Compression>,
@@ -161,6 +166,7 @@ impl<'a> GuestView<'a> {
             protect: rule.protect.as_deref(),
             on_failure: rule.on_failure,
             reboot: rule.reboot,
+            checks: rule.checks.as_deref(),
             backup_storage: rule.backup_storage.as_deref(),
             backup_mode: rule.backup_mode,
             backup_compress: rule.backup_compress,

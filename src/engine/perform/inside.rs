@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, addresses, guest_ref, proven};
+use crate::choices::health::HealthCheck;
 use crate::choices::{Stopped, Traits, ViaChoice};
 use crate::engine::port::{AgentState, GuestConfig, GuestListing, GuestRef, Identity, Place, Resource};
 use crate::engine::wait::{Backoff, retried};
@@ -67,6 +68,12 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
         }
         false => Inside::NotLooked,
     };
+    let address = match &inside {
+        Inside::Seen { via, .. } if settings.checks.iter().any(HealthCheck::needs_address) => {
+            address_of(cx, &at, &config, Some(via)).await?
+        }
+        _ => None,
+    };
     let resource_pool = resource.and_then(|resource| resource.pool.clone());
     Ok(GuestFacts {
         id: guest.id,
@@ -85,6 +92,7 @@ pub(super) async fn look_at(cx: &Context, around: &Around<'_>, guest: GuestListi
         resource_pool,
         ha: resource.is_some_and(|resource| resource.ha),
         replicated: around.replication.get(&guest.id).cloned(),
+        address,
         inside,
     })
 }
@@ -334,23 +342,53 @@ impl Entrance<'_> {
         Err(Miss { why: failures, known: true, is_final: false })
     }
 
-    /// Lists the addresses to try: the manifest's first, then what the config says, then what the agent says.
+    /// Lists the addresses to try.
     async fn addresses(&self, cx: &Context) -> Result<Vec<String>, Fault> {
-        let mut all = cx.ports.addresses.get(&self.at.id).cloned().unwrap_or_default();
-        let told = match self.at.kind {
-            GuestKind::Ct => addresses::fixed(self.config),
-            GuestKind::Vm if agent_enabled(self.config) => {
-                addresses::likeliest(&retried(|| cx.ports.pve.interfaces(self.at)).await?, self.config)
-            }
-            GuestKind::Vm => Vec::new(),
-        };
-        for address in told {
-            if !all.contains(&address) {
-                all.push(address);
-            }
+        addresses_of(cx, self.at, self.config).await
+    }
+}
+
+/// Lists the addresses at which a guest may be: the manifest's first, then what the config says, then what the agent says.
+async fn addresses_of(cx: &Context, at: &GuestRef, config: &GuestConfig) -> Result<Vec<String>, Fault> {
+    let mut all = cx.ports.addresses.get(&at.id).cloned().unwrap_or_default();
+    let told = match at.kind {
+        GuestKind::Ct => addresses::fixed(config),
+        GuestKind::Vm if agent_enabled(config) => {
+            addresses::likeliest(&retried(|| cx.ports.pve.interfaces(at)).await?, config)
         }
-        all.truncate(MOST_ADDRESSES);
-        Ok(all)
+        GuestKind::Vm => Vec::new(),
+    };
+    for address in told {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all.truncate(MOST_ADDRESSES);
+    Ok(all)
+}
+
+/// Returns where checks from outside ask a guest: at the address by which it is entered over SSH, which is proven; else at the
+/// one that is likeliest. A container with an address by DHCP names it only through the API.
+pub(super) async fn address_of(
+    cx: &Context,
+    at: &GuestRef,
+    config: &GuestConfig,
+    via: Option<&Via>,
+) -> Result<Option<String>, Fault> {
+    if let Some(Via::Ssh { address }) = via {
+        return Ok(Some(address.clone()));
+    }
+    let known = addresses_of(cx, at, config).await?;
+    if let Some(address) = known.into_iter().next() {
+        return Ok(Some(address));
+    }
+    match at.kind {
+        // An older Proxmox VE does not know the call: that no address is known is said where it matters.
+        GuestKind::Ct => Ok(retried(|| cx.ports.pve.interfaces(at))
+            .await
+            .ok()
+            .and_then(|told| addresses::likeliest(&told, config).into_iter().next())),
+        GuestKind::Vm => Ok(None),
     }
 }
 

@@ -7,6 +7,7 @@
 mod addresses;
 mod discover;
 mod examine;
+mod health;
 mod inside;
 mod output;
 mod power;
@@ -150,11 +151,19 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
             rollback::roll_back(cx, &effect.key, guest, snapshot, mode).await
         }
         (Action::ReviveGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
-        (Action::RecheckGuest { guest, via, pending }, _) => {
-            Report::Ended(rollback::recheck(cx, guest, *via, pending).await)
+        (Action::RecheckGuest { guest, via, pending, baseline, checks }, _) => {
+            let before = health::Before { baseline: baseline.as_deref(), checks, limit: cx.limits.boot };
+            Report::Ended(rollback::recheck(cx, guest, *via, pending, &before).await)
         }
         (Action::UpgradeHost { manager }, mode) => upgrade::host(cx, &effect.key, *manager, mode).await,
-        (Action::CheckGuest { guest, via, pending }, _) => Report::Ended(verify::guest(cx, guest, via, pending).await),
+        (Action::MeasureGuest { guest, via, checks }, _) => {
+            Report::Ended(health::measure(cx, guest, via, checks).await)
+        }
+        (Action::CheckGuest { guest, via, pending, rebooted, baseline, checks }, _) => {
+            let limit = if *rebooted { cx.limits.boot } else { cx.limits.recover };
+            let before = health::Before { baseline: baseline.as_deref(), checks, limit };
+            Report::Ended(verify::guest(cx, guest, via, pending, &before).await)
+        }
         (Action::Verify { node, baseline, pending, rebooted }, _) => {
             Report::Ended(verify::node(cx, node, baseline, pending, rebooted.as_ref()).await)
         }

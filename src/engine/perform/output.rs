@@ -119,7 +119,8 @@ mod tests {
 
     use super::*;
     use crate::engine::port::{
-        Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput, NodeLook, ZfsSince,
+        GuestCommand, HealthLook, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NoOutput,
+        NodeLook, ZfsSince,
     };
     use crate::ids::{HostId, RunId, SnapshotName, Step, Target};
     use crate::inventory::{OsFacts, PackageManager, QuorumFacts};
@@ -186,6 +187,9 @@ mod tests {
             Err(Fault::permanent("not asked"))
         }
         async fn zfs_since(&self, _: &[String], _: &SnapshotName) -> Result<ZfsSince, Fault> {
+            Err(Fault::permanent("not asked"))
+        }
+        async fn health(&self, _: &Place, _: &[GuestCommand]) -> Result<HealthLook, Fault> {
             Err(Fault::permanent("not asked"))
         }
         async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::health::{self, Before};
 use super::inside::{self, volumes};
 use super::task::{TaskEnd, guest_tasks, known_task, task_end, tell};
 use super::{Context, Report, change_failed, guest_ref, idle_guest, probed, refused, same_guest};
@@ -229,23 +230,36 @@ async fn wait_by_looking(cx: &Context, at: &GuestRef) -> Outcome {
     }
 }
 
-/// Checks a guest after its rollback: it runs, it is the right machine, and its packages are what they were before the upgrade.
+/// Checks a guest after its rollback: it runs, it is the right machine, its packages are what they were before the upgrade, and
+/// it does as it did then.
 /// It has just been started, so it is asked within the limit of a boot.
-pub(super) async fn recheck(cx: &Context, guest: &GuestAddr, via: ViaChoice, pending: &[PackageChange]) -> Outcome {
-    match rechecked(cx, guest, via, pending).await {
+pub(super) async fn recheck(
+    cx: &Context,
+    guest: &GuestAddr,
+    via: ViaChoice,
+    pending: &[PackageChange],
+    before: &Before<'_>,
+) -> Outcome {
+    match rechecked(cx, guest, via, pending, before).await {
         Ok(()) => Outcome::Done(Detail::Rechecked),
         Err(fault) => Outcome::Failed(fault),
     }
 }
 
-async fn rechecked(cx: &Context, guest: &GuestAddr, via: ViaChoice, pending: &[PackageChange]) -> Result<(), Fault> {
+async fn rechecked(
+    cx: &Context,
+    guest: &GuestAddr,
+    via: ViaChoice,
+    pending: &[PackageChange],
+    before: &Before<'_>,
+) -> Result<(), Fault> {
     let at = guest_ref(guest);
     let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
     if power != Power::Running {
         return Err(Fault::permanent("it does not run"));
     }
-    let os = match inside::answering(cx, guest, via, false).await? {
-        Inside::Seen { os, .. } => os,
+    let (via, os) = match inside::answering(cx, guest, via, false).await? {
+        Inside::Seen { via, os } => (via, os),
         Inside::Unreachable(why) | Inside::NoWayIn(why) => return Err(Fault::transient(format!("no answer: {why}"))),
         Inside::NotLooked => return Err(Fault::new(FaultClass::Transient, "it was not looked into")),
     };
@@ -256,8 +270,11 @@ async fn rechecked(cx: &Context, guest: &GuestAddr, via: ViaChoice, pending: &[P
     // What is pending again has the version that it had. Another new version may have come meanwhile.
     let other = pending.iter().filter(|was| now.get(was.name.as_str()).is_none_or(|is| is.old != was.old));
     let other: Vec<&str> = other.map(|was| was.name.as_str()).collect();
-    match other.is_empty() {
-        true => Ok(()),
-        false => Err(Fault::permanent(format!("packages are not what they were before: {}", other.join(", ")))),
+    if !other.is_empty() {
+        return Err(Fault::permanent(format!("packages are not what they were before: {}", other.join(", "))));
     }
+    for remark in health::compared(cx, guest, &via, before).await? {
+        tracing::info!(guest = %guest.id, %remark, "seen after its rollback");
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::health::{self, Before};
 use super::{Context, guest_ref, place_of, right_machine_in_time};
 use crate::engine::port::{GuestRef, Place};
 use crate::engine::wait::{Backoff, retried};
@@ -12,8 +13,14 @@ use crate::machine::outcome::{CheckReport, Detail, Fault, Outcome, RebootFacts, 
 use crate::plan::{Baseline, GuestAddr};
 
 /// Checks a guest after its upgrade.
-pub(super) async fn guest(cx: &Context, guest: &GuestAddr, via: &Via, pending: &[PackageChange]) -> Outcome {
-    match check_guest(cx, guest, via, pending).await {
+pub(super) async fn guest(
+    cx: &Context,
+    guest: &GuestAddr,
+    via: &Via,
+    pending: &[PackageChange],
+    before: &Before<'_>,
+) -> Outcome {
+    match check_guest(cx, guest, via, pending, before).await {
         Ok(report) => Outcome::Done(Detail::Checked(report)),
         Err(fault) => Outcome::Failed(fault),
     }
@@ -24,6 +31,7 @@ async fn check_guest(
     guest: &GuestAddr,
     via: &Via,
     pending: &[PackageChange],
+    before: &Before<'_>,
 ) -> Result<CheckReport, Fault> {
     let at = guest_ref(guest);
     let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
@@ -34,11 +42,13 @@ async fn check_guest(
     // It may have been rebooted, and its upgrade may have restarted its network.
     right_machine_in_time(cx, guest, &place).await?;
     let os = retried(|| cx.ports.remote.inspect(&place, false)).await?;
+    let changes = applied(pending, &os)?;
+    let health = health::compared(cx, guest, via, before).await?;
     Ok(CheckReport {
-        changes: applied(pending, &os)?,
+        changes,
         reboot_wanted: os.reboot_wanted,
         boot_id: Some(os.boot_id),
-        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed, health },
     })
 }
 
@@ -95,7 +105,12 @@ async fn check_node(
         changes: applied(pending, &os)?,
         reboot_wanted: os.reboot_wanted,
         rebooted: rebooted.map(|_| os.kernel.clone()),
-        remarks: Remarks { held: os.held, leftovers: os.leftovers, restart_needed: os.restart_needed },
+        remarks: Remarks {
+            held: os.held,
+            leftovers: os.leftovers,
+            restart_needed: os.restart_needed,
+            health: Vec::new(),
+        },
     })
 }
 

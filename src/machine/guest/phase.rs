@@ -71,6 +71,13 @@ pub enum GuestPhase {
         /// What it can be brought back from.
         protection: Protection,
     },
+    /// It is protected, and it is being looked at how it does before its upgrade.
+    Measuring {
+        /// What it can be brought back from.
+        protection: Protection,
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// Its packages are being upgraded.
     Upgrading {
         /// What it can be brought back from.
@@ -274,6 +281,7 @@ impl GuestPhase {
             Self::Looking { .. } => "looking",
             Self::Protecting { .. } => "protecting",
             Self::Protected { .. } => "protected",
+            Self::Measuring { .. } => "measuring",
             Self::Upgrading { .. } => "upgrading",
             Self::Checking { .. } => "checking",
             Self::Rebooting { .. } => "rebooting",
@@ -292,6 +300,7 @@ impl GuestPhase {
             Self::Starting { attempt }
             | Self::Looking { attempt }
             | Self::Protecting { attempt, .. }
+            | Self::Measuring { attempt, .. }
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }
@@ -308,6 +317,7 @@ impl GuestPhase {
             Self::Starting { attempt }
             | Self::Looking { attempt }
             | Self::Protecting { attempt, .. }
+            | Self::Measuring { attempt, .. }
             | Self::Upgrading { attempt, .. }
             | Self::Checking { attempt, .. }
             | Self::Rebooting { attempt, .. }

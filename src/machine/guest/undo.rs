@@ -124,7 +124,18 @@ impl GuestState {
             GuestVerdict::Upgraded { changes, .. } => changes.as_slice(),
             _ => planned,
         };
-        Action::RecheckGuest { guest, via, pending: pending.to_vec() }
+        let checks = match &self.plan.decision {
+            Decision::Upgrade(upgrade) => upgrade.checks.clone(),
+            Decision::Start(start) => start.checks.clone(),
+            Decision::Skip(_) | Decision::Block(_) => None,
+        };
+        Action::RecheckGuest {
+            guest,
+            via,
+            pending: pending.to_vec(),
+            baseline: self.baseline.clone(),
+            checks: checks.unwrap_or_default(),
+        }
     }
 }
 

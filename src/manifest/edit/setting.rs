@@ -229,7 +229,7 @@ impl Setting {
             "id" if self.scope == Scope::Rule => Kind::Number,
             "allow_quorum_loss" | "api_insecure" | "dry_run" | "managed" | "ssh_verified" => Kind::Boolean,
             "ssh_extra_args" | "guest_ssh_extra_args" | "guests_include" | "guests_exclude" | "protect" => Kind::List,
-            "guests" | "guest_inventory" => Kind::Tables,
+            "guests" | "guest_inventory" | "checks" => Kind::Tables,
             _ => Kind::Text,
         }
     }
@@ -251,7 +251,7 @@ impl Setting {
             (Scope::Rule | Scope::Entry, "user") => "guest_user",
             (Scope::Rule, "identity_file") | (Scope::Entry, "ssh_key_path") => "guest_identity_file",
             (Scope::Rule | Scope::Entry, "password_env") => "guest_password_env",
-            (Scope::Rule, name @ ("via" | "stopped" | "protect" | "on_failure")) => name,
+            (Scope::Rule, name @ ("via" | "stopped" | "protect" | "on_failure" | "checks")) => name,
             (Scope::Rule, name) if name.starts_with("backup.") => name,
             _ => return None,
         };

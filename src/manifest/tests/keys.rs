@@ -179,6 +179,15 @@ fn cases() -> Vec<Case> {
             look: |m| list(&host(m).guests.iter().map(|rule| rule.who.clone()).collect::<Vec<_>>()),
         },
         Case {
+            key: &keys::CHECKS,
+            values: ["[{ tcp = 443 }]", "[{ command = 'true', name = 'own' }, { tcp = 1 }]"],
+            seen: ["tcp 443", "own: command true, tcp 1", ""],
+            // An empty list takes those of the level below away.
+            empty: None,
+            wrong: &["1", "\"x\"", "true", "{ tcp = 1 }"],
+            look: |m| list(&host(m).wanted.checks),
+        },
+        Case {
             key: &keys::PROTECT_MAX_AGE,
             values: ["\"10m\"", "\"2h 30m\""],
             seen: ["600", "9000", "3600"],
@@ -504,6 +513,7 @@ fn the_spellings_are_these() {
             "lock_wait",
             "guest_reboot|guest.reboot",
             "host_reboot|host.reboot",
+            "checks",
             "allow_quorum_loss",
             "max_parallel",
             "dry_run",

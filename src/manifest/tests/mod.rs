@@ -1,5 +1,6 @@
 //! Tests of the manifest's parts; those on whole files and on what is printed are in `tests/manifest`.
 
+mod checks;
 mod guests;
 mod keys;
 mod rules;

@@ -17,13 +17,14 @@ const HOST: &str = "[[hosts]]\nhost = \"a\"\napi_token_env = \"T\"\napi_secret_e
 type Case = (&'static keys::Key, [&'static str; 2], Option<&'static str>, &'static [&'static str]);
 
 /// Every key of a rule beside `id` and `match`.
-const KEYS: [Case; 13] = [
+const KEYS: [Case; 14] = [
     (&keys::RULE_MANAGED, ["true", "false"], None, &["\"true\"", "1", "[true]"]),
     (&keys::RULE_VIA, ["\"ssh\"", "\"auto\""], Some("\"\""), &["1", "[\"ssh\"]"]),
     (&keys::RULE_STOPPED, ["\"start\"", "\"skip\""], Some("\"\""), &["true", "{ x = 1 }"]),
     (&keys::RULE_PROTECT, ["\"none\"", "[\"backup\"]"], Some("[]"), &["1", "[1]", "true"]),
     (&keys::RULE_ON_FAILURE, ["\"rollback\"", "\"keep\""], Some("\"\""), &["true", "1"]),
     (&keys::RULE_REBOOT, ["\"if-needed\"", "\"never\""], Some("\"\""), &["true", "1"]),
+    (&keys::RULE_CHECKS, ["[{ tcp = 1 }]", "[]"], None, &["1", "\"x\"", "{ tcp = 1 }", "true"]),
     (&keys::RULE_BACKUP_STORAGE, ["\"dump\"", "\"nfs\""], Some("\"\""), &["1", "[\"dump\"]"]),
     (&keys::RULE_BACKUP_MODE, ["\"suspend\"", "\"stop\""], Some("\"\""), &["1", "true"]),
     (&keys::RULE_BACKUP_COMPRESS, ["\"gzip\"", "\"none\""], Some("\"\""), &["0", "true"]),
@@ -94,6 +95,7 @@ fn a_rule_is_what_it_says() {
         protect: Some(vec![ProtectChoice::Backup, ProtectChoice::Snapshot]),
         on_failure: Some(OnFailure::Rollback),
         reboot: Some(GuestReboot::IfNeeded),
+        checks: None,
         backup_storage: Some("dump".to_owned()),
         backup_mode: Some(BackupMode::Stop),
         backup_compress: Some(Compression::Lzo),

@@ -220,6 +220,7 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             };
             (Weight::Step, Tone::Plain, text + &again(*attempt))
         }
+        GuestPhase::Measuring { .. } => (Weight::Detail, Tone::Plain, "looking how it does".to_owned()),
         GuestPhase::Upgrading { attempt, .. } => {
             let packages = count(upgrade.map_or(0, |upgrade| upgrade.pending.len()), "package");
             let bare = match &guest.phase {
@@ -399,7 +400,7 @@ fn over(state: &HostState, verdict: &HostVerdict) -> (Tone, String) {
 
 /// Says what an upgrade left for the administrator.
 fn left(remarks: &Remarks) -> String {
-    let all = words::remarks(&remarks.held, &remarks.leftovers, &remarks.restart_needed);
+    let all = words::remarks(&remarks.into());
     all.iter().fold(String::new(), |text, remark| text + "; " + remark)
 }
 

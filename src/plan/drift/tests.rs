@@ -27,6 +27,7 @@ fn upgraded(id: u32, pending: &[PackageChange]) -> GuestPlan {
         boot_id: BootId::new("boot"),
         reboot: false,
         rollback: false,
+        checks: Some(Vec::new()),
     });
     guest(id, decision)
 }
@@ -43,6 +44,7 @@ fn started(id: u32) -> GuestPlan {
         declared: false,
         reboot: false,
         rollback: false,
+        checks: Some(Vec::new()),
     };
     guest(id, Decision::Start(start))
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::quorum::{Case, Verdict};
 use super::{HostPolicy, OwnPlace};
 use crate::choices::{HostReboot, Scope};
-use crate::inventory::{ClusterFacts, HostFacts, Question, RootAccess};
+use crate::inventory::{ClusterFacts, GuestFacts, HostFacts, Inside, Question, RootAccess};
 
 /// What is checked, in the order in which it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub enum Check {
     Removals,
     /// No backup is running.
     Backups,
+    /// The checks of guests can be made.
+    Health,
     /// Packages that are held back.
     Held,
     /// Whether the node wants a reboot.
@@ -66,7 +68,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which it is shown.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Here,
         Self::Manifest,
         Self::Credentials,
@@ -86,6 +88,7 @@ impl Check {
         Self::Dpkg,
         Self::Removals,
         Self::Backups,
+        Self::Health,
         Self::Held,
         Self::Reboot,
     ];
@@ -111,6 +114,7 @@ impl Check {
             Self::Dpkg => "dpkg",
             Self::Removals => "removals",
             Self::Backups => "backups",
+            Self::Health => "health",
             Self::Held => "held",
             Self::Reboot => "reboot",
             Self::Here => "here",
@@ -178,7 +182,8 @@ impl Finding {
 const KNOWN_MAJORS: std::ops::RangeInclusive<u32> = 8..=9;
 
 /// Judges a host before anything of it is changed: every check that facts alone can answer, in the order of [`Check`], a line
-/// at least for each but the lease, which only a run that changes something asks for.
+/// at least for each but the lease, which only a run that changes something asks for, and the checks of guests, of which only
+/// those are told that can't be made.
 ///
 /// A run that leaves the node itself alone (`--guests-only`) is only warned of what stands in the way of the node's upgrade.
 pub fn preflight(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
@@ -201,6 +206,7 @@ pub fn preflight(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
     findings.extend(room::backups(policy, facts));
     findings.extend(room::pools(policy, facts));
     findings.push(running_backups(facts));
+    findings.extend(health(policy, facts));
     findings.push(packages::held(facts));
     findings.push(reboot(policy, facts));
     // Stable: what one check found stays in its own order.
@@ -358,6 +364,19 @@ fn running_backups(facts: &HostFacts) -> Finding {
     let of = running.iter().map(|id| if id.is_empty() { "a job of several guests" } else { id }).collect::<Vec<_>>();
     Finding::warn(Check::Backups, format!("a backup is running: {}", of.join(", ")))
         .remedy("a guest that is backed up is waited for (lock_wait), and the node is not rebooted meanwhile")
+}
+
+/// Names guests whose checks can't be made. Of one that is off, or that nobody got into, it is not known yet.
+fn health(policy: &HostPolicy, facts: &HostFacts) -> Vec<Finding> {
+    let looked = facts.guests.iter().filter(|guest| matches!(guest.inside, Inside::Seen { .. }));
+    let concerned = looked.filter(|guest| !guest.template && policy.left_out(&guest.traits()).is_none());
+    let lost = |guest: &GuestFacts| {
+        let why = super::planner::no_address(&policy.settings_of(&guest.traits()), guest)?;
+        Some(Finding::warn(Check::Health, format!("{} {}: {why}", guest.kind, guest.id)).remedy(
+            "such a guest is not upgraded: give it an `address` in a [[hosts.guests]] rule, or the check a `host`",
+        ))
+    };
+    concerned.filter_map(lost).collect()
 }
 
 fn reboot(policy: &HostPolicy, facts: &HostFacts) -> Finding {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proxmaint::engine::port::{
-    AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestConfig, GuestListing, GuestRef, HostPorts,
-    Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk, NodeLook, Place, Pve, Remote,
-    ReplicationListing, Resource, ServiceListing, SnapshotListing, TaskListing, TaskState, ZfsSince,
+    AgentState, BackupListing, BackupSpec, ClusterNode, ClusterStatus, GuestCommand, GuestConfig, GuestListing,
+    GuestRef, HealthLook, HostPorts, Hosts, Identity, Interface, Job, JobStart, JobState, LeaseAnswer, LeaseAsk,
+    NodeLook, Outside, Outward, Place, Pve, Remote, ReplicationListing, Resource, ServiceListing, SnapshotListing,
+    TaskListing, TaskState, ZfsSince,
 };
 use proxmaint::ids::{BootId, GuestId, GuestKind, HostId, NodeName, RunId, SnapshotName, Upid};
+use proxmaint::inventory::health::{Listener, Protocol};
 use proxmaint::inventory::{
     OsFacts, PackageChange, PackageManager, PoolFacts, Power, QuorumFacts, RepositoryFacts, RootAccess, SpaceFacts,
     StorageFacts,
@@ -67,7 +69,8 @@ impl Hosts for World {
             });
             Arc::new(HostPorts {
                 pve: node.clone(),
-                remote: node,
+                remote: node.clone(),
+                outside: node,
                 addresses: BTreeMap::new(),
                 ssh_known: Arc::new(|_| true),
             })
@@ -235,6 +238,13 @@ impl Pve for Node {
 }
 
 #[async_trait]
+impl Outside for Node {
+    async fn ask(&self, _: &Outward, _: Duration) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Remote for Node {
     async fn identity(&self, _: &Place) -> Result<Identity, Fault> {
         let boot_id = BootId::new("3f0c3a5e-6a0e-4f0f-9d6e-0a6f2f3b9c11");
@@ -300,6 +310,12 @@ impl Remote for Node {
     }
     async fn quorum(&self) -> Result<QuorumFacts, Fault> {
         Err(Fault::permanent("not in a cluster"))
+    }
+    async fn health(&self, _: &Place, _: &[GuestCommand]) -> Result<HealthLook, Fault> {
+        let services = [22, 80, 443, 5432];
+        let listener = |port| Listener { protocol: Protocol::Tcp, address: [0, 0, 0, 0].into(), port };
+        let listening = Some(services.map(listener).into());
+        Ok(HealthLook { failed_units: Some(BTreeSet::new()), listening, commands: Vec::new() })
     }
     async fn collect_job(&self, _: &Place, _: &str) -> Result<(), Fault> {
         Ok(())

@@ -23,6 +23,7 @@ pub mod faults;
 pub mod fleet;
 pub mod ledger;
 pub mod live;
+pub mod services;
 pub mod shim;
 pub mod ssh;
 pub mod tls;
@@ -33,6 +34,7 @@ use std::net::SocketAddr;
 
 use api::ApiServers;
 use live::Live;
+use services::Services;
 use shim::{Shims, Stage};
 use ssh::SshHosts;
 use world::{Time, World};
@@ -46,6 +48,8 @@ pub struct Lab {
     pub api: ApiServers,
     /// The SSH servers.
     pub ssh: SshHosts,
+    /// What guests do for others.
+    pub services: Services,
     /// The machines' processes and files.
     pub shims: Shims,
     // Last: what is in it is in use until the others are gone.
@@ -63,10 +67,11 @@ impl Lab {
         let live = Live::new(world);
         let dir = tempfile::Builder::new().prefix("proxmaint-lab-").tempdir()?;
         let id = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let services = Services::start(&live).await?;
         let shims = Shims::start(Stage::new(dir.path(), &id, live.clone())?)?;
         let ssh = SshHosts::start(shims.stage()).await?;
         let api = ApiServers::start(&live, configs).await?;
-        Ok(Self { live, api, ssh, shims, dir })
+        Ok(Self { live, api, ssh, services, shims, dir })
     }
 
     /// Returns the lab's own directory: machines' files, the client's key.

@@ -17,6 +17,7 @@ const PREFIXES: &[&str] = &[
     "/lib",
     "/opt",
     "/proc/1/environ",
+    "/proc/net",
     "/proc/sys/kernel/random",
     "/root",
     "/run",

@@ -15,6 +15,7 @@ const DIRS: &[&str] = &[
     "etc",
     "home",
     "opt",
+    "proc/net",
     "proc/sys/kernel/random",
     "root",
     "run",
@@ -121,6 +122,10 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
         fs::create_dir_all(&interface)?;
         put(&interface.join("address"), Some(&format!("{mac}\n")))?;
     }
+    put(&root.join("proc/net/tcp"), Some(&sockets(machine)))?;
+    for table in ["tcp6", "udp", "udp6"] {
+        put(&root.join("proc/net").join(table), Some(SOCKETS))?;
+    }
     let needed = (!machine.reboot_required.is_empty()).then_some("*** System restart required ***\n");
     put(&root.join("run/reboot-required"), needed)?;
     let packages: String = machine.reboot_required.iter().map(|package| format!("{package}\n")).collect();
@@ -129,6 +134,8 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
         // By this directory programs know that systemd is the init system.
         fs::create_dir_all(root.join("run/systemd/system"))?;
     } else {
+        fs::create_dir_all(root.join("run/openrc"))?;
+        put(&root.join("run/openrc/softlevel"), Some("default"))?;
         put(&root.join("etc/apk/world"), Some(&apk_world(machine)))?;
     }
     if machine.kernel_package.is_some() {
@@ -137,6 +144,20 @@ pub(super) fn refresh(root: &Path, world: &World, id: &MachineId) -> io::Result<
         }
     }
     refresh_lists(root, world, machine)
+}
+
+/// The first line of the kernel's tables of sockets.
+const SOCKETS: &str =
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+/// Returns who listens on TCP ports, on all addresses, as the kernel writes it, and a connection at work that is none of them.
+fn sockets(machine: &Machine) -> String {
+    let line = |(n, port): (usize, &u16)| {
+        format!("{n:4}: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1\n")
+    };
+    let listening: String = machine.duties.listening.iter().enumerate().map(line).collect();
+    let busy = "  99: 0100007F:A2B4 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0        0 1\n";
+    format!("{SOCKETS}{listening}{busy}")
 }
 
 /// Returns the MAC addresses of a machine's interfaces, as its kernel writes them: a guest's are in its config

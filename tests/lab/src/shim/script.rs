@@ -92,7 +92,7 @@ const EVERYWHERE: &[&str] = &["hostname", "id", "ip", "reboot", "uname", "whoami
 const DEBIAN: &[&str] =
     &["apt", "apt-cache", "apt-get", "apt-mark", "dpkg", "dpkg-query", "sudo", "systemctl", "systemd-run"];
 /// Shims of Alpine.
-const ALPINE: &[&str] = &["apk"];
+const ALPINE: &[&str] = &["apk", "rc-status"];
 /// Shims of a Proxmox VE node.
 const NODE: &[&str] =
     &["corosync-quorumtool", "ha-manager", "pct", "proxmox-boot-tool", "pvecm", "pvesm", "pveversion", "qm", "zfs"];

@@ -34,14 +34,16 @@ pub struct SshHosts {
     following: Option<AbortHandle>,
 }
 
-/// Gives every guest with a login a loopback address of its own, where it has none.
+/// Gives every guest with a login, or with something that listens, a loopback address of its own, where it has none.
 pub fn assign_addresses(world: &mut World) {
     let mut number = 0;
     for kind in [Kind::Vm, Kind::Ct] {
         for id in world.machines() {
             let Some(guest) = world.guest_mut(&id).filter(|guest| guest.kind == kind) else { continue };
             number += 1;
-            if !guest.reach.ssh_users.is_empty() && own_address(&guest.addresses).is_none() {
+            if (!guest.reach.ssh_users.is_empty() || !guest.machine.duties.ports().is_empty())
+                && own_address(&guest.addresses).is_none()
+            {
                 guest.addresses = vec![loopback(number).to_string()];
             }
         }
@@ -55,7 +57,7 @@ pub fn loopback(n: u32) -> Ipv4Addr {
 }
 
 /// Returns the loopback address of its own that a guest has: not 127.0.0.1, which is every machine's.
-fn own_address(addresses: &[String]) -> Option<IpAddr> {
+pub(crate) fn own_address(addresses: &[String]) -> Option<IpAddr> {
     let parsed = addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
     parsed.into_iter().find(|address| address.is_loopback() && *address != IpAddr::V4(Ipv4Addr::LOCALHOST))
 }

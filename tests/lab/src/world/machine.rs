@@ -292,4 +292,104 @@ pub struct Machine {
     pub reboot_required: BTreeSet<String>,
     /// Its packages.
     pub packages: Packages,
+    /// What it does for others.
+    #[serde(default)]
+    pub duties: Duties,
+}
+
+/// What a machine does for others, how well, and what its next upgrade does to that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duties {
+    /// Units that failed, and until when; `None` for good.
+    pub failed: BTreeMap<String, Option<Time>>,
+    /// TCP ports on which somebody listens, on all addresses.
+    pub listening: BTreeSet<u16>,
+    /// What answers to HTTP on one of these: the port, the status, the page.
+    pub web: Option<Web>,
+    /// What its next upgrade that ends well does.
+    pub disturbances: Vec<Disturbance>,
+}
+
+/// A web server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Web {
+    /// Its port.
+    pub port: u16,
+    /// The status of its answers.
+    pub status: u16,
+    /// Its only page.
+    pub page: String,
+}
+
+/// What an upgrade does to what a machine does for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disturbance {
+    /// The unit fails, so many milliseconds long or for good, and what listens meanwhile stays.
+    Fails(String, Option<u64>),
+    /// The web server answers with this status.
+    Answers(u16),
+    /// Who listened on the first port listens on the second.
+    Moves(u16, u16),
+    /// Nobody listens on the port any more.
+    Closes(u16),
+}
+
+impl Duties {
+    /// Returns the units that have failed at a time.
+    pub fn failed_at(&self, now: Time) -> BTreeSet<String> {
+        let still = self.failed.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+        still.map(|(unit, _)| unit.clone()).collect()
+    }
+
+    /// Returns the ports that somebody listens on, now or after the next upgrade.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let later = self.disturbances.iter().filter_map(|disturbance| match disturbance {
+            Disturbance::Moves(_, to) => Some(*to),
+            Disturbance::Fails(..) | Disturbance::Answers(_) | Disturbance::Closes(_) => None,
+        });
+        self.listening.iter().copied().chain(later).collect()
+    }
+
+    /// Puts another port in the place of one, wherever that is named.
+    pub(crate) fn rename_port(&mut self, from: u16, to: u16) {
+        if self.listening.remove(&from) {
+            self.listening.insert(to);
+        }
+        let rename = |port: &mut u16| {
+            if *port == from {
+                *port = to;
+            }
+        };
+        self.web.iter_mut().for_each(|web| rename(&mut web.port));
+        for disturbance in &mut self.disturbances {
+            match disturbance {
+                Disturbance::Moves(before, after) => {
+                    rename(before);
+                    rename(after);
+                }
+                Disturbance::Closes(port) => rename(port),
+                Disturbance::Fails(..) | Disturbance::Answers(_) => {}
+            }
+        }
+    }
+
+    /// An upgrade has ended well.
+    pub(crate) fn upgraded(&mut self, now: Time) {
+        for disturbance in std::mem::take(&mut self.disturbances) {
+            match disturbance {
+                Disturbance::Fails(unit, ms) => {
+                    self.failed.insert(unit, ms.map(|ms| now.saturating_add(ms)));
+                }
+                Disturbance::Answers(status) => self.web.iter_mut().for_each(|web| web.status = status),
+                Disturbance::Moves(from, to) => {
+                    self.listening.remove(&from);
+                    self.listening.insert(to);
+                }
+                Disturbance::Closes(port) => {
+                    self.listening.remove(&port);
+                }
+            }
+        }
+    }
 }

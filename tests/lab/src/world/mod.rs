@@ -47,7 +47,10 @@ pub use durations::Durations;
 pub use guest::{Agent, AgentExec, AgentTraits, ExecResult, Guest, Kind, Power, Reach, Snapshot};
 pub use ha::{HA, HaService, Maintenance};
 pub(crate) use ha::{sid, vmid_of};
-pub use machine::{Change, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction};
+pub use machine::{
+    Change, Disturbance, Duties, Ending, Finished, LockHolder, Machine, MachineId, Manager, Os, Packages, Transaction,
+    Web,
+};
 pub use migrate::MoveOrder;
 pub use node::{CertData, Node, PveVersion, Repository, Service};
 pub use packages::PackageError;

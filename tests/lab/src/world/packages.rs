@@ -242,6 +242,9 @@ impl World {
         {
             machine.packages.half_configured.insert(name.clone());
         }
+        if exit == Some(0) {
+            machine.duties.upgraded(ended);
+        }
         if machine.packages.finished.len() >= REMEMBERED {
             machine.packages.finished.remove(0);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::machine::{Machine, Os, Packages};
+use super::machine::{Disturbance, Duties, Machine, Os, Packages, Web};
 use super::{
     Agent, AgentTraits, DatasetSnapshot, Guest, Kind, Power, PveVersion, Reach, Repository, Service, Snapshot, Storage,
 };
@@ -152,6 +152,7 @@ pub struct GuestSpec {
     snapshots: Vec<(String, bool)>,
     auto_snapshots: bool,
     packages: PackageSpec,
+    duties: Duties,
 }
 
 impl GuestSpec {
@@ -182,6 +183,7 @@ impl GuestSpec {
             snapshots: Vec::new(),
             auto_snapshots: false,
             packages: PackageSpec::of(BOOKWORM),
+            duties: Duties::default(),
         }
     }
 
@@ -409,6 +411,40 @@ impl GuestSpec {
         self
     }
 
+    /// Lets a unit have failed.
+    #[must_use]
+    pub fn failed_unit(mut self, unit: &str) -> Self {
+        self.duties.failed.insert(unit.to_owned(), None);
+        self
+    }
+
+    /// Lets somebody listen on a TCP port.
+    #[must_use]
+    pub fn listens(mut self, port: u16) -> Self {
+        self.duties.listening.insert(port);
+        self
+    }
+
+    /// Lets a web server show a page on a port.
+    #[must_use]
+    pub fn serves(mut self, port: u16, page: &str) -> Self {
+        self.duties.web = Some(Web { port, status: 200, page: page.to_owned() });
+        self.listens(port)
+    }
+
+    /// Lets its next upgrade do something to what it does for others.
+    #[must_use]
+    pub fn upgrade_does(mut self, disturbance: Disturbance) -> Self {
+        self.duties.disturbances.push(disturbance);
+        self
+    }
+
+    /// Lets a unit fail since its next upgrade, and its web server answer 500.
+    #[must_use]
+    pub fn upgrade_breaks(self, unit: &str) -> Self {
+        self.upgrade_does(Disturbance::Fails(unit.to_owned(), None)).upgrade_does(Disturbance::Answers(500))
+    }
+
     /// Lets this many packages be pending, and known to be by its lists.
     #[must_use]
     pub fn pending(mut self, count: usize) -> Self {
@@ -567,6 +603,7 @@ impl GuestSpec {
                 kernel_package: (self.kind == Kind::Vm).then(|| "linux-image".to_owned()),
                 reboot_required: BTreeSet::new(),
                 packages: self.packages.build(),
+                duties: self.duties.clone(),
             },
         }
     }
@@ -745,6 +782,7 @@ impl NodeSpec {
             kernel_package: Some("proxmox-kernel-6.17".to_owned()),
             reboot_required: BTreeSet::new(),
             packages: self.packages.build(),
+            duties: Duties::default(),
         }
     }
 }

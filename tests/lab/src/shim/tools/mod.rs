@@ -34,6 +34,7 @@ pub(super) async fn run(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         "apk" => apk::apk(stage, call, streams).await,
         "pct" => guests::pct(stage, call, streams).await,
         "qm" => guests::qm(stage, call, streams).await,
+        "rc-status" => systemd::rc_status(stage, call, streams).await,
         "systemctl" => systemd::systemctl(stage, call, streams).await,
         "systemd-run" => systemd::systemd_run(stage, call, streams).await,
         "reboot" => systemd::reboot(stage, call, streams).await,

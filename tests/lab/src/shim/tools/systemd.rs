@@ -194,6 +194,11 @@ fn state_of(stage: &Stage, machine: &MachineId, name: &str) -> Option<State> {
         return Some(State { active, sub: sub.to_owned(), description: unit.description });
     }
     let MachineId::Node(node) = machine else {
+        let failed = stage.with(|world, now| world.machine(machine).map(|found| found.duties.failed_at(now)));
+        if failed.is_some_and(|failed| failed.iter().any(|unit| unit.strip_suffix(".service").unwrap_or(unit) == name))
+        {
+            return Some(State { active: "failed", sub: "failed".to_owned(), description: name.to_owned() });
+        }
         let usual = ["cron", "dbus", "ssh", "sshd", "systemd-journald"].contains(&name);
         return usual.then(|| State { active: "active", sub: "running".to_owned(), description: name.to_owned() });
     };
@@ -218,7 +223,20 @@ fn failed_units(stage: &Stage, machine: &MachineId) -> Vec<(String, String)> {
         let services = stage.with(|world, _| world.nodes.get(node).map(|n| n.services.clone()).unwrap_or_default());
         failed.extend(services.into_iter().filter(|s| s.active == "failed").map(|s| (s.name, s.desc)));
     }
+    let duties = stage.with(|world, now| world.machine(machine).map(|found| found.duties.failed_at(now)));
+    let bare = |unit: String| unit.strip_suffix(".service").unwrap_or(&unit).to_owned();
+    failed.extend(duties.unwrap_or_default().into_iter().map(|unit| (bare(unit), "of the lab".to_owned())));
     failed
+}
+
+/// `rc-status --crashed`: the services that crashed, one a line; 1 where there is none.
+pub(super) async fn rc_status(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
+    if !call.words().contains(&"--crashed") {
+        return not_simulated(call, streams).await;
+    }
+    let crashed: String = failed_units(stage, &call.machine).iter().map(|(name, _)| format!("{name}\n")).collect();
+    streams.out(&crashed).await;
+    Answer::Exit(i32::from(crashed.is_empty()))
 }
 
 pub(super) async fn systemctl(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
