@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use toml_edit::{Table, TableLike};
 
-use crate::choices::{Canary, CanaryError, Selector};
+use crate::choices::{Canary, CanaryError, OnFailure, ProtectChoice, Selector};
 use crate::ids::HostId;
 
 use super::choices::words;
@@ -18,6 +18,7 @@ use super::raw::{Found, Given, Reader, find, key_span, kind_of, span_of};
 use super::settings::Settings;
 use super::source::Draft;
 use super::types::{ApiOptions, Defaults, HostEntry};
+use super::wanted::Wanted;
 
 /// What a file says, and where its first password lies.
 #[derive(Debug)]
@@ -165,6 +166,8 @@ fn host(
     }
 
     warn_of_idle_insecure(reader, table, &own, defaults);
+    let wanted = own.choices.clone().merge(&defaults.choices);
+    warn_of_idle_rollback(reader, table, &wanted);
 
     let host = host?;
     let name_at = name.as_ref().unwrap_or(&host).span.clone();
@@ -186,7 +189,7 @@ fn host(
         max_parallel: own.max_parallel.or(defaults.max_parallel).unwrap_or(HostEntry::MAX_PARALLEL),
         dry_run: own.dry_run.or(defaults.dry_run).unwrap_or(false),
         protect_max_age: own.protect_max_age.or(defaults.protect_max_age).unwrap_or(HostEntry::PROTECT_MAX_AGE),
-        wanted: own.choices.merge(&defaults.choices),
+        wanted,
         guests: rules,
         inventory,
         unknown_keys,
@@ -206,6 +209,21 @@ fn warn_of_idle_insecure(reader: &mut Reader, table: &dyn TableLike, own: &Setti
     if let Some(found) = insecure.filter(|_| own.api_insecure == Some(true)) {
         let message = format!("`{}` has no effect, since {what} is given too: the certificate is checked", found.name);
         reader.warn(found.span, message, &["keep one of the two; `api.fingerprint` fits a single host"]);
+    }
+}
+
+/// Says that guests are never rolled back which are protected by no snapshot, where the manifest wants it.
+fn warn_of_idle_rollback(reader: &mut Reader, table: &dyn TableLike, wanted: &Wanted) {
+    if wanted.on_failure == OnFailure::Keep || wanted.protect.contains(&ProtectChoice::Snapshot) {
+        return;
+    }
+    // Said at the host, whichever of the two stands among the defaults.
+    let keys = [&keys::ON_FAILURE, &keys::PROTECT, &keys::HOST];
+    let at = keys.iter().flat_map(|key| key.spellings).find_map(|spelling| find(table, spelling));
+    if let Some(found) = at {
+        let message = "`on_failure = \"rollback\"` has no effect here: guests are protected by no snapshot (`protect`)";
+        let hint = "only a snapshot is gone back to; a backup is never restored by itself: protect = [\"snapshot\", \"backup\"]";
+        reader.warn(found.span, message, &[hint]);
     }
 }
 

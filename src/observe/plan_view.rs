@@ -14,8 +14,8 @@
 //! | `own` | that proxmaint runs on the node or in one of its guests: it comes last and is not rebooted |
 //! | `prune`, `prune_backups` | snapshots and backups of earlier runs that would be removed: `guest`, `name`; `guest`, `volid`, `note`; left out where there are none |
 //! | `guests[]` | `id`, `kind`, `name`, `decision` (`upgrade`, `start`, `skip`, `block`), `reason`, `own` (proxmaint runs in it: it comes last) |
-//! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot`, `checks[]` |
-//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it), `checks[]` (what it is asked before and after; left out where there is nothing) |
+//! | `guests[].start` | for those that are started, looked into and stopped again: `via`, `protection[]`, `not_covered[]`, `reboot`, `rollback`, `checks[]` |
+//! | `guests[].upgrade` | for those that are upgraded: `via` (`pct`, `ssh` or `agent`), `address`, `manager`, `packages[]`, `lists_refreshed`, `lists_age_ms`, `protection[]` (`snapshot`, `backup to STORAGE`: tried in this order; `none` where the manifest says so), `not_covered[]` (what a backup leaves out), `reboot` (whether it is rebooted where it needs it), `rollback` (that it is rolled back where its upgrade goes wrong; left out where it is not), `checks[]` (what it is asked before and after; left out where there is nothing) |
 //! | of `plan-order`, a line before the last where there are canaries or a bound of failures: `canaries[]` (`host`, `guests[]`, or `null` for all of it), `unmatched[]` (entries that match nothing), `soak_ms`, `max_failures` | who goes first, and when a run halts |
 //! | of `plan-ended`: `hosts`, `guests`, `packages`, `blocked`, `refused`, `errors` | how many there are to upgrade, and how many stand in the way |
 
@@ -239,8 +239,8 @@ impl Writer<'_> {
             Decision::Start(start) => {
                 let what = self.paint.good("start it, look for updates, stop it again");
                 let protection = self.protection(&start.protection);
-                let reboot = reboot_words(start.reboot, false);
-                self.line(2, &format!("{label}: {what}; where something is pending, {protection}{reboot}"));
+                let (reboot, rollback) = (reboot_words(start.reboot, false), rollback_words(start.rollback, false));
+                self.line(2, &format!("{label}: {what}; where something is pending, {protection}{reboot}{rollback}"));
                 self.not_covered(&start.protection, &start.not_covered);
                 self.checks(start.checks.as_deref());
             }
@@ -291,7 +291,8 @@ impl Writer<'_> {
             Via::Agent => "through the guest agent".to_owned(),
         };
         let (protection, reboot) = (self.protection(&upgrade.protection), reboot_words(upgrade.reboot, own));
-        format!("{} {via}; {protection}{reboot}", self.paint.good(&upgrade_words(&upgrade.pending)))
+        let rollback = rollback_words(upgrade.rollback, own);
+        format!("{} {via}; {protection}{reboot}{rollback}", self.paint.good(&upgrade_words(&upgrade.pending)))
     }
 
     fn node(&mut self, plan: &HostPlan) {
@@ -383,6 +384,15 @@ fn reboot_words(reboot: bool, own: bool) -> &'static str {
     }
 }
 
+/// Says whether a guest is rolled back where its upgrade goes wrong; `own` says that proxmaint runs in it.
+fn rollback_words(rollback: bool, own: bool) -> &'static str {
+    match (rollback, own) {
+        (false, _) => "",
+        (true, false) => "; rolled back to its snapshot if it goes wrong",
+        (true, true) => "; not rolled back, since proxmaint runs in it",
+    }
+}
+
 fn upgrade_words(pending: &[PackageChange]) -> String {
     let new = pending.iter().filter(|change| change.old.is_none()).count();
     let removed = pending.iter().filter(|change| change.new.is_none()).count();
@@ -468,6 +478,8 @@ struct StartLine<'a> {
     protection: Vec<String>,
     not_covered: &'a [String],
     reboot: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rollback: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<String>,
 }
@@ -484,6 +496,8 @@ struct UpgradeLine<'a> {
     protection: Vec<String>,
     not_covered: &'a [String],
     reboot: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rollback: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<String>,
 }
@@ -580,6 +594,7 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
         protection: upgrade.protection.iter().map(ToString::to_string).collect(),
         not_covered: &upgrade.not_covered,
         reboot: upgrade.reboot && !plan.own,
+        rollback: upgrade.rollback && !plan.own,
         checks: check_words(upgrade.checks.as_deref()),
     });
     let start = match &plan.decision {
@@ -588,6 +603,7 @@ fn guest_line(plan: &GuestPlan, age: impl Fn(Option<Timestamp>) -> Option<u64>) 
             protection: start.protection.iter().map(ToString::to_string).collect(),
             not_covered: &start.not_covered,
             reboot: start.reboot,
+            rollback: start.rollback,
             checks: check_words(start.checks.as_deref()),
         }),
         Decision::Skip(_) | Decision::Block(_) | Decision::Upgrade(_) => None,

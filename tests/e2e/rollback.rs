@@ -2,7 +2,7 @@
 
 use proxmaint_lab::faults::{Fault, TaskFault, UpgradeFault};
 use proxmaint_lab::ledger::Act;
-use proxmaint_lab::world::{Durations, MachineId, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Disturbance, Durations, MachineId, Os, World, WorldBuilder};
 
 use crate::support::{Screen, Site, guest};
 
@@ -194,4 +194,22 @@ fn a_rollback_that_fails_by_hand_is_held_until_it_is_decided_about() {
     site.run(&["resolve", &run, "edge1", "101", "--retry"]).expect(0);
     site.run(&["rollback", &run, "edge1", "101", "--yes"]).expect(0).says(&["is back at snapshot"]);
     assert_eq!((site.count(Act::Rollback, "101"), runs(&site, 101)), (2, true));
+}
+
+#[test]
+fn what_does_not_do_as_before_is_undone_and_does_again() {
+    let world = World::builder()
+        .standalone("edge1")
+        .ct("edge1", 101, |ct| {
+            ct.pending(1).listens(22).upgrade_does(Disturbance::Fails("shop.service".to_owned(), None))
+        })
+        .vm("edge1", 201, |vm| vm.pending(1));
+    let site = site(world, ROLLBACK);
+    site.run(&["run"]).expect(3).says(&["shop.service", "rolling back to pm-"]);
+    let seen = guest(&site.status(&[]), "edge1", 101);
+    assert_eq!(seen["state"], "rolled-back", "{seen:#}");
+    let reason = seen["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("shop.service") && !reason.contains("not as it was before"), "it does as before: {reason}");
+    assert_eq!((site.count(Act::Rollback, "101"), site.behind(&edge(101)), runs(&site, 101)), (1, 1, true));
+    assert_eq!(state_of(&site, 201), "upgraded");
 }

@@ -231,7 +231,8 @@ async fn wait_by_looking(cx: &Context, at: &GuestRef) -> Outcome {
     }
 }
 
-/// Checks a guest after its rollback: it runs, it is the right machine, and its packages are what they were before the upgrade.
+/// Checks a guest after its rollback: it runs, it is the right machine, its packages are what they were before the upgrade, and
+/// it does as it did then.
 /// It has just been started, so it is asked within the limit of a boot.
 pub(super) async fn recheck(
     cx: &Context,

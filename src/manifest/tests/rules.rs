@@ -325,3 +325,15 @@ fn a_login_is_known_where_anything_is_said_about_it() {
         assert!(says(lines), "{lines}");
     }
 }
+
+#[test]
+fn a_rollback_without_a_snapshot_is_warned_of() {
+    let warned = |lines: &str| {
+        let manifest = valid(&format!("{lines}\n{HOST}"));
+        manifest.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let both = warned("[defaults]\non_failure = \"rollback\"\nprotect = \"backup\"");
+    assert!(both.len() == 1 && both[0].contains("no effect here"), "{both:?}");
+    assert_eq!(warned("[defaults]\non_failure = \"rollback\""), Vec::<String>::new());
+    assert_eq!(warned("[defaults]\nprotect = \"none\""), Vec::<String>::new());
+}
