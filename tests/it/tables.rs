@@ -850,6 +850,7 @@ fn behind_a_gate_for_canaries_only_these_go_on_and_the_rest_is_planned_anew() {
         planned,
         HostEvent::TurnGiven,
         of_guest(102, Step::Snapshot, Detail::Protected(protection())),
+        of_guest(102, Step::MeasureGuest, Detail::Measured(Box::default())),
         of_guest(102, Step::UpgradeGuest, Detail::Upgraded),
         of_guest(102, Step::CheckGuest, Detail::Checked(check_report(false))),
     ] {
