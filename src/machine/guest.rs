@@ -233,6 +233,7 @@ impl GuestState {
     /// Lets a guest that was upgraded, and failed the check after it, be checked again in a new round of its host, where nothing is
     /// pending in it any more: it still is not what it was before, unless somebody mended it. Returns it as it is where that
     /// does not fit.
+    #[expect(clippy::result_large_err, reason = "it is no error: the guest comes back either way, and is moved once")]
     pub(super) fn checked_again(self, planned: &Decision) -> Result<Self, Self> {
         let nothing_pending = matches!(planned, Decision::Skip(SkipReason::NothingPending));
         match self.phase {
