@@ -231,20 +231,18 @@ impl GuestState {
     }
 
     /// Lets a guest that was upgraded, and failed the check after it, be checked again in a new round of its host, where nothing is
-    /// pending in it any more: it still is not what it was before, unless somebody mended it. Returns it as it is where that
-    /// does not fit.
-    #[expect(clippy::result_large_err, reason = "it is no error: the guest comes back either way, and is moved once")]
-    pub(super) fn checked_again(self, planned: &Decision) -> Result<Self, Self> {
+    /// pending in it any more: it still is not what it was before, unless somebody mended it. `None` where that does not fit.
+    pub(super) fn checked_again(&self, planned: &Decision) -> Option<Self> {
         let nothing_pending = matches!(planned, Decision::Skip(SkipReason::NothingPending));
-        match self.phase {
+        match &self.phase {
             GuestPhase::Settled(GuestVerdict::Failed { fault, protection })
                 if nothing_pending && self.baseline.is_some() && self.borrowed.is_none() =>
             {
                 let attempt = self.rounds.first(Step::CheckGuest);
-                let at = Box::new(GuestPhase::Checking { protection, rebooted: false, attempt });
-                Ok(Self { phase: GuestPhase::Held { at, fault }, ..self })
+                let at = Box::new(GuestPhase::Checking { protection: protection.clone(), rebooted: false, attempt });
+                Some(Self { phase: GuestPhase::Held { at, fault: fault.clone() }, ..self.clone() })
             }
-            phase => Err(Self { phase, ..self }),
+            _ => None,
         }
     }
 

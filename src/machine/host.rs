@@ -360,14 +360,13 @@ impl HostState {
                 let id = guest.guest.id;
                 let mut state = match before.remove(&id) {
                     Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
-                    Some(old) if old.plan.guest.identity == guest.guest.identity && worse.contains(&id) => {
-                        match old.checked_again(&guest.decision) {
-                            Ok(again) => {
-                                self.returning.insert(id);
-                                again
-                            }
-                            Err(old) => GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) },
-                        }
+                    Some(old)
+                        if worse.contains(&id)
+                            && old.plan.guest.identity == guest.guest.identity
+                            && let Some(again) = old.checked_again(&guest.decision) =>
+                    {
+                        self.returning.insert(id);
+                        again
                     }
                     Some(old) if old.plan.guest.identity == guest.guest.identity => {
                         GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }

@@ -146,7 +146,7 @@ pub enum GuestPhase {
 /// What comes after a guest that was started was stopped again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "it stands in a box wherever it stands")]
+#[expect(clippy::large_enum_variant, reason = "it is boxed in the one phase that has it")]
 pub enum AfterStop {
     /// It is over.
     Settle(GuestVerdict),
