@@ -1,6 +1,6 @@
 # proxmaint: the commands of its developers. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test real fmt lint unit check-tools bench fuzz-edit deny clean
+.PHONY: help demo demo-cluster test real large fmt lint unit check-tools bench fuzz-edit deny clean
 
 CARGO ?= cargo
 SHELL := /bin/bash
@@ -58,6 +58,12 @@ real: check-tools ## Tests with the real apt, dnf, zypper and pacman (as root, o
 	@set -o pipefail; $(CARGO) test --locked --test real 2>&1 | tee $(REAL_LOG)
 	@grep '^not run: ' $(REAL_LOG) | sort | uniq -c || true
 	@awk '/^not run: /{n++} END{print n+0 " checks with real package managers not run"}' $(REAL_LOG)
+
+# Seeds that are played on 50 nodes with 1,000 guests.
+LARGE_SEEDS ?= 2
+
+large: check-tools ## Simulates a cluster of 50 nodes with 1,000 guests, with random faults and crashes
+	LARGE_NODES=50 LARGE_SEEDS=$(LARGE_SEEDS) $(CARGO) test --locked --test sim large -- --nocapture
 
 bench: ## Measures the journal, and a fleet of 1,000 hosts on a journal of a million events
 	$(CARGO) bench --bench journal

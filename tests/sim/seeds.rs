@@ -118,8 +118,8 @@ fn realms(dice: &mut Dice, world: WorldBuilder) -> (WorldBuilder, &'static [&'st
     }
 }
 
-/// What goes wrong while guests are moved.
-fn evacuation_fault(dice: &mut Dice) -> Fault {
+/// Makes a fault of what goes wrong while guests are moved.
+pub fn evacuation_fault(dice: &mut Dice) -> Fault {
     let task = match dice.between(0, 4) {
         0 => TaskFault::FailOff { text: "migration aborted".to_owned() },
         1 => TaskFault::Fail { text: "migration aborted".to_owned(), leave_lock: false },

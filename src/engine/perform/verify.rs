@@ -8,7 +8,7 @@ use super::whereabouts::find_by;
 use super::{Context, guest_ref, place_of, right_machine_in_time};
 use crate::engine::port::{GuestRef, Place};
 use crate::engine::wait::{Backoff, retried};
-use crate::ids::NodeName;
+use crate::ids::{GuestId, NodeName};
 use crate::inventory::{OsFacts, PackageChange, Power, Via};
 use crate::machine::outcome::{CheckReport, Detail, Fault, Outcome, RebootFacts, Remarks, VerifyReport};
 use crate::plan::{Baseline, GuestAddr};
@@ -102,7 +102,7 @@ async fn check_node(
         in_quorum(cx, limit).await?;
     }
     services_up(cx, node, &baseline.services, limit).await?;
-    guests_run(cx, baseline, if rebooted.is_some() { limit } else { Duration::ZERO }).await?;
+    guests_run(cx, node, baseline, if rebooted.is_some() { limit } else { Duration::ZERO }).await?;
     if let Some(ready) = rebooted {
         guests_home(cx, ready).await?;
     }
@@ -160,11 +160,15 @@ async fn in_quorum(cx: &Context, limit: Duration) -> Result<(), Fault> {
 }
 
 /// Makes sure, within a limit, that the guests that ran before run.
-async fn guests_run(cx: &Context, baseline: &Baseline, limit: Duration) -> Result<(), Fault> {
+async fn guests_run(cx: &Context, node: &NodeName, baseline: &Baseline, limit: Duration) -> Result<(), Fault> {
     let mut backoff = Backoff::within(limit);
     loop {
         let mut stopped = Vec::new();
-        for (id, kind) in &baseline.running {
+        let here = retried(|| cx.ports.pve.guests(node)).await?;
+        let runs = |id: GuestId, kind| {
+            here.iter().any(|guest| guest.id == id && guest.kind == kind && guest.power == Power::Running)
+        };
+        for (id, kind) in baseline.running.iter().filter(|(id, kind)| !runs(*id, *kind)) {
             // A guest may have been moved away meanwhile by somebody else: it is looked for where it is now.
             let Some(node) = retried(|| cx.ports.pve.locate(*id)).await? else {
                 stopped.push(format!("{kind} {id} (gone)"));
