@@ -88,7 +88,7 @@ fn ports_only_get_a_remark() {
     let (gone, new) = (port(&site, 101, 25), port(&site, 101, 2525));
     let expected = [format!("no longer listening: tcp 0.0.0.0:{gone}"), format!("newly listening: tcp 0.0.0.0:{new}")];
     assert_eq!(told(&site, 101), ("upgraded".to_owned(), expected.to_vec(), String::new()));
-    site.run(&["status"]).expect(0).says(&[&expected[0]]);
+    site.run(&["status", &site.run_name(), "--host", "edge1"]).expect(0).says(&[&expected[0], &expected[1]]);
 }
 
 fn what_had_failed_before_is_no_difference() {

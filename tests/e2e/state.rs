@@ -56,7 +56,7 @@ fn while_a_run_works_others_are_turned_away_and_status_answers() {
 
 /// How far a guest is, as a number that only ever rises.
 fn rank(state: &Value) -> usize {
-    let states = ["waiting", "protecting", "protected", "upgrading", "checking", "upgraded"];
+    let states = ["waiting", "protecting", "protected", "measuring", "upgrading", "checking", "upgraded"];
     let state = state.as_str().expect("a state");
     states.iter().position(|s| *s == state).unwrap_or_else(|| panic!("a guest is {state}"))
 }
