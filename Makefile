@@ -60,7 +60,7 @@ real: check-tools ## Tests with the real apt, dnf, zypper and pacman (as root, o
 	@awk '/^not run: /{n++} END{print n+0 " checks with real package managers not run"}' $(REAL_LOG)
 
 # Seeds that are played on 50 nodes with 1,000 guests.
-LARGE_SEEDS ?= 2
+LARGE_SEEDS ?= 1
 
 large: check-tools ## Simulates a cluster of 50 nodes with 1,000 guests, with random faults and crashes
 	LARGE_NODES=50 LARGE_SEEDS=$(LARGE_SEEDS) $(CARGO) test --locked --test sim large -- --nocapture

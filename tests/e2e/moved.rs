@@ -24,9 +24,10 @@ fn id(vmid: u32) -> MachineId {
 fn cluster() -> WorldBuilder {
     World::builder()
         .cluster("lab", ["pve1", "pve2", "pve3"])
+        .disks("lab", "shared", "rbd")
         .node("pve1", |node| node.pending(1))
-        .ct("pve1", 101, |ct| ct.pending(2))
-        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).pending(1))
+        .ct("pve1", 101, |ct| ct.on("shared").pending(2))
+        .vm("pve1", 201, |vm| vm.on("shared").os(Os::Ubuntu2404).pending(1))
 }
 
 /// Moves a guest as soon as nothing works on it.

@@ -250,7 +250,10 @@ fn guest_ref(guest: &GuestAddr) -> GuestRef {
 /// Makes sure that a guest is still the one that was planned, by its config. An error means: don't touch it.
 async fn same_guest(cx: &Context, guest: &GuestAddr) -> Result<(), Fault> {
     let at = guest_ref(guest);
-    let config = retried(|| cx.ports.pve.guest_config(&at)).await?;
+    let config = match retried(|| cx.ports.pve.guest_config(&at)).await {
+        Ok(config) => config,
+        Err(fault) => return Err(whereabouts::explained(cx, guest, fault).await),
+    };
     whereabouts::is_same(guest, identity_of(guest.kind, &config))
 }
 

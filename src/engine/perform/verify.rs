@@ -191,13 +191,15 @@ async fn guests_run(cx: &Context, node: &NodeName, baseline: &Baseline, limit: D
 
 /// Makes sure that no guest is left where it was moved to. One that somebody else moved on, or destroyed, is not ours any more.
 async fn guests_home(cx: &Context, ready: &RebootFacts) -> Result<(), Fault> {
-    let mut away = Vec::new();
-    for moved in &ready.moves {
-        let now = retried(|| cx.ports.pve.locate(moved.id)).await?;
-        if let Some(now) = now.filter(|now| moved.to() == Some(now)) {
-            away.push(format!("{} {} (on {now})", moved.kind, moved.id));
-        }
+    if ready.moves.is_empty() {
+        return Ok(());
     }
+    let all = retried(|| cx.ports.pve.resources()).await?;
+    let away = ready.moves.iter().filter_map(|moved| {
+        let now = all.iter().find(|guest| guest.id == moved.id && moved.to() == Some(&guest.node))?;
+        Some(format!("{} {} (on {})", moved.kind, moved.id, now.node))
+    });
+    let away: Vec<String> = away.collect();
     match away.is_empty() {
         true => Ok(()),
         false => {

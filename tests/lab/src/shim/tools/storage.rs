@@ -24,6 +24,9 @@ pub(super) async fn pvesm(stage: &Arc<Stage>, call: &Call, streams: &mut Streams
         "zfspool" if volume.starts_with("subvol-") => format!("/{}/{volume}", storage.pool()),
         "zfspool" => format!("/dev/zvol/{}/{volume}", storage.pool()),
         "dir" | "nfs" | "cifs" | "cephfs" | "btrfs" => format!("{}/images/{volume}", storage.path()),
+        "rbd" => {
+            format!("rbd:{name}/{volume}:conf=/etc/pve/ceph.conf:id=admin:keyring=/etc/pve/priv/ceph/{name}.keyring")
+        }
         "lvm" | "lvmthin" => format!("/dev/pve/{volume}"),
         _ => return not_simulated(call, streams).await,
     };
