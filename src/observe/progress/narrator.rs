@@ -354,9 +354,8 @@ fn host_line(state: &HostState) -> Said {
         HostPhase::Evacuating { ready, nth, attempt, .. } => {
             let planned = ready.own_moves().nth(*nth).filter(|_| attempt.step == Step::MoveGuest);
             let text = match planned {
-                Some(planned) => {
-                    format!("moving {}{}; {}", planned, again(*attempt), moved_so_far(ready, *nth, *attempt))
-                }
+                // The rounds of the step count the guests as well: they say nothing of this one.
+                Some(planned) => format!("moving {planned}; {}", moved_so_far(ready, *nth, *attempt)),
                 None => {
                     let guests = count(ready.by_ha().count(), "guest");
                     format!("entering HA maintenance mode{}: HA moves {guests} away", again(*attempt))
@@ -364,9 +363,7 @@ fn host_line(state: &HostState) -> Said {
             };
             (Weight::Step, Tone::Plain, clean(&text).into_owned())
         }
-        HostPhase::Returning { debt, attempt, .. } => {
-            (Weight::Step, Tone::Plain, format!("{}{}", giving_back(state, *debt), again(*attempt)))
-        }
+        HostPhase::Returning { debt, .. } => (Weight::Step, Tone::Plain, giving_back(state, *debt)),
         HostPhase::StoppingGuests { attempt, .. } => {
             let text = format!("shutting down {}{}", count(state.shut.len(), "guest"), again(*attempt));
             (Weight::Step, Tone::Plain, text)
@@ -375,8 +372,7 @@ fn host_line(state: &HostState) -> Said {
             (Weight::Headline, Tone::Plain, format!("rebooting the node{}", again(*attempt)))
         }
         HostPhase::StartingGuests { guests, attempt, .. } => {
-            let text = format!("starting {} again{}", count(guests.len(), "guest"), again(*attempt));
-            (Weight::Step, Tone::Plain, text)
+            (Weight::Step, Tone::Plain, format!("{}{}", starting(guests.len()), again(*attempt)))
         }
         HostPhase::Rechecking { .. } => (Weight::Step, Tone::Plain, "looking at its canaries once more".to_owned()),
         HostPhase::GivingBack { .. } => {
@@ -462,6 +458,14 @@ fn moved_so_far(ready: &RebootFacts, nth: usize, attempt: Attempt) -> String {
     format!("{} of {} moved", by_ha + nth, count(ready.moves.len(), "guest"))
 }
 
+/// Says what is waited for once a node is back: also where none of its guests was shut down, it may start some by itself.
+fn starting(guests: usize) -> String {
+    match guests {
+        0 => "waiting until the node is ready".to_owned(),
+        guests => format!("starting {} again", count(guests, "guest")),
+    }
+}
+
 /// Says what of a reboot's debts is being given back.
 fn giving_back(state: &HostState, debt: Debt) -> String {
     match debt {
@@ -512,7 +516,7 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::Returning { debt, .. } => giving_back(state, *debt),
         HostPhase::StoppingGuests { .. } => format!("shutting down {}", count(state.shut.len(), "guest")),
         HostPhase::Rebooting { .. } => "rebooting".to_owned(),
-        HostPhase::StartingGuests { guests, .. } => format!("starting {} again", count(guests.len(), "guest")),
+        HostPhase::StartingGuests { guests, .. } => starting(guests.len()),
         HostPhase::GivingBack { .. } => "stopping guests that were started".to_owned(),
         HostPhase::Rechecking { .. } => "looking at its canaries once more".to_owned(),
         HostPhase::Held { .. } => "held".to_owned(),

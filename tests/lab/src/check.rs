@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Act, Entry, Outcome};
-use crate::world::{HA, Kind, MachineId, World};
+use crate::world::{Asker, HA, Kind, MachineId, World};
 
 /// Changes that must not be made twice.
 const UNSAFE: &[Act] =
@@ -99,8 +99,12 @@ pub fn check(world: &World) -> Judgement {
 fn away(world: &World) -> impl Iterator<Item = String> {
     let mut homes: BTreeMap<MachineId, &str> = BTreeMap::new();
     for entry in world.ledger.entries().iter().filter(|entry| entry.act == Act::Migrate) {
-        if let Ok(vmid) = entry.machine.parse() {
-            homes.entry(MachineId::guest(&entry.realm, vmid)).or_insert(&entry.node);
+        let Ok(vmid) = entry.machine.parse() else { continue };
+        let id = MachineId::guest(&entry.realm, vmid);
+        // Whoever else moves a guest wants it there.
+        match entry.by == Asker::root().to_string() {
+            true => _ = homes.remove(&id),
+            false => _ = homes.entry(id).or_insert(&entry.node),
         }
     }
     let away = homes.into_iter().filter_map(|(id, home)| {
