@@ -305,7 +305,9 @@ impl<'a> Play<'a> {
     /// Lets somebody move guests: those that something works on when that is over.
     async fn move_guests(&self) {
         for (vmid, to) in &self.scenario.moves {
-            loop {
+            for tries in 0.. {
+                // An hour, longer than anything that locks a guest.
+                assert!(tries < 720, "guest {vmid} can't be moved to {to}");
                 let there = self.theatre.on(|stage, now| {
                     let ids = stage.world.machines().into_iter().filter(|id| stage.world.guest(id).is_some());
                     let id = ids.into_iter().find(|id| id.short() == vmid.to_string()).expect("the guest is there");

@@ -854,7 +854,9 @@ pub fn guests_move() -> Scenario {
         .ct("pve1", 101, |ct| ct.pending(2))
         .ct("pve1", 102, |ct| ct.pending(1).stopped())
         .ct("pve2", 111, |ct| ct.pending(1))
-        .vm("pve1", 201, |vm| vm.os(Os::Ubuntu2404).pending(2))
+        // With snapshots on a disk of its own it could not be moved live.
+        .disks("lab", "shared", "rbd")
+        .vm("pve1", 201, |vm| vm.on("shared").os(Os::Ubuntu2404).pending(2))
         .vm("pve1", 202, |vm| vm.no_snapshots().pending(1));
     Scenario::new("guests that move", world)
         .parallel(1, 2)
