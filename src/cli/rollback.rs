@@ -3,10 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::args::{Output, Places, RollbackArgs};
 use super::diagnostics::Failure;
@@ -18,7 +14,7 @@ use crate::adapters::clock::SystemClock;
 use crate::engine::driver::Session;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, Lost, lost};
-use crate::engine::port::{Clock, Hosts, NoOutput};
+use crate::engine::port::{Clock, Hosts};
 use crate::ids::{GuestId, HostId, RunId};
 use crate::journal::replay::RunHistory;
 use crate::journal::{Purpose, SledJournal, StateDir};
@@ -276,23 +272,8 @@ impl Asked<'_> {
 
 /// Looks what a rollback would cost, right before it is asked about.
 async fn look(hosts: &dyn Hosts, state: &HostState, id: GuestId, way: &WayBack) -> Result<Lost, Fault> {
-    let cx = Context {
-        ports: hosts.ports(state.host())?,
-        clock: Arc::new(SystemClock),
-        limits: Limits::default(),
-        // Looking starts no task that there would be news of.
-        news: mpsc::channel(1).0,
-        draining: CancellationToken::new(),
-        since: SystemClock.now(),
-        task: None,
-        earlier: Vec::new(),
-        lock_wait: Duration::ZERO,
-        allow_quorum_loss: false,
-        output: Arc::new(NoOutput),
-        own_boot: super::own_boot(),
-        lease: None,
-        neighbours: None,
-    };
+    let ports = hosts.ports(state.host())?;
+    let cx = Context::looking(ports, Arc::new(SystemClock), Limits::default(), &state.policy, super::own_boot());
     let Some(guest) = state.guests.get(&id) else { return Err(Fault::permanent("the run does not have it")) };
     lost(&cx, &guest.plan.guest, &way.snapshot).await
 }

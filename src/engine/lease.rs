@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::port::{Clock, HostPorts, LeaseAnswer, LeaseAsk, LeaseHolder};
-use super::wait::retried;
+use super::wait::{rest, retried};
 use crate::ids::{ClusterId, HostId, RunId};
 use crate::machine::outcome::Fault;
 use crate::time::Timestamp;
@@ -99,7 +99,7 @@ impl Leases {
     /// Renews the leases for ever, one beat after another.
     pub async fn keep(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(BEAT).await;
+            rest(BEAT).await;
             futures_util::future::join_all(self.all().iter().map(|lease| self.beat(lease))).await;
         }
     }

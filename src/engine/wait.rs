@@ -45,6 +45,11 @@ impl Backoff {
     }
 }
 
+/// Lets a span pass that is given: between two beats, or as long as the operator says.
+pub async fn rest(span: Duration) {
+    tokio::time::sleep(span).await;
+}
+
 /// Asks until the answer is no passing fault, a bounded number of times. Only for what may be repeated: reads, and
 /// changes whose `Transient` fault says that nothing was sent.
 pub async fn retried<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Fault>

@@ -25,7 +25,6 @@ use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::{Asker, World};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::debts;
 use crate::disk::Disk;
@@ -203,22 +202,8 @@ pub fn foresee(scenario: &Scenario) -> BTreeMap<HostId, HostPlan> {
 
 /// What a look at a host works with.
 fn looking(engine: &Engine, policy: &HostPolicy) -> Context {
-    Context {
-        ports: engine.hosts.ports(&policy.host).expect("every host has ports"),
-        clock: Arc::clone(&engine.clock),
-        limits: LIMITS,
-        news: mpsc::channel(1).0,
-        draining: CancellationToken::new(),
-        since: engine.clock.now(),
-        task: None,
-        earlier: Vec::new(),
-        lock_wait: policy.lock_wait(),
-        allow_quorum_loss: policy.allow_quorum_loss,
-        output: Arc::clone(&engine.output),
-        own_boot: None,
-        lease: None,
-        neighbours: None,
-    }
+    let ports = engine.hosts.ports(&policy.host).expect("every host has ports");
+    Context::looking(ports, Arc::clone(&engine.clock), LIMITS, policy, None)
 }
 
 /// A scenario being played.

@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::args::{DoctorArgs, Output, Places};
 use super::connect::{self, ManifestHosts};
@@ -21,7 +19,7 @@ use crate::adapters::ssh::SshTarget;
 use crate::adapters::ssh::host_key::{fingerprint_command, known_keys};
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, Examination, examine};
-use crate::engine::port::{Clock, Hosts, NoOutput};
+use crate::engine::port::Hosts;
 use crate::inventory::HostFacts;
 use crate::machine::fleet::Fleet;
 use crate::machine::outcome::Fault;
@@ -180,23 +178,8 @@ impl<'a> Patient<'a> {
             Ok(ports) => ports,
             Err(fault) => return nothing(vec![of_fault(Check::Api, &fault)]),
         };
-        let context = Context {
-            ports,
-            clock: Arc::new(SystemClock),
-            limits: Limits::default(),
-            // Looking starts no task that there would be news of.
-            news: mpsc::channel(1).0,
-            draining: CancellationToken::new(),
-            since: SystemClock.now(),
-            task: None,
-            earlier: Vec::new(),
-            lock_wait: self.policy.lock_wait(),
-            allow_quorum_loss: self.policy.allow_quorum_loss,
-            output: Arc::new(NoOutput),
-            own_boot: super::own_boot(),
-            lease: None,
-            neighbours: None,
-        };
+        let (clock, policy) = (Arc::new(SystemClock), &self.policy);
+        let context = Context::looking(ports, clock, Limits::default(), policy, super::own_boot());
         let target = connect::node_target(self.entry, None, self.known_hosts);
         let before = known(&target).await;
         let mut found = examine(&context, &self.policy, token).await;

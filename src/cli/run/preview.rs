@@ -4,8 +4,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::aim::Selected;
 use crate::adapters::clock::SystemClock;
@@ -15,7 +13,7 @@ use crate::cli::diagnostics::Failure;
 use crate::cli::exit_code::Exit;
 use crate::engine::limits::Limits;
 use crate::engine::perform::{Context, discover};
-use crate::engine::port::{Clock, Hosts, NoOutput};
+use crate::engine::port::{Clock, Hosts};
 use crate::ids::HostId;
 use crate::inventory::HostFacts;
 use crate::machine::fleet::Fleet;
@@ -61,23 +59,8 @@ pub(in crate::cli) async fn look(hosts: Arc<dyn Hosts>, policy: &RunPolicy, old:
 }
 
 async fn look_at(hosts: &dyn Hosts, policy: &HostPolicy, refresh: bool) -> Result<HostFacts, Fault> {
-    let cx = Context {
-        ports: hosts.ports(&policy.host)?,
-        clock: Arc::new(SystemClock),
-        limits: Limits::default(),
-        // Looking starts no task that there would be news of.
-        news: mpsc::channel(1).0,
-        draining: CancellationToken::new(),
-        since: SystemClock.now(),
-        task: None,
-        earlier: Vec::new(),
-        lock_wait: policy.lock_wait(),
-        allow_quorum_loss: policy.allow_quorum_loss,
-        output: Arc::new(NoOutput),
-        own_boot: crate::cli::own_boot(),
-        lease: None,
-        neighbours: None,
-    };
+    let ports = hosts.ports(&policy.host)?;
+    let cx = Context::looking(ports, Arc::new(SystemClock), Limits::default(), policy, crate::cli::own_boot());
     discover(&cx, policy, refresh).await
 }
 

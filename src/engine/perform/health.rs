@@ -10,7 +10,7 @@ use super::inside::address_of;
 use super::{Context, guest_ref, place_of, right_machine, same_guest};
 use crate::choices::health::{ADDRESS, Ask, HealthCheck};
 use crate::engine::port::{GuestCommand, HealthLook, Outward, Place};
-use crate::engine::wait::{Backoff, retried};
+use crate::engine::wait::{Backoff, rest, retried};
 use crate::inventory::Via;
 use crate::inventory::health::{CheckResult, Health};
 use crate::machine::outcome::{Detail, Fault, Outcome};
@@ -119,7 +119,7 @@ async fn from_outside(cx: &Context, check: &HealthCheck, address: Option<&str>) 
         if answer.is_ok() {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(check.every_ms)).await;
+        rest(Duration::from_millis(check.every_ms)).await;
         answer = cx.ports.outside.ask(&what, within).await;
     }
     Some(answer)
@@ -164,7 +164,7 @@ async fn from_within(cx: &Context, place: &Place, checks: &[HealthCheck]) -> Res
         let due: Vec<usize> =
             (0..commands.len()).filter(failed).filter(|at| commands[*at].0.retries >= again).collect();
         let Some(pause) = due.iter().map(|at| commands[*at].0.every_ms).max() else { break };
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        rest(Duration::from_millis(pause)).await;
         let some: Vec<GuestCommand> = due.iter().map(|at| commands[*at].1.clone()).collect();
         let now = retried(|| cx.ports.remote.health(place, &some)).await?;
         for (at, result) in due.into_iter().zip(now.commands) {

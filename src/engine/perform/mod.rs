@@ -31,14 +31,14 @@ use tokio_util::sync::CancellationToken;
 use super::lease::HostLease;
 use super::limits::Limits;
 use super::neighbours::Neighbours;
-use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, Place};
+use super::port::{Clock, GuestRef, HostPorts, Identity, JobOutput, NoOutput, Place};
 use super::wait::{Backoff, retried};
 use crate::ids::{BootId, ClusterId, GuestId, GuestKind, Step, StepKey, Upid};
 use crate::inventory::{Power, Via};
 use crate::machine::effect::{Action, Effect, Mode, Replay, replay};
 use crate::machine::host::HostState;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
-use crate::plan::{Decision, GuestAddr};
+use crate::plan::{Decision, GuestAddr, HostPolicy};
 use crate::time::Timestamp;
 
 pub(super) use discover::same_machine;
@@ -99,6 +99,35 @@ pub struct Context {
     pub lease: Option<HostLease>,
     /// The ways to the other nodes of the host's cluster, for guests that moved there; whoever only looks has none.
     pub neighbours: Option<(Arc<Neighbours>, ClusterId)>,
+}
+
+impl Context {
+    /// Makes what a look works with that is no step of a run: nobody has news of it, it keeps no output, and it has no lease.
+    pub fn looking(
+        ports: Arc<HostPorts>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        policy: &HostPolicy,
+        own_boot: Option<BootId>,
+    ) -> Self {
+        Self {
+            ports,
+            since: clock.now(),
+            clock,
+            limits,
+            // Looking starts no task that there would be news of.
+            news: mpsc::channel(1).0,
+            draining: CancellationToken::new(),
+            task: None,
+            earlier: Vec::new(),
+            lock_wait: policy.lock_wait(),
+            allow_quorum_loss: policy.allow_quorum_loss,
+            output: Arc::new(NoOutput),
+            own_boot,
+            lease: None,
+            neighbours: None,
+        }
+    }
 }
 
 /// Performs an effect. What changes something is only begun while the lease of the host's cluster is had.
