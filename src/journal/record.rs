@@ -25,8 +25,8 @@ use crate::time::Timestamp;
 /// The version of the bodies that this program writes.
 ///
 /// - 1: the first.
-/// - 2: selection, ways in, protection, starts, reboots, retention and saved plans in policy and plan; the steps and events that
-///   belong to them. Bodies of version 1 are read as they are: what they don't say is as it was then.
+/// - 2: selection, ways in, protection, starts, reboots, evacuation, checks, rollbacks, canaries, retention and saved plans in policy
+///   and plan; the steps and events that belong to them. Bodies of version 1 are read as they are: what they don't say is as it was then.
 pub const BODY_VERSION: u16 = 2;
 
 /// A body with its version. It is no `flatten`: that would read numbers that are keys of maps as texts.
