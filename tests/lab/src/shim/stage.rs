@@ -130,6 +130,7 @@ impl Stage {
     pub fn root(&self, id: &MachineId) -> io::Result<PathBuf> {
         self.with(|world, _| {
             let mut known = lock(&self.known);
+            self.catch_up(&mut known, world, id);
             self.meet(&mut known, world, id).map(|known| known.root.clone())
         })
     }
@@ -227,46 +228,51 @@ impl Stage {
         shell.spawn()
     }
 
-    /// Follows the world: what runs on a machine that was switched off or booted anew is killed, a disk that was put back to an
-    /// earlier state loses what was written, locks are taken and released. Blocks while processes die.
+    /// Follows the world on all machines that have a root directory, for those that nobody asks for anything.
     pub fn follow(&self) {
-        let changed: Vec<(MachineId, String, bool)> = self.with(|world, _| {
+        self.with(|world, _| {
             let mut known = lock(&self.known);
             let ids: Vec<MachineId> = known.keys().cloned().collect();
-            let changed = ids.into_iter().filter_map(|id| {
-                let found = known.get_mut(&id)?;
-                let machine = world.machine(&id)?;
-                let generation = world.guest(&id).map_or(0, |guest| guest.disk_generation);
-                let wiped = generation != found.disk_generation;
-                let (up, boot_id) = (world.is_up(&id), &machine.boot_id);
-                let gone = wiped || (found.up && !up) || found.boot_id != *boot_id;
-                (found.up, found.disk_generation) = (up, generation);
-                found.boot_id.clone_from(boot_id);
-                // Nothing can be told to anyone here: the next command on the machine meets the same error.
-                let _ = found.hold_locks(machine);
-                gone.then(|| (id.clone(), found.name.clone(), wiped))
-            });
-            changed.collect()
-        });
-        for (id, name, wiped) in changed {
-            self.units.forget(&id);
-            // Nobody may be listening.
-            let _ = self.gone.send(id.clone());
-            // A process that can't be killed is stuck in the kernel; the machine is off all the same.
-            let _ = super::reap::kill_all(&self.id, Some(&name));
-            let root = Path::new(&self.machines).join(&name);
-            if wiped {
-                // It is made anew by the next command. What was written before the snapshot is lost as well.
-                lock(&self.known).remove(&id);
-                let _ = fs::remove_dir_all(&root);
-            } else {
-                for volatile in ["run", "tmp"] {
-                    let _ = fs::remove_dir_all(root.join(volatile));
-                    let _ = fs::create_dir_all(root.join(volatile));
-                }
-                self.refresh(&id);
+            for id in ids {
+                self.catch_up(&mut known, world, &id);
             }
+        });
+    }
+
+    /// Follows the world on a machine: what runs on one that was switched off or booted anew is killed, a disk that was put back
+    /// to an earlier state loses what was written, locks are taken and released.
+    ///
+    /// Blocks while processes die, and lets nobody in meanwhile: whoever asks for a machine finds it as the world has it.
+    fn catch_up(&self, known: &mut BTreeMap<MachineId, Known>, world: &World, id: &MachineId) {
+        let (Some(found), Some(machine)) = (known.get_mut(id), world.machine(id)) else { return };
+        let generation = world.guest(id).map_or(0, |guest| guest.disk_generation);
+        let wiped = generation != found.disk_generation;
+        let up = world.is_up(id);
+        let gone = wiped || (found.up && !up) || found.boot_id != machine.boot_id;
+        (found.up, found.disk_generation) = (up, generation);
+        found.boot_id.clone_from(&machine.boot_id);
+        // Nothing can be told to anyone here: the next command on the machine meets the same error.
+        let _ = found.hold_locks(machine);
+        if !gone {
+            return;
         }
+        self.units.forget(id);
+        // Nobody may be listening.
+        let _ = self.gone.send(id.clone());
+        // A process that can't be killed is stuck in the kernel; the machine is off all the same.
+        let _ = super::reap::kill_all(&self.id, Some(&found.name));
+        if wiped {
+            // It is made anew by the next command. What was written before the snapshot is lost as well.
+            let _ = fs::remove_dir_all(&found.root);
+            known.remove(id);
+            return;
+        }
+        for volatile in ["run", "tmp"] {
+            let _ = fs::remove_dir_all(found.root.join(volatile));
+            let _ = fs::create_dir_all(found.root.join(volatile));
+        }
+        // A file that can't be written shows up in the command that needs it, through `root`.
+        let _ = root::refresh(&found.root, world, id);
     }
 }
 
