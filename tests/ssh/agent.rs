@@ -12,10 +12,10 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::key::safe_rng;
 use russh::keys::{PrivateKey, PublicKey};
 use secrecy::SecretString;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use crate::server::{Server, Spec};
+use crate::server::{Server, Spec, listen};
 use crate::{Desk, ed25519, limits, until};
 
 /// Says to the process within which server to log in to, which file to learn its key into, and which key file to offer.
@@ -74,7 +74,7 @@ async fn agent(socket: &Path, keys: &[PrivateKey]) -> JoinHandle<()> {
 
 /// Starts a server that leads to itself as a jump host.
 async fn server(authorized: Vec<PublicKey>, password: Option<&str>) -> Server {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = listen("127.0.0.1:0".parse().unwrap()).await.local_addr().unwrap();
     let names = [("127.0.0.1".to_owned(), address)].into();
     let password = password.map(str::to_owned);
     Server::start_at(address, Spec { host_keys: vec![ed25519()], authorized, names, password, ..Spec::default() }).await

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, SocketAddr};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,6 +72,28 @@ struct State {
     groups: Mutex<Vec<Pid>>,
 }
 
+/// Listens at an address; one without a port gets a free one.
+///
+/// That is below those that the system gives to whoever connects or asks for any (32768 and more): a port that a server here gave
+/// up is free still when another takes its place.
+pub async fn listen(address: SocketAddr) -> TcpListener {
+    const PORTS: std::ops::Range<u32> = 16_384..32_768;
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    if address.port() != 0 {
+        return TcpListener::bind(address).await.expect("that port of the loopback interface");
+    }
+    // Runs of the tests beside each other begin at places of their own.
+    let from = std::process::id().wrapping_mul(61);
+    for _ in PORTS {
+        let port = PORTS.start + from.wrapping_add(DRAWN.fetch_add(1, SeqCst)) % (PORTS.end - PORTS.start);
+        match TcpListener::bind((address.ip(), u16::try_from(port).expect("a port"))).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            bound => return bound.expect("a port of the loopback interface"),
+        }
+    }
+    panic!("no port of the loopback interface is free");
+}
+
 /// A running server; it ends, with all it started, when dropped.
 pub struct Server {
     pub address: SocketAddr,
@@ -81,14 +103,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a port that the system chooses.
+    /// Starts a server on a free port.
     pub async fn start(spec: Spec) -> Self {
         Self::start_at("127.0.0.1:0".parse().expect("an address"), spec).await
     }
 
     /// Starts a server at an address, to take another one's place.
     pub async fn start_at(address: SocketAddr, spec: Spec) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a port on the loopback interface");
+        let listener = listen(address).await;
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Seen::default());
         let config = Arc::new(russh::server::Config {
