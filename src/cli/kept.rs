@@ -14,7 +14,7 @@ use crate::journal::replay::RunHistory;
 use crate::machine::effect::Mode;
 use crate::machine::guest::{Attempt, GuestPhase, GuestVerdict};
 use crate::machine::host::{HostPhase, HostState, HostVerdict, StepState};
-use crate::plan::{BroughtBack, GuestAddr, OldBackup, OldSnapshot, OldThings, Retention, RunPolicy};
+use crate::plan::{GuestAddr, HeldBack, OldBackup, OldSnapshot, OldThings, Retention, RunPolicy};
 use crate::time::Timestamp;
 
 /// Something that a run made of a guest, to bring it back from.
@@ -289,16 +289,16 @@ impl Left {
 /// How many runs of which it is not known are read for guests that they rolled back: such as were killed.
 const MOST_UNKNOWN: usize = 64;
 
-/// Finds the guests that runs of a manifest rolled back and that nobody has let be tried again. A run that is known to have such
-/// guests is never passed over, however old it is.
+/// Finds the guests that runs of a manifest left to the operator, who has not decided about them yet. A run that is known to have
+/// such guests is never passed over, however old it is.
 ///
 /// # Errors
 /// A journal that can't be read.
-pub fn rolled_back(store: &Store, manifest: &Path) -> Result<Vec<BroughtBack>, StateError> {
+pub fn held_back(store: &Store, manifest: &Path) -> Result<Vec<HeldBack>, StateError> {
     let mut found = Vec::new();
     let mut unknown = 0;
     for listed in state::list(store)?.iter().rev().filter(|listed| !listed.archived) {
-        match listed.meta.as_ref().and_then(|meta| meta.tally.as_ref()).map(|tally| tally.rolled_back) {
+        match listed.meta.as_ref().and_then(|meta| meta.tally.as_ref()).map(|tally| tally.held_back) {
             Some(0) => continue,
             Some(_) => {}
             None => {
@@ -310,23 +310,16 @@ pub fn rolled_back(store: &Store, manifest: &Path) -> Result<Vec<BroughtBack>, S
         }
         let history = state::load(store, &listed.run)?;
         if history.is_of(manifest) {
-            found.extend(history.hosts.iter().flat_map(brought_back));
+            found.extend(history.hosts.iter().flat_map(left_to_the_operator));
         }
     }
     Ok(found)
 }
 
-fn brought_back(state: &HostState) -> impl Iterator<Item = BroughtBack> {
-    state.rolled_back().filter_map(|guest| {
+fn left_to_the_operator(state: &HostState) -> impl Iterator<Item = HeldBack> {
+    state.held_back().filter_map(|(guest, why)| {
         let GuestAddr { kind, id, identity, .. } = guest.plan.guest.clone();
-        Some(BroughtBack {
-            id,
-            kind,
-            identity: identity?,
-            run: state.run.clone(),
-            host: state.host().clone(),
-            at: state.rolled_back_at(id).or(state.touched)?,
-        })
+        Some(HeldBack { id, kind, identity: identity?, why, run: state.run.clone(), host: state.host().clone() })
     })
 }
 
@@ -335,15 +328,15 @@ fn brought_back(state: &HostState) -> impl Iterator<Item = BroughtBack> {
 pub struct Remembered {
     /// What they left and nobody needs any more.
     pub old: OldThings,
-    /// Guests that were rolled back, and are not to be upgraded again before the operator says so.
-    pub rolled_back: Vec<BroughtBack>,
+    /// Guests that failed or were rolled back, and are not to be upgraded again before the operator says so.
+    pub held_back: Vec<HeldBack>,
 }
 
 impl Remembered {
-    /// Holds guests back that were rolled back before.
+    /// Holds guests back that earlier runs left to the operator.
     pub fn hold_back(&self, policy: &mut RunPolicy) {
         for host in &mut policy.hosts {
-            host.rolled_back.clone_from(&self.rolled_back);
+            host.held_back.clone_from(&self.held_back);
         }
     }
 }

@@ -28,9 +28,10 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     let run = state::list(&store).and_then(|runs| state::find(&runs, &args.run)).map_err(state_failure)?;
     let history = state::load(&store, &run).map_err(state_failure)?;
     let owes = history.hosts.iter().any(|state| !state.owed().is_empty() || state.is_rolling_back());
-    let rolled_back = history.hosts.iter().any(|state| state.host() == &args.host() && is_rolled_back(state, args));
-    // What a run owes may wait for a decision even when the run itself is not gone on with, and so may what it rolled back.
-    if !history.is_open() && !owes && !rolled_back {
+    let of_host = history.hosts.iter().find(|state| state.host() == &args.host());
+    let left = of_host.is_some_and(|state| is_held_back(state, args));
+    // What a run owes may wait for a decision even when the run itself is not gone on with, and so may whom it left to the operator.
+    if !history.is_open() && !owes && !left {
         return Err(state_failure(state::StateError::Over(run)));
     }
     let host = args.host();
@@ -54,14 +55,17 @@ pub fn resolve(places: &Places, args: &ResolveArgs) -> Result<Exit, Failure> {
     // The decision is recorded, whoever reads this or not.
     let next = match history.is_open() {
         true => format!("`proxmaint run` goes on with run {run} from there"),
-        false if rolled_back => "the next `proxmaint run` upgrades it again".to_owned(),
+        false if left && args.resolution() == Resolution::Retry => {
+            "the next `proxmaint run` upgrades it again".to_owned()
+        }
+        false if left => "later runs maintain it as any other".to_owned(),
         false => format!("`proxmaint restore {run}` goes on from there"),
     };
     let _written = writeln!(io::stdout(), "recorded; {next}");
     Ok(Exit::Clean)
 }
 
-/// Tells whether it is about a guest that was rolled back and is to be tried again.
-fn is_rolled_back(state: &HostState, args: &ResolveArgs) -> bool {
-    args.resolution() == Resolution::Retry && state.rolled_back().any(|guest| Some(guest.plan.guest.id) == args.guest)
+/// Tells whether it is about a guest that the run left to the operator.
+fn is_held_back(state: &HostState, args: &ResolveArgs) -> bool {
+    state.held_back().any(|(guest, _)| Some(guest.plan.guest.id) == args.guest)
 }

@@ -296,6 +296,7 @@ fn guest_line(out: &mut String, guest: &GuestView, label: &str, wide: usize, mar
         GuestStanding::Upgraded => "upgraded",
         GuestStanding::Skipped => "skipped",
         GuestStanding::Blocked => "blocked",
+        GuestStanding::Failed if guest.held => "failed, held",
         GuestStanding::Failed => "failed",
     };
     let state = match guest.state {

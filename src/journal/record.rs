@@ -316,9 +316,9 @@ pub struct Tally {
     /// How many hosts are owed something that was borrowed.
     #[serde(default, skip_serializing_if = "is_none")]
     pub owed: usize,
-    /// How many guests it rolled back that are not to be tried again before the operator says so.
+    /// How many guests failed in it or were rolled back, and are not to be tried again before the operator says so.
     #[serde(default, skip_serializing_if = "is_none")]
-    pub rolled_back: usize,
+    pub held_back: usize,
     /// How many snapshots and backups the run made; what a later one removed is counted still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<usize>,
@@ -336,15 +336,15 @@ impl Tally {
     /// Counts the hosts of a run.
     pub fn of<'a>(parallel_hosts: u32, hosts: impl Iterator<Item = &'a HostState>) -> Self {
         let (mut results, mut owed, mut made, mut removed) = (BTreeMap::new(), 0, 0, 0);
-        let mut rolled_back = 0;
+        let mut held_back = 0;
         for state in hosts {
             *results.entry(state.result()).or_default() += 1;
             owed += usize::from(!state.owed().is_empty());
-            rolled_back += state.rolled_back().count();
+            held_back += state.held_back().count();
             made += state.made().count();
             removed += state.removed().count();
         }
-        Self { parallel_hosts, closed: None, results, owed, rolled_back, made: Some(made), removed }
+        Self { parallel_hosts, closed: None, results, owed, held_back, made: Some(made), removed }
     }
 }
 

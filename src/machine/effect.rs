@@ -118,6 +118,8 @@ pub enum Action {
         via: Via,
         /// Its package manager.
         manager: PackageManager,
+        /// What is to change: where it fails and all of that is still to be done, it has changed nothing.
+        pending: Vec<PackageChange>,
         /// What it can be brought back from: no upgrade without.
         protection: Protection,
         /// Whether it will be rolled back to that where the upgrade fails: then nothing may stand in the way of a rollback.

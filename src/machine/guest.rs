@@ -107,6 +107,7 @@ impl GuestState {
                     guest,
                     via: upgrade.via.clone(),
                     manager: upgrade.manager,
+                    pending: upgrade.pending.clone(),
                     protection: protection.clone(),
                     rollback: upgrade.rollback && !self.plan.own,
                 }
@@ -230,12 +231,12 @@ impl GuestState {
         }
     }
 
-    /// Lets a guest that was upgraded, and failed the check after it, be checked again in a new round of its host, where nothing is
-    /// pending in it any more: it still is not what it was before, unless somebody mended it. `None` where that does not fit.
+    /// Lets a guest that failed be checked in a new round of its host, where nothing is pending in it any more: it was upgraded and
+    /// failed the check after it, or somebody finished its upgrade. `None` where that does not fit.
     pub(super) fn checked_again(&self, planned: &Decision) -> Option<Self> {
         let nothing_pending = matches!(planned, Decision::Skip(SkipReason::NothingPending));
         match &self.phase {
-            GuestPhase::Settled(GuestVerdict::Failed { fault, protection })
+            GuestPhase::Settled(GuestVerdict::Failed { fault, protection, .. })
                 if nothing_pending && self.baseline.is_some() && self.borrowed.is_none() =>
             {
                 let attempt = self.rounds.first(Step::CheckGuest);
@@ -346,6 +347,12 @@ impl GuestState {
             (Ph::Settled(GuestVerdict::RolledBack { undo, unwell, .. }), In::Resolve(Resolution::Retry)) => {
                 Ph::Settled(GuestVerdict::RolledBack { undo, unwell, retry: true })
             }
+            (Ph::Settled(GuestVerdict::Failed { fault, protection, held: true }), In::Resolve(Resolution::Retry)) => {
+                Ph::Settled(GuestVerdict::Failed { fault, protection, held: false })
+            }
+            (Ph::Settled(GuestVerdict::Failed { protection, held: true, .. }), In::Resolve(Resolution::Done)) => {
+                self.declared_upgraded(protection, false)?
+            }
             (Ph::Settled(before), In::RollBack { snapshot, at, runs }) if !self.plan.own && !self.stopped => {
                 self.rolling_back(Undo { before, snapshot, at, by_operator: true, runs })
             }
@@ -451,6 +458,10 @@ impl GuestState {
             (Ph::Upgrading { .. }, Outcome::Refused(fault)) => {
                 self.finish(GuestVerdict::Blocked(format!("not upgraded: {fault}")))
             }
+            // It is as it was, and what stood in the way may go away by itself: nothing is to be undone or decided about.
+            (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) if fault.class == FaultClass::Transient => {
+                self.finish(GuestVerdict::Failed { fault, protection, held: false })
+            }
             (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) => self.went_wrong(fault, protection),
             (Ph::Checking { protection, rebooted, .. }, Outcome::Done(Detail::Checked(report))) => {
                 self.checked(protection, rebooted, report)
@@ -460,7 +471,7 @@ impl GuestState {
             }
             // Nobody looked: nothing is known that would have to be undone.
             (Ph::Checking { protection, .. }, Outcome::Refused(fault)) => {
-                self.finish(GuestVerdict::Failed { fault, protection })
+                self.finish(GuestVerdict::Failed { fault, protection, held: false })
             }
             (
                 Ph::Rebooting { protection, .. },
@@ -471,7 +482,7 @@ impl GuestState {
             }
             // It was not begun: it runs well in its old kernel, as far as is known.
             (Ph::Rebooting { protection, .. }, Outcome::Refused(fault)) => {
-                self.finish(GuestVerdict::Failed { fault: not_rebooted(fault), protection })
+                self.finish(GuestVerdict::Failed { fault: not_rebooted(fault), protection, held: false })
             }
             (phase @ (Ph::RollingBack { .. } | Ph::Reviving { .. } | Ph::Rechecking { .. }), outcome) => {
                 self.undo_ended(phase, outcome)?
@@ -540,13 +551,7 @@ impl GuestState {
         match held {
             Ph::Starting { .. } => self.ended(held, Outcome::Done(Detail::Started)),
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
-            Ph::Checking { protection, rebooted, .. } => Some(self.finish(GuestVerdict::Upgraded {
-                changes: self.upgrade()?.pending.clone(),
-                reboot_wanted: None,
-                protection,
-                rebooted,
-                remarks: Remarks::default(),
-            })),
+            Ph::Checking { protection, rebooted, .. } => self.declared_upgraded(protection, rebooted),
             Ph::Rebooting { protection, .. } => {
                 Some(Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) })
             }
@@ -563,6 +568,17 @@ impl GuestState {
             | Ph::Held { .. }
             | Ph::Settled(_) => None,
         }
+    }
+
+    /// Takes a guest as upgraded, since the operator says that it is well.
+    fn declared_upgraded(&self, protection: Protection, rebooted: bool) -> Option<GuestPhase> {
+        Some(self.finish(GuestVerdict::Upgraded {
+            changes: self.upgrade()?.pending.clone(),
+            reboot_wanted: None,
+            protection,
+            rebooted,
+            remarks: Remarks::default(),
+        }))
     }
 }
 

@@ -359,15 +359,15 @@ impl HostState {
             .map(|guest| {
                 let id = guest.guest.id;
                 let mut state = match before.remove(&id) {
-                    Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
                     Some(old)
-                        if worse.contains(&id)
+                        if (worse.contains(&id) || is_held_back(&old))
                             && old.plan.guest.identity == guest.guest.identity
                             && let Some(again) = old.checked_again(&guest.decision) =>
                     {
                         self.returning.insert(id);
                         again
                     }
+                    Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
                     Some(old) if old.plan.guest.identity == guest.guest.identity => {
                         GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
                     }
@@ -400,10 +400,11 @@ impl HostState {
         Ok(())
     }
 
-    /// Tells whether the last that was done with a guest is a check that failed.
+    /// Tells whether the last that was done with a guest is a check that failed, or could not be made.
     fn failed_its_check(&self, id: GuestId) -> bool {
         let last = self.steps.iter().rev().find(|record| record.guest == Some(id));
-        last.is_some_and(|record| record.step == Step::CheckGuest && record.state == StepState::Failed)
+        let failed = |record: &StepRecord| matches!(record.state, StepState::Failed | StepState::Refused);
+        last.is_some_and(|record| record.step == Step::CheckGuest && failed(record))
     }
 
     fn ended(
@@ -756,12 +757,18 @@ fn is_unsettled(guest: &GuestState) -> bool {
     guest.borrowed.is_some() || matches!(guest.phase, GuestPhase::Held { .. })
 }
 
+/// Tells whether a guest failed and is held for the operator.
+fn is_held_back(guest: &GuestState) -> bool {
+    matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Failed { held: true, .. }))
+}
+
 /// Tells whether a guest's verdict outlives a new round of its host.
 fn keeps_verdict(guest: &GuestState) -> bool {
     matches!(
         guest.phase,
         GuestPhase::Settled(
             GuestVerdict::Upgraded { .. }
+                | GuestVerdict::Failed { held: true, .. }
                 | GuestVerdict::Skipped(SkipReason::ByOperator)
                 | GuestVerdict::RolledBack { retry: false, .. }
         )

@@ -147,7 +147,7 @@ impl RunState {
     pub fn new_rounds(&self) -> Vec<(HostId, HostEvent)> {
         let failed = |state: &HostState| {
             matches!(state.phase, HostPhase::Done(_)) && state.is_to_be_tried_again()
-                || state.went_wrong_behind_its_gate()
+                || state.is_to_be_tried_again_behind_its_gate()
                 || self.rollout.has_blocked_canary(state)
         };
         self.events_where(failed, &HostEvent::NewRound)

@@ -79,7 +79,7 @@ keys! { Both:
         "how guests are protected before their upgrade, best way first; `\"none\"` stands alone and leaves no way back";
     PROTECT_MAX_AGE = ["protect_max_age", "protect.max_age"], "`\"1h\"`", "how old a protection may be when the upgrade begins";
     ON_FAILURE = ["on_failure"], "`\"keep\"`",
-        "what is done about a guest whose upgrade failed, or the check after it: `\"keep\"` leaves it as it is, `\"rollback\"` rolls it back to its snapshot, see below";
+        "what is done about a guest whose upgrade failed, or the check after it: `\"keep\"` leaves it as it is and holds it for you, `\"rollback\"` rolls it back to its snapshot, see below";
     SNAPSHOT_KEEP_FOR = ["snapshot.keep_for", "snapshot_keep_for"], "`\"24h\"`", "how long snapshots made here are kept after a verified success";
     SNAPSHOT_KEEP_LAST = ["snapshot.keep_last", "snapshot_keep_last"], "`0`", "how many snapshots of a guest are kept however old they are";
     BACKUP_STORAGE = ["backup.storage", "backup_storage"], "the one with the most room", "storage that backups go to";

@@ -17,7 +17,7 @@ use crate::machine::guest::{AfterStop, Attempt, GuestPhase, GuestState, GuestVer
 use crate::machine::host::{
     Gate, HostPhase, HostResult, HostState, HostVerdict, ShutBecause, StepRecord, StepState, Unpaid,
 };
-use crate::machine::outcome::{Fault, Obligation, Protection, Remarks, VerifyReport};
+use crate::machine::outcome::{Fault, FaultClass, Obligation, Protection, Remarks, VerifyReport};
 use crate::machine::rollout::{Rollout, Stage};
 use crate::machine::run::{RunResult, RunState};
 use crate::plan::policy::PRUNE_ONLY;
@@ -412,6 +412,10 @@ impl Projection<'_> {
             name: guest.plan.name.clone(),
             state: guest_standing(&guest.phase),
             in_doubt,
+            held: matches!(
+                guest.phase,
+                GuestPhase::Held { .. } | GuestPhase::Settled(GuestVerdict::Failed { held: true, .. })
+            ),
             reason,
             hint,
             began,
@@ -731,18 +735,28 @@ fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
         }
     }
     for (id, guest) in &state.guests {
-        let (command, why) = match &guest.phase {
-            GuestPhase::Settled(GuestVerdict::Failed { .. }) if state.way_back(*id).is_ok() => (
-                rollback_command(&state.run, state.host(), *id),
-                "brings it back to its snapshot: what was written since is lost",
-            ),
-            GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }) => {
-                (retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again")
-            }
-            _ => continue,
+        let mut advise = |command: String, why: &str| {
+            let (host, guest) = (Some(state.host().clone()), Some(*id));
+            next.push(Advice { command, why: why.to_owned(), host, guest });
         };
-        let (host, guest) = (Some(state.host().clone()), Some(*id));
-        next.push(Advice { command, why: why.to_owned(), host, guest });
+        let GuestPhase::Settled(verdict) = &guest.phase else { continue };
+        let changed = |fault: &Fault| fault.class != FaultClass::Transient;
+        if matches!(verdict, GuestVerdict::Failed { fault, held, .. } if *held || changed(fault))
+            && state.way_back(*id).is_ok()
+        {
+            let command = rollback_command(&state.run, state.host(), *id);
+            advise(command, "brings it back to its snapshot: what was written since is lost");
+        }
+        match verdict {
+            GuestVerdict::Failed { held: true, .. } => {
+                let command = resolve_command(&state.run, state.host(), Some(*id));
+                advise(command, "it is held, and not upgraded again before you decide");
+            }
+            GuestVerdict::RolledBack { retry: false, .. } => {
+                advise(retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again");
+            }
+            _ => {}
+        }
     }
 }
 

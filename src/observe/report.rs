@@ -68,7 +68,10 @@ fn quoted(name: &str) -> String {
 
 fn table(view: &RunView, width: Option<u16>, paint: Paint) -> String {
     let mut table = grid::table(width, paint);
-    table.set_header(["host", "verdict", "upgraded", "skipped", "blocked", "failed", "time", "reason"]);
+    // Rare enough that most tables do without.
+    let undone = view.hosts.iter().any(|host| host.counts.rolled_back > 0);
+    let header = ["host", "verdict", "upgraded", "skipped", "blocked", "failed", "rolled back", "time", "reason"];
+    table.set_header(header.into_iter().filter(|word| undone || *word != "rolled back"));
     for host in &view.hosts {
         let counts = host.counts;
         let mut verdict_cell = Cell::new(verdict(host.result));
@@ -79,16 +82,18 @@ fn table(view: &RunView, width: Option<u16>, paint: Paint) -> String {
             HostResult::Skipped | HostResult::Unfinished => verdict_cell,
         };
         let spent = host.duration_ms.map_or_else(String::new, |ms| words::span(Duration::from_millis(ms)));
-        table.add_row([
+        let mut row = vec![
             Cell::new(clean(host.host.as_str())),
             verdict_cell,
             Cell::new(counts.upgraded),
             Cell::new(counts.skipped),
             Cell::new(counts.blocked),
             Cell::new(counts.failed),
-            Cell::new(spent),
-            Cell::new(host.reason.as_deref().map_or_else(String::new, |reason| shorten(reason, MAX_REASON))),
-        ]);
+        ];
+        row.extend(undone.then(|| Cell::new(counts.rolled_back)));
+        row.push(Cell::new(spent));
+        row.push(Cell::new(host.reason.as_deref().map_or_else(String::new, |reason| shorten(reason, MAX_REASON))));
+        table.add_row(row);
     }
     let mut text = table.trim_fmt();
     text.push('\n');
@@ -184,7 +189,9 @@ fn troubles(out: &mut String, host: &HostView, paint: Paint) {
     let name = clean(host.host.as_str());
     for guest in &host.guests {
         let what = match guest.state {
+            GuestStanding::Failed if guest.held => paint.bad("failed, held"),
             GuestStanding::Failed => paint.bad("failed"),
+            GuestStanding::RolledBack => paint.bad("rolled back"),
             GuestStanding::Blocked => paint.bad("blocked"),
             GuestStanding::Held => paint.warn("held"),
             _ => continue,

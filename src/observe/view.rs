@@ -490,6 +490,10 @@ pub struct GuestView {
     pub state: GuestStanding,
     /// Whether it can't be told yet how its step ended.
     pub in_doubt: bool,
+    /// Whether it waits for the operator: one that is held, and one that failed and was kept as it is, which is not upgraded again
+    /// before they decide.
+    #[serde(default)]
+    pub held: bool,
     /// Why it is as it is, where that needs a reason.
     pub reason: Option<String>,
     /// What to do about it.

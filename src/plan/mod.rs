@@ -27,7 +27,9 @@ pub use drift::{Progress, hold_to};
 pub use evacuation::{Move, MoveHow};
 pub use old::OldThings;
 pub use planner::{decide_started, plan_host, prunable, prunable_backups};
-pub use policy::{BackupSettings, BroughtBack, GuestRule, GuestSettings, HostPolicy, Retention, RunPolicy, SKIP_TAG};
+pub use policy::{
+    BackupSettings, GuestRule, GuestSettings, HeldBack, HeldBecause, HostPolicy, Retention, RunPolicy, SKIP_TAG,
+};
 pub use preflight::{Check, Finding, Level, preflight};
 pub use rollout::RolloutPolicy;
 
@@ -281,7 +283,7 @@ pub struct GuestUpgrade {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reboot: bool,
     /// The operator's checks of it; `None` in plans of versions that did not look how a guest does before its upgrade. Such a
-    /// plan is followed as it was made: without a look before, and without a comparison afterwards.
+    /// plan is followed as it was made: without a look before, without a comparison afterwards, and what fails is not held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Vec<HealthCheck>>,
     /// Whether it is rolled back to its snapshot where its upgrade failed (`on_failure = "rollback"`). One that proxmaint itself

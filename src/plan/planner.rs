@@ -5,8 +5,8 @@ use super::policy::PRUNE_ONLY;
 use super::preflight::{Check, Finding, Level, preflight, quorum};
 use super::quorum::Verdict;
 use super::{
-    AtReboot, BackupHow, Baseline, BroughtBack, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart,
-    GuestUpgrade, HostPlan, HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
+    AtReboot, BackupHow, Baseline, Decision, GuestAddr, GuestPlan, GuestSettings, GuestStart, GuestUpgrade, HeldBack,
+    HeldBecause, HostPlan, HostPolicy, HostUpgrade, Move, OldBackup, OldSnapshot, OwnPlace, ProtectBy, SkipReason,
 };
 use crate::choices::{BackupMode, GuestReboot, HostReboot, OnFailure, ProtectChoice, Scope, Stopped};
 use crate::ids::{GuestKind, HostId, NodeName, SnapshotName};
@@ -209,7 +209,9 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
             (Stopped::Start, Power::Stopped) if guest.ha => Decision::Block(
                 "is managed by HA and requested to be stopped: it is not started behind HA's back".to_owned(),
             ),
-            (Stopped::Start, Power::Stopped) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
+            (Stopped::Start, Power::Stopped) if let Some(held) = held_back(policy, guest) => {
+                Decision::Block(not_again(held))
+            }
             (Stopped::Start, Power::Stopped) => match protection(facts, guest, &settings) {
                 Ok(protection) => Decision::Start(start_of(&settings, guest, declared, protection)),
                 Err(why) => Decision::Block(why),
@@ -220,10 +222,15 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
     if let Some(why) = no_address(&settings, guest) {
         return Decision::Block(why);
     }
-    match look(&guest.inside, declared) {
-        Err(instead) => instead.into(),
-        Ok(_) if let Some(why) = not_again(policy, guest) => Decision::Block(why),
-        Ok(found) => match protection(facts, guest, &settings) {
+    match (look(&guest.inside, declared), held_back(policy, guest)) {
+        // Where nothing is pending one that was rolled back is left alone; of one that failed nobody said yet that it is well.
+        (Ok(_), Some(held)) => Decision::Block(not_again(held)),
+        (Err(Instead::Skip(SkipReason::NothingPending)), Some(held)) if held.why == HeldBecause::Failed => {
+            Decision::Block(not_again(held))
+        }
+        (Err(Instead::Block(why)), Some(held)) => Decision::Block(format!("{why}; and it {}", not_again(held))),
+        (Err(instead), _) => instead.into(),
+        (Ok(found), None) => match protection(facts, guest, &settings) {
             Ok(protection) => {
                 let start = start_of(&settings, guest, declared, protection);
                 Decision::Upgrade(upgrade(found, start))
@@ -265,15 +272,28 @@ fn rolls_back(settings: &GuestSettings) -> bool {
     settings.on_failure == OnFailure::Rollback && settings.protect.contains(&ProtectChoice::Snapshot)
 }
 
-/// Says why a guest is not to be upgraded that an earlier run rolled back: what was pending then broke it, and whatever is
-/// pending now very likely contains it. Each try costs a hard stop, so the operator decides, and not a changed list.
-fn not_again(policy: &HostPolicy, guest: &GuestFacts) -> Option<String> {
-    let same = |back: &&BroughtBack| {
-        back.id == guest.id && back.kind == guest.kind && Some(&back.identity) == guest.identity.as_ref()
+/// Finds an earlier run that left a guest to the operator.
+fn held_back<'a>(policy: &'a HostPolicy, guest: &GuestFacts) -> Option<&'a HeldBack> {
+    let same = |held: &&HeldBack| {
+        held.id == guest.id && held.kind == guest.kind && Some(&held.identity) == guest.identity.as_ref()
     };
-    let back = policy.rolled_back.iter().find(same)?;
-    let command = format!("proxmaint resolve {} {} {} --retry", back.run, back.host, back.id);
-    Some(format!("was rolled back by run {}: `{command}` lets it be tried again", back.run))
+    policy.held_back.iter().find(same)
+}
+
+/// Says why a guest is not to be upgraded that an earlier run left to the operator. What was pending when one was rolled back
+/// broke it, and whatever is pending now very likely contains it; each try costs a hard stop. One that failed may be half upgraded,
+/// and a snapshot of that protects nothing. So the operator decides, and not a changed list.
+fn not_again(held: &HeldBack) -> String {
+    let HeldBack { id, why, run, host, .. } = held;
+    let command = format!("proxmaint resolve {run} {} {id}", shell_words::quote(host.as_str()));
+    match why {
+        HeldBecause::RolledBack => {
+            format!("was rolled back by run {run}: `{command} --retry` lets it be tried again")
+        }
+        HeldBecause::Failed => format!(
+            "is held since it failed in run {run}: mend it or bring it back, then `{command} --done`, or `--retry` to try again"
+        ),
+    }
 }
 
 /// Tells whether a guest is rebooted where it needs it. A container has no kernel of its own.

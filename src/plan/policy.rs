@@ -14,7 +14,6 @@ use crate::choices::{
     Traits, ViaChoice, selects,
 };
 use crate::ids::{GuestId, GuestKind, HostId, NodeName, RunId};
-use crate::time::Timestamp;
 
 /// The tag that keeps a guest out of every run.
 pub const SKIP_TAG: &str = "proxmaint-skip";
@@ -85,31 +84,41 @@ pub struct HostPolicy {
     /// How long what this tool made is kept.
     #[serde(default)]
     pub keep: Retention,
-    /// Guests that were rolled back and are not tried again before the operator says so, as the journal knew them when the run
-    /// was opened. They are no wish of the manifest's, and are not compared with it.
+    /// Guests that failed or were rolled back, and are not tried again before the operator says so, as the journal knew them when
+    /// the run was opened. They are no wish of the manifest's, and are not compared with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rolled_back: Vec<BroughtBack>,
+    pub held_back: Vec<HeldBack>,
     /// The saved plan that the run follows (`run --plan`): a host that is not as it says is refused. No present wish of the
     /// manifest's is ever compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<Box<HostPlan>>,
 }
 
-/// A guest that a run rolled back.
+/// Why a guest is not upgraded again before the operator says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBecause {
+    /// Its upgrade, or the check after it, failed, and it was kept as it is.
+    Failed,
+    /// It was rolled back.
+    RolledBack,
+}
+
+/// A guest that a run left to the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroughtBack {
+pub struct HeldBack {
     /// Its vmid.
     pub id: GuestId,
     /// Its kind.
     pub kind: GuestKind,
     /// What makes it this guest and no other.
     pub identity: String,
-    /// The run that rolled it back.
+    /// Why.
+    pub why: HeldBecause,
+    /// The run that left it so.
     pub run: RunId,
     /// The name under which that run had its host.
     pub host: HostId,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// What holds for a guest, with no choices left.
@@ -312,7 +321,7 @@ impl HostPolicy {
             evacuate: Evacuate::Never,
             lock_wait_ms: Self::LOCK_WAIT_MS,
             keep: Retention::default(),
-            rolled_back: Vec::new(),
+            held_back: Vec::new(),
             saved: None,
         }
     }

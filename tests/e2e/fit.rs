@@ -59,6 +59,13 @@ fn a_guest_whose_packages_are_half_configured_is_blocked_until_they_are_mended()
     let site = Site::new(world.build());
     site.run(&["run"]).expect(3).says(&["101", "exit status 100"]);
     site.assert_faults_struck();
+    let run = site.run_name();
+    let decides = |resolution| site.run(&["resolve", &run, "edge1", "101", resolution]).expect(0);
+    for args in [&["plan"][..], &["run"], &["run"]] {
+        site.run(args).expect(3).says(&["101", "is held since it failed in run"]);
+    }
+    // Whatever the operator says: what is not in order is not upgraded.
+    decides("--retry");
     for args in [&["run"][..], &["run"], &["run", "--dry-run"]] {
         site.run(args).expect(3).says(&["101", "not in order: dpkg --audit"]);
     }

@@ -1,7 +1,8 @@
 //! How guests do: measured before their upgrade, compared afterwards, over every way in and from outside.
 
+use proxmaint_lab::faults::{Fault, UpgradeFault};
 use proxmaint_lab::ledger::Act;
-use proxmaint_lab::world::{Disturbance, MachineId, Os, World, WorldBuilder};
+use proxmaint_lab::world::{Asker, Disturbance, MachineId, Os, World, WorldBuilder};
 
 use crate::support::{Done, Site, guest, side_by_side};
 
@@ -53,7 +54,12 @@ fn guests_are_compared_with_how_they_did_before() {
         ("connections_are_made_from_outside", connections_are_made_from_outside),
         ("commands_run_in_the_guest", commands_run_in_the_guest),
         ("a_check_that_can_not_be_made_keeps_from_upgrading", a_check_that_can_not_be_made_keeps_from_upgrading),
-        ("who_failed_is_checked_again_by_the_next_run", who_failed_is_checked_again_by_the_next_run),
+        ("who_failed_is_held_until_it_is_decided_about", who_failed_is_held_until_it_is_decided_about),
+        (
+            "who_failed_is_upgraded_again_where_it_may_be_tried_again",
+            who_failed_is_upgraded_again_where_it_may_be_tried_again,
+        ),
+        ("what_was_not_changed_is_tried_again_by_the_next_run", what_was_not_changed_is_tried_again_by_the_next_run),
     ]);
 }
 
@@ -181,13 +187,56 @@ fn a_check_that_can_not_be_made_keeps_from_upgrading() {
     assert_eq!((site.count(Act::Upgrade, "101"), site.count(Act::SnapshotCreate, "101")), (0, 0));
 }
 
-fn who_failed_is_checked_again_by_the_next_run() {
-    let site = Site::new(world().ct("edge1", 101, |ct| ct.pending(1).upgrade_breaks("nginx.service")).build());
-    run(&site, 3);
-    run(&site, 3);
-    assert_eq!(told(&site, 101).0, "failed", "that nothing is pending any more mends nothing");
+fn who_failed_is_held_until_it_is_decided_about() {
+    let world = world()
+        .ct("edge1", 101, |ct| ct.pending(1).upgrade_breaks("nginx.service"))
+        .ct("edge1", 102, |ct| ct.pending(1));
+    let site = Site::new(world.build());
+    let first = site.run(&["run"]).expect(3);
+    first.says(&["failed: ", "nginx.service", "; held; to bring it back to its snapshot: proxmaint rollback"]);
+    let name = site.run_name();
+    let found = guest(&site.status(&[]), "edge1", 101);
+    assert_eq!((found["state"].as_str(), found["held"].as_bool()), (Some("failed"), Some(true)), "{found:#}");
+    assert_eq!(guest(&site.status(&[]), "edge1", 102)["held"], false);
+    let decide = format!("proxmaint resolve {name} edge1 101 --retry|--done|--skip");
+    site.run(&["status"]).expect(0).says(&["failed", &format!("proxmaint rollback {name} edge1 101"), &decide]);
+    // That nothing is pending any more mends nothing, and keeps nobody else from the next run.
+    let why = format!("is held since it failed in run {name}");
+    let done = format!("proxmaint resolve {name} edge1 101 --done");
+    site.run(&["plan"]).expect(3).says(&["CT 101", &why]);
+    site.run(&["run"]).expect(3).says(&[&why, &done]);
+    assert_ne!(site.run_name(), name, "nothing was left to go on with");
+    assert_eq!(told(&site, 101).0, "blocked");
     site.with(|world| world.machine_mut(&edge(101)).expect("a machine").duties.failed.clear());
+    site.run(&["resolve", &name, "edge1", "101", "--done"]).expect(0).says(&["recorded", "later runs maintain it"]);
     run(&site, 0);
-    assert_eq!(told(&site, 101).0, "upgraded");
+    assert_eq!(told(&site, 101).0, "skipped");
     assert_eq!(site.count(Act::Upgrade, "101"), 1);
+}
+
+fn who_failed_is_upgraded_again_where_it_may_be_tried_again() {
+    let fault = Fault::upgrade("101", UpgradeFault::HalfConfigure { code: 100 });
+    let site = Site::new(world().ct("edge1", 101, |ct| ct.pending(2)).fault(fault).build());
+    run(&site, 3);
+    let name = site.run_name();
+    site.lab().with(|world, now| world.configure_packages(now, &edge(101), &Asker::root())).expect("configured");
+    site.with(|world| {
+        let packages = &mut world.machine_mut(&edge(101)).expect("a machine").packages;
+        packages.repository.insert("tzdata".to_owned(), "2027a-1".to_owned());
+    });
+    run(&site, 3);
+    assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Upgrade, "101")), ("blocked", 1));
+    site.run(&["resolve", &name, "edge1", "101", "--retry"]).expect(0).says(&["the next `proxmaint run` upgrades it"]);
+    run(&site, 0);
+    assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Upgrade, "101")), ("upgraded", 2));
+}
+
+fn what_was_not_changed_is_tried_again_by_the_next_run() {
+    let fault = Fault::upgrade("101", UpgradeFault::Exit { code: 100 });
+    let site = Site::new(world().ct("edge1", 101, |ct| ct.pending(2)).fault(fault).build());
+    site.edit(|before| before.replace("[defaults]\n", "[defaults]\non_failure = \"rollback\"\n"));
+    site.run(&["run"]).expect(3).says(&["Unable to fetch", "nothing was changed; the next run tries again"]);
+    assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Rollback, "101")), ("failed", 0));
+    run(&site, 0);
+    assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Upgrade, "101")), ("upgraded", 2));
 }

@@ -45,7 +45,7 @@ fn undo(by_operator: bool) -> Undo {
             rebooted: false,
             remarks: Default::default(),
         },
-        false => GuestVerdict::Failed { fault: fault(), protection: protection() },
+        false => GuestVerdict::Failed { fault: fault(), protection: protection(), held: true },
     };
     Undo { before, snapshot: SnapshotName::new("pm-x-r1"), at: NOW, by_operator, runs: true }
 }
@@ -293,7 +293,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
         ),
         ("skipped", GuestVerdict::Skipped(SkipReason::Template)),
         ("blocked", GuestVerdict::Blocked("why".into())),
-        ("failed", GuestVerdict::Failed { fault: fault(), protection: protection() }),
+        ("failed", GuestVerdict::Failed { fault: fault(), protection: protection(), held: true }),
         ("rolled-back", GuestVerdict::RolledBack { undo: Box::new(undo(false)), unwell: None, retry: false }),
     ] {
         phases.push((format!("settled/{name}"), GuestPhase::Settled(verdict)));

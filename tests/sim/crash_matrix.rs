@@ -130,16 +130,28 @@ fn an_upgrade_that_fails_gets_a_new_round() {
 }
 
 #[test]
+fn a_guest_that_is_broken_is_held_and_not_upgraded_again() {
+    let verdicts = [("pve1", "verified"), ("pve1/101", "held after a snapshot"), ("pve1/102", "upgraded")];
+    let scenario = scenario::upgrade_breaks();
+    let calm = calm(&scenario, &verdicts);
+    assert!(calm.run.is_finished(), "it waits for the operator, and keeps nobody from the next run");
+    assert_eq!(calm.picture.result, "Failed");
+    let count = |vmid| calm.world.ledger.count(Act::Upgrade, vmid);
+    assert_eq!((count("101"), count("102")), (1, 2));
+    crash_everywhere(&scenario, &verdicts, once);
+}
+
+#[test]
 fn guests_are_held_against_how_they_did_before() {
     let scenario = scenario::upgrades_break_things();
     let verdicts = [
         ("pve1", "verified"),
-        ("pve1/101", "failed after a snapshot: nginx.service failed, and had not before"),
-        ("pve1/102", "failed after a snapshot: the check `web` fails, and passed before: answers Some(500)"),
+        ("pve1/101", "held after a snapshot: nginx.service failed, and had not before"),
+        ("pve1/102", "held after a snapshot: the check `web` fails, and passed before: answers Some(500)"),
         ("pve1/103", "upgraded"),
         ("pve1/104", "upgraded"),
         ("pve1/105", "upgraded"),
-        ("pve1/106", "failed after a snapshot: the check `mail` fails, and passed before: connection refused"),
+        ("pve1/106", "held after a snapshot: the check `mail` fails, and passed before: connection refused"),
         ("pve1/107", "blocked"),
     ];
     let calm = calm(&scenario, &verdicts);
@@ -712,7 +724,7 @@ fn a_rollback_in_doubt_is_looked_at() {
 fn a_rollback_that_fails_is_told_with_both_reasons() {
     let scenario = scenario::rollbacks_fail().sessions(1);
     let calm =
-        calm(&scenario, &[("pve1/101", "failed"), ("pve1/102", "rolled back, but rolled back, but not started again")]);
+        calm(&scenario, &[("pve1/101", "held"), ("pve1/102", "rolled back, but rolled back, but not started again")]);
     let state = calm.run.host(&HostId::new("pve1")).expect("it is there");
     let GuestPhase::Settled(GuestVerdict::Failed { fault, .. }) = &state.guests[&GuestId(101)].phase else {
         panic!("not failed")

@@ -13,13 +13,15 @@ use proxmaint::engine::observer::{Observer, Seen};
 use proxmaint::engine::perform::{Context, discover};
 use proxmaint::engine::port::{Clock, HostPorts, Hosts, Remote};
 use proxmaint::ids::HostId;
-use proxmaint::journal::record::{RunRecord, encode_run};
+use proxmaint::journal::record::{RunRecord, encode_event, encode_run};
 use proxmaint::journal::replay::{RunHistory, replay};
 use proxmaint::journal::{Batch, Entry, StreamId};
+use proxmaint::machine::event::HostEvent;
+use proxmaint::machine::guest::Resolution;
 use proxmaint::machine::host::HostState;
 use proxmaint::machine::outcome::Fault;
 use proxmaint::machine::run::RunState;
-use proxmaint::plan::{HostPlan, HostPolicy, plan_host};
+use proxmaint::plan::{HeldBecause, HostPlan, HostPolicy, plan_host};
 use proxmaint_lab::faults::{self, Site};
 use proxmaint_lab::ledger::Act;
 use proxmaint_lab::world::{Asker, World};
@@ -82,6 +84,8 @@ pub struct Plan {
     pub faults_end_after: Option<u32>,
     /// What the operator mends then.
     pub mends: Option<fn(&mut World)>,
+    /// Whether the operator lets guests be tried again that are held since they failed, after each session.
+    pub tries_again: bool,
     /// After the crashes the operator asks for what is owed, and for nothing else.
     pub restores: bool,
 }
@@ -94,6 +98,7 @@ impl Plan {
             downtime: Duration::from_secs(5),
             faults_end_after: None,
             mends: None,
+            tries_again: false,
             restores: false,
         }
     }
@@ -269,6 +274,9 @@ impl<'a> Play<'a> {
                     if run.is_finished() || over || sessions >= self.scenario.sessions {
                         return self.finish(*run);
                     }
+                    if self.plan.tries_again {
+                        self.try_again(&run);
+                    }
                     if self.plan.faults_end_after == Some(sessions) {
                         let mends = self.plan.mends;
                         self.theatre.on(|stage, _| {
@@ -285,6 +293,24 @@ impl<'a> Play<'a> {
         }
         let stands = last.map(|run| format!("{:?}", run.result()));
         Err(self.violation(format!("not at an end after {INCARNATIONS} incarnations ({stands:?})")))
+    }
+
+    /// Lets the operator say of all guests that are held since they failed that they may be tried again.
+    fn try_again(&self, run: &RunState) {
+        let at = Clock::now(&self.theatre);
+        self.theatre.on(|stage, _| {
+            for state in run.hosts() {
+                let failed = state.held_back().filter(|(_, why)| *why == HeldBecause::Failed);
+                for id in failed.map(|(guest, _)| guest.plan.guest.id) {
+                    let event = HostEvent::Resolved { guest: Some(id), resolution: Resolution::Retry };
+                    let stream = StreamId::Host(state.host().clone());
+                    let entries = vec![Entry { stream, at, body: encode_event(&event), checkpoint: None }];
+                    stage.disk.append(Batch { run: run_id(), entries, run_meta: None });
+                    let (_, records) = stage.disk.flush_one().expect("nothing else waits between sessions");
+                    stage.judge.durable(&records);
+                }
+            }
+        });
     }
 
     /// Lets somebody move guests: those that something works on when that is over.

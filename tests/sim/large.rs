@@ -64,7 +64,7 @@ fn stage(seed: u64) -> (Scenario, Plan) {
     let crashes = (0..6).map(|_| dice.between(1, u64::from(nodes) * 100)).collect();
     let plan =
         Plan { crashes, downtime: Duration::from_secs(60), faults_end_after: Some(FAULTY_SESSIONS), ..Plan::calm() };
-    (scenario, Plan { mends: Some(mend), ..plan })
+    (scenario, Plan { mends: Some(mend), tries_again: true, ..plan })
 }
 
 /// What an operator mends once the faults are over: what hangs is stopped, and what dead tasks and upgrades left is put in order.

@@ -116,9 +116,10 @@ fn verdicts(state: &HostState) -> Vec<(String, String)> {
             }
             GuestPhase::Settled(GuestVerdict::Skipped(reason)) => format!("skipped: {reason}"),
             GuestPhase::Settled(GuestVerdict::Blocked(_)) => "blocked".to_owned(),
-            GuestPhase::Settled(GuestVerdict::Failed { protection, fault }) => {
+            GuestPhase::Settled(GuestVerdict::Failed { protection, fault, held }) => {
                 let worse = fault.what.strip_prefix("it does not do as before its upgrade").unwrap_or_default();
-                format!("failed after a {}{worse}", kind(protection))
+                let how = if *held { "held" } else { "failed" };
+                format!("{how} after a {}{worse}", kind(protection))
             }
             other => other.name().to_owned(),
         };

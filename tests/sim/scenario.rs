@@ -298,6 +298,17 @@ pub fn upgrade_fails_once() -> Scenario {
     Scenario::new("an upgrade that fails once", world).parallel(1, 2).sessions(2)
 }
 
+/// A guest whose upgrade breaks it, which is held, beside one whose upgrade fails and changes nothing, which is tried again.
+pub fn upgrade_breaks() -> Scenario {
+    let world = World::builder()
+        .standalone("pve1")
+        .ct("pve1", 101, |ct| ct.pending(3))
+        .ct("pve1", 102, |ct| ct.pending(2))
+        .fault(Fault::upgrade("101", UpgradeFault::HalfConfigure { code: 100 }))
+        .fault(Fault::upgrade("102", UpgradeFault::Exit { code: 100 }));
+    Scenario::new("an upgrade that breaks its guest", world).parallel(1, 2).sessions(2)
+}
+
 /// Guests whose upgrades break something: a unit, a check from outside, a port that nobody asks for; and some that were broken
 /// before, or recover in time. The last one's checks can't be made.
 pub fn upgrades_break_things() -> Scenario {
@@ -389,15 +400,15 @@ pub fn upgrades_undone() -> Scenario {
 
 /// A rollback whose answer is lost, one whose task vanishes when it was done, and one whose task vanishes before that.
 pub fn rollbacks_in_doubt() -> Scenario {
-    let exit = UpgradeFault::Exit { code: 100 };
+    let breaks = UpgradeFault::HalfConfigure { code: 100 };
     let world = World::builder()
         .standalone("pve1")
         .ct("pve1", 101, |ct| ct.pending(1))
         .ct("pve1", 102, |ct| ct.pending(1))
         .vm("pve1", 201, |vm| vm.pending(1))
-        .fault(Fault::upgrade("101", exit.clone()))
-        .fault(Fault::upgrade("102", exit.clone()))
-        .fault(Fault::upgrade("201", exit))
+        .fault(Fault::upgrade("101", breaks.clone()))
+        .fault(Fault::upgrade("102", breaks.clone()))
+        .fault(Fault::upgrade("201", breaks))
         .fault(Fault::request("POST", "/nodes/*/lxc/101/snapshot/*/rollback", RequestFault::Lost))
         .fault(Fault::task("vzrollback", 102, TaskFault::Vanish))
         .fault(Fault::task("qmrollback", 201, TaskFault::DoneButVanished));
@@ -406,14 +417,14 @@ pub fn rollbacks_in_doubt() -> Scenario {
 
 /// Rollbacks that fail, and a guest that can't be started again after its own.
 pub fn rollbacks_fail() -> Scenario {
-    let exit = UpgradeFault::Exit { code: 100 };
+    let breaks = UpgradeFault::HalfConfigure { code: 100 };
     let fail = |text: &str| TaskFault::Fail { text: text.to_owned(), leave_lock: false };
     let world = World::builder()
         .standalone("pve1")
         .ct("pve1", 101, |ct| ct.pending(1))
         .ct("pve1", 102, |ct| ct.pending(1))
-        .fault(Fault::upgrade("101", exit.clone()))
-        .fault(Fault::upgrade("102", exit))
+        .fault(Fault::upgrade("101", breaks.clone()))
+        .fault(Fault::upgrade("102", breaks))
         .fault(Fault::task("vzrollback", 101, fail("zfs error: dataset is busy")).times(0))
         .fault(Fault::task("vzstart", 102, fail("startup for container '102' failed")));
     rolled_back("rollbacks that fail", world)

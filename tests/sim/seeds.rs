@@ -105,7 +105,7 @@ fn stage(seed: u64) -> (Scenario, Plan) {
         });
     let crashes: Vec<u64> = (0..dice.between(0, 5)).map(|_| dice.between(1, 70)).collect();
     let downtime = Duration::from_secs(dice.pick(&[5, 600, 7200]));
-    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), ..Plan::calm() })
+    (scenario, Plan { crashes, downtime, faults_end_after: Some(FAULTY_SESSIONS), tries_again: true, ..Plan::calm() })
 }
 
 /// Makes the realms; tells which nodes there are, and whether the first three are of one cluster.
@@ -259,6 +259,8 @@ fn honest(before: &World, world: &World, run: &RunState) -> Result<(), String> {
                 {
                     return Err(format!("{who} is not as it was found"));
                 }
+                // The run was over before the operator could let it be tried again.
+                GuestPhase::Settled(GuestVerdict::Failed { held: true, .. }) if run.is_finished() => {}
                 // A guest that failed gets its new round when its host is over; a held one may keep the host from that.
                 GuestPhase::Settled(GuestVerdict::Failed { fault, .. })
                     if matches!(state.phase, HostPhase::Done(_)) =>

@@ -17,7 +17,7 @@ use super::args::{Output, Places, RunArgs};
 use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::kept::{Remembered, old_things, rolled_back};
+use super::kept::{Remembered, held_back, old_things};
 use super::policy::{NoSuchHost, Selection, differences, rollout_policy, run_policy};
 use super::session::{StopSignals, Workshop, close_journal, open_store};
 use super::state::{self, Choice, Leftover, Settling, StateError};
@@ -139,8 +139,8 @@ impl Prepared<'_> {
             Choice::New { .. } => old_things(&store, &self.manifest.path, &present, now).map_err(state_failure)?,
             Choice::Resume(_) => OldThings::default(),
         };
-        let rolled_back = rolled_back(&store, &self.manifest.path).map_err(state_failure)?;
-        let known = Remembered { old, rolled_back };
+        let held_back = held_back(&store, &self.manifest.path).map_err(state_failure)?;
+        let known = Remembered { old, held_back };
         known.hold_back(&mut present);
         let old = known.old;
         let leftovers = state::leftovers(&store, &self.manifest.path).map_err(state_failure)?;
@@ -293,7 +293,7 @@ pub(super) fn known_things(places: &Places, manifest: &Manifest, policy: &RunPol
     match Store::open_read(&dir, now).map_err(journal_failure)? {
         OpenRead::Open(store) => {
             let old = old_things(&store, &manifest.path, policy, now).map_err(state_failure)?;
-            Ok(Remembered { old, rolled_back: rolled_back(&store, &manifest.path).map_err(state_failure)? })
+            Ok(Remembered { old, held_back: held_back(&store, &manifest.path).map_err(state_failure)? })
         }
         OpenRead::HeldBy(_) | OpenRead::Nothing => Ok(Remembered::default()),
     }

@@ -173,14 +173,14 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
             protect::backup(cx, &effect.key, guest, storage, *how, mode).await
         }
         (Action::PruneSnapshot { old }, mode) => prune::snapshot(cx, &effect.key, old, mode).await,
-        (Action::UpgradeGuest { guest, via, manager, protection, rollback }, mode) => {
+        (Action::UpgradeGuest { guest, via, manager, pending, protection, rollback }, mode) => {
             if mode == Mode::Act
                 && *rollback
                 && let Err(fault) = rollback::possible(cx, guest, protection).await
             {
                 return refused(fault);
             }
-            upgrade::guest(cx, &effect.key, guest, via, *manager, mode).await
+            upgrade::guest(cx, &effect.key, guest, via, (*manager, pending), mode).await
         }
         (Action::RollbackGuest { guest, snapshot }, mode) => {
             rollback::roll_back(cx, &effect.key, guest, snapshot, mode).await

@@ -8,7 +8,7 @@ use super::{Context, Report, place_of, ready_guest, refused, right_machine, uncl
 use crate::engine::port::{Job, JobState, JobWork, Place};
 use crate::engine::wait::{Backoff, retried};
 use crate::ids::StepKey;
-use crate::inventory::{PackageManager, Via};
+use crate::inventory::{PackageChange, PackageManager, Via};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed};
 use crate::plan::GuestAddr;
@@ -22,7 +22,7 @@ pub(super) async fn guest(
     key: &StepKey,
     guest: &GuestAddr,
     via: &Via,
-    manager: PackageManager,
+    (manager, pending): (PackageManager, &[PackageChange]),
     mode: Mode,
 ) -> Report {
     // A job that was begun moves along with its guest; none is begun elsewhere than planned.
@@ -38,7 +38,15 @@ pub(super) async fn guest(
         Err(fault) => Err(fault),
     };
     match (proven, mode) {
-        (Ok((cx, place)), mode) => upgrade(&cx, key, &place, manager, mode).await,
+        (Ok((cx, place)), mode) => match upgrade(&cx, key, &place, manager, mode).await {
+            Report::Ended(Outcome::Failed(fault)) => {
+                Report::Ended(Outcome::Failed(changed(&cx, &place, manager, pending, fault).await))
+            }
+            Report::Probed(Probed::Ended(Outcome::Failed(fault))) => {
+                Report::Probed(Probed::Ended(Outcome::Failed(changed(&cx, &place, manager, pending, fault).await)))
+            }
+            other => other,
+        },
         (Err(fault), Mode::Act) => refused(fault),
         (Err(fault), Mode::Attach | Mode::Probe) => unclear(mode, fault),
     }
@@ -183,6 +191,22 @@ async fn judge_packages(cx: &Context, place: &Place, manager: PackageManager, lo
         Ok(_) => Probed::NotDone,
         Err(fault) => Probed::Unclear(fault),
     }
+}
+
+/// Says of an upgrade that failed whether it has changed anything: one that could not fetch its packages has not, and may well
+/// be tried again. Where that can't be told it counts as changed.
+async fn changed(
+    cx: &Context,
+    place: &Place,
+    manager: PackageManager,
+    pending: &[PackageChange],
+    fault: Fault,
+) -> Fault {
+    let in_order = matches!(retried(|| cx.ports.remote.packages_consistent(place, manager)).await, Ok(Ok(())));
+    if !in_order || !retried(|| cx.ports.remote.inspect(place, false)).await.is_ok_and(|os| os.pending == pending) {
+        return fault;
+    }
+    Fault { class: FaultClass::Transient, what: format!("{}; nothing was changed", fault.what), ..fault }
 }
 
 fn exited(exit: i32, log_tail: &[String]) -> Fault {

@@ -199,6 +199,10 @@ pub enum GuestVerdict {
         fault: Fault,
         /// What it can be brought back from.
         protection: Protection,
+        /// Whether it is kept as it is and held for the operator: its upgrade may have changed it. It is not upgraded again, in this
+        /// run or a later one, before the operator says so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        held: bool,
     },
     /// It is as it was before its upgrade: it was rolled back to its snapshot. It is not upgraded again, in this run or a later
     /// one, before the operator says so.

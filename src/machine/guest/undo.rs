@@ -10,10 +10,10 @@ use crate::plan::{Decision, GuestAddr};
 
 impl GuestState {
     /// Ends a guest whose upgrade was begun and went wrong: it is rolled back where that is wanted and can be, else it stays as
-    /// it is.
+    /// it is, held for the operator.
     pub(super) fn went_wrong(&self, fault: Fault, protection: Protection) -> GuestPhase {
         if !self.upgrade().is_some_and(|upgrade| upgrade.rollback) {
-            return self.finish(GuestVerdict::Failed { fault, protection });
+            return self.finish(GuestVerdict::Failed { fault, protection, held: self.is_held_where_it_fails() });
         }
         let instead = match (&protection, fault.class) {
             _ if self.plan.own => "proxmaint runs in it",
@@ -23,12 +23,18 @@ impl GuestState {
             (Protection::Waived, _) => "it has no protection",
             (Protection::Snapshot { name, at }, _) => {
                 let (snapshot, at) = (name.clone(), *at);
-                let before = GuestVerdict::Failed { fault, protection };
+                let before = GuestVerdict::Failed { fault, protection, held: true };
                 return self.rolling_back(Undo { before, snapshot, at, by_operator: false, runs: true });
             }
         };
         let fault = Fault { what: format!("{}; not rolled back: {instead}", fault.what), ..fault };
-        self.finish(GuestVerdict::Failed { fault, protection })
+        self.finish(GuestVerdict::Failed { fault, protection, held: true })
+    }
+
+    /// Tells whether it is held where its upgrade goes wrong. A plan of a version that did not do that is followed as it was made: the
+    /// next run tries it again.
+    fn is_held_where_it_fails(&self) -> bool {
+        self.upgrade().is_some_and(|upgrade| upgrade.checks.is_some())
     }
 
     /// Begins a rollback.
@@ -99,7 +105,7 @@ impl GuestState {
             },
             _ => why.clone(),
         };
-        self.finish(GuestVerdict::Failed { fault, protection })
+        self.finish(GuestVerdict::Failed { fault, protection, held: true })
     }
 
     /// Leaves a guest as it is whose rollback is held: the operator says so.

@@ -111,12 +111,24 @@ impl HostState {
         matches!(self.phase, HostPhase::Done(_)) || (self.is_behind_its_gate() && !self.guests.values().any(held))
     }
 
-    /// Tells whether it went wrong at a guest and stands behind its gate: a later session tries it again.
+    /// Tells whether it went wrong at a guest and stands behind its gate: it does not go on in this session.
     pub fn went_wrong_behind_its_gate(&self) -> bool {
-        let failed = |guest: &GuestState| {
-            matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Failed { .. } | GuestVerdict::Blocked(_)))
+        self.is_behind_its_gate() && self.may_begin_anew() && self.guests.values().any(GuestState::came_out_badly)
+    }
+
+    /// Tells whether it went wrong at a guest that a later session tries again, and stands behind its gate.
+    pub fn is_to_be_tried_again_behind_its_gate(&self) -> bool {
+        let again = |guest: &GuestState| {
+            matches!(
+                guest.phase,
+                GuestPhase::Settled(
+                    GuestVerdict::Failed { held: false, .. }
+                        | GuestVerdict::Blocked(_)
+                        | GuestVerdict::RolledBack { retry: true, .. }
+                )
+            )
         };
-        self.is_behind_its_gate() && self.may_begin_anew() && self.guests.values().any(failed)
+        self.went_wrong_behind_its_gate() && self.guests.values().any(again)
     }
 
     /// Takes another gate. Where only canaries might begin so far, time has passed since the host was planned, and what is left is

@@ -6,6 +6,7 @@ use crate::machine::Illegal;
 use crate::machine::effect::Effect;
 use crate::machine::effect::Mode;
 use crate::machine::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict};
+use crate::plan::HeldBecause;
 use crate::time::Timestamp;
 
 /// What a guest can be rolled back to.
@@ -118,18 +119,15 @@ impl HostState {
         Ok(())
     }
 
-    /// Returns the guests that were rolled back and are not to be tried again before the operator says so.
-    pub fn rolled_back(&self) -> impl Iterator<Item = &GuestState> {
-        let back = |guest: &&GuestState| {
-            matches!(guest.phase, GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }))
-        };
-        self.guests.values().filter(back)
-    }
-
-    /// Returns when a guest was last rolled back.
-    pub fn rolled_back_at(&self, id: GuestId) -> Option<Timestamp> {
-        let of = |record: &&super::StepRecord| record.guest == Some(id) && record.step == Step::RollbackGuest;
-        self.steps.iter().rev().find(of).and_then(|record| record.ended)
+    /// Returns the guests whose upgrade went wrong, or was undone, and that are not to be tried again before the operator says so.
+    pub fn held_back(&self) -> impl Iterator<Item = (&GuestState, HeldBecause)> {
+        self.guests.values().filter_map(|guest| match guest.phase {
+            GuestPhase::Settled(GuestVerdict::RolledBack { retry: false, .. }) => {
+                Some((guest, HeldBecause::RolledBack))
+            }
+            GuestPhase::Settled(GuestVerdict::Failed { held: true, .. }) => Some((guest, HeldBecause::Failed)),
+            _ => None,
+        })
     }
 
     /// Tells whether a rollback was begun here and is not over.
@@ -137,8 +135,8 @@ impl HostState {
         self.guests.values().any(|guest| guest.phase.undo().is_some())
     }
 
-    /// Tells whether the host failed in a way that another round could mend: a guest that was rolled back is not tried again
-    /// before the operator says so.
+    /// Tells whether the host failed in a way that another round could mend: a guest that is held, or was rolled back, waits for the
+    /// operator, and keeps nobody from the next run.
     pub fn is_to_be_tried_again(&self) -> bool {
         if self.result() != HostResult::Failed {
             return false;
@@ -146,7 +144,7 @@ impl HostState {
         let own = matches!(self.phase, HostPhase::Done(HostVerdict::Failed(_)));
         let failed = |guest: &GuestState| match &guest.phase {
             GuestPhase::Settled(_) if guest.borrowed.is_some() || guest.stopped => true,
-            GuestPhase::Settled(GuestVerdict::Failed { .. }) => true,
+            GuestPhase::Settled(GuestVerdict::Failed { held, .. }) => !held,
             GuestPhase::Settled(GuestVerdict::RolledBack { retry, .. }) => *retry,
             _ => false,
         };

@@ -9,7 +9,7 @@ use crate::machine::effect::Mode;
 use crate::machine::event::HostEvent;
 use crate::machine::guest::{Attempt, GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{Debt, HostPhase, HostResult, HostState, HostVerdict};
-use crate::machine::outcome::{Fault, Protection, RebootFacts, Remarks};
+use crate::machine::outcome::{Fault, FaultClass, Protection, RebootFacts, Remarks};
 use crate::machine::run::RunResult;
 use crate::observe::project::{resolve_command, rollback_command};
 use crate::observe::sanitize::{clean, shorten};
@@ -299,8 +299,10 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
             let runs = if undo.runs { "" } else { "; it is off, as it was" };
             (Weight::Headline, tone, format!("rolled back to {}{runs}{but}", clean(undo.snapshot.as_str())))
         }
-        GuestPhase::Settled(GuestVerdict::Failed { fault, protection }) => {
+        GuestPhase::Settled(GuestVerdict::Failed { fault, protection, held }) => {
             let kept = match protection {
+                // It is as it was, or could not be looked at.
+                _ if !held && fault.class == FaultClass::Transient => "the next run tries again".to_owned(),
                 Protection::Waived => "there is nothing to bring it back from".to_owned(),
                 Protection::Snapshot { .. } => {
                     let command = rollback_command(&state.run, state.host(), id);
@@ -308,7 +310,8 @@ fn guest_line(state: &HostState, id: GuestId, guest: &GuestState) -> Said {
                 }
                 protection => format!("kept for a rollback: {}", clean(&protection.to_string())),
             };
-            (Weight::Headline, Tone::Bad, format!("failed: {}; {kept}", reason(fault)))
+            let held = if *held { "held; " } else { "" };
+            (Weight::Headline, Tone::Bad, format!("failed: {}; {held}{kept}", reason(fault)))
         }
     })
 }
