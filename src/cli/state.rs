@@ -159,9 +159,7 @@ pub fn choose(store: &Store, wish: &Wish<'_>, resume_within: Duration, now: Time
     let Some(history) = unfinished else { return Ok(Choice::New { close: None }) };
     Ok(match wish.fresh {
         true => Choice::New { close: Some((history, CloseReason::Fresh)) },
-        false if now.since(history.touched_at) > resume_within => {
-            Choice::New { close: Some((history, CloseReason::Expired)) }
-        }
+        false if history.is_too_old(resume_within, now) => Choice::New { close: Some((history, CloseReason::Expired)) },
         false => Choice::Resume(history),
     })
 }

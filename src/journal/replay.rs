@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::batch::{LoadedRun, LoadedStream, Seq, StoredEvent, StreamId};
 use super::record::{BodyError, CloseReason, HostEntry, RunRecord, decode_checkpoint, decode_host, decode_run};
 use crate::ids::{HostId, RunId};
 use crate::machine::Illegal;
-use crate::machine::host::HostState;
+use crate::machine::host::{HostPhase, HostState};
 use crate::machine::rollout::{Noted, Rollout};
 use crate::machine::run::{RunResult, RunState};
 use crate::plan::{HostPolicy, RunPolicy};
@@ -55,6 +56,13 @@ impl RunHistory {
     /// Tells whether a later `run` may go on with it.
     pub fn is_open(&self) -> bool {
         self.closed.is_none() && !self.ended.is_some_and(|end| end.finished)
+    }
+
+    /// Tells whether it is too old to be gone on with. One in which every host is over, and only what failed could be tried again, is
+    /// so after half of the time: else a nightly run would try again what failed the night before, for ever, and maintain nobody else.
+    pub fn is_too_old(&self, resume_within: Duration, now: Timestamp) -> bool {
+        let is_over = self.hosts.iter().all(|state| matches!(state.phase, HostPhase::Done(_)));
+        now.since(self.touched_at) > if is_over { resume_within / 2 } else { resume_within }
     }
 
     /// Tells whether it belongs to a manifest, by its canonical path.

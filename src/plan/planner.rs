@@ -228,7 +228,7 @@ fn decide(policy: &HostPolicy, facts: &HostFacts, guest: &GuestFacts) -> Decisio
         (Err(Instead::Skip(SkipReason::NothingPending)), Some(held)) if held.why == HeldBecause::Failed => {
             Decision::Block(not_again(held))
         }
-        (Err(Instead::Block(why)), Some(held)) => Decision::Block(format!("{why}; and it {}", not_again(held))),
+        (Err(Instead::Block(why)), Some(held)) => Decision::Block(format!("{}; now {why}", not_again(held))),
         (Err(instead), _) => instead.into(),
         (Ok(found), None) => match protection(facts, guest, &settings) {
             Ok(protection) => {

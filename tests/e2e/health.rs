@@ -59,6 +59,10 @@ fn guests_are_compared_with_how_they_did_before() {
             "who_failed_is_upgraded_again_where_it_may_be_tried_again",
             who_failed_is_upgraded_again_where_it_may_be_tried_again,
         ),
+        (
+            "who_is_held_is_left_alone_while_others_are_tried_again",
+            who_is_held_is_left_alone_while_others_are_tried_again,
+        ),
         ("what_was_not_changed_is_tried_again_by_the_next_run", what_was_not_changed_is_tried_again_by_the_next_run),
     ]);
 }
@@ -229,6 +233,23 @@ fn who_failed_is_upgraded_again_where_it_may_be_tried_again() {
     site.run(&["resolve", &name, "edge1", "101", "--retry"]).expect(0).says(&["the next `proxmaint run` upgrades it"]);
     run(&site, 0);
     assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Upgrade, "101")), ("upgraded", 2));
+}
+
+fn who_is_held_is_left_alone_while_others_are_tried_again() {
+    let world = world()
+        .ct("edge1", 101, |ct| ct.pending(2))
+        .ct("edge1", 102, |ct| ct.pending(1))
+        .fault(Fault::upgrade("101", UpgradeFault::HalfConfigure { code: 100 }))
+        .fault(Fault::upgrade("102", UpgradeFault::Exit { code: 100 }));
+    let site = Site::new(world.build());
+    run(&site, 3);
+    let name = site.run_name();
+    let again = run(&site, 3);
+    let again = again.says(&["goes on", "CT 101 (ct101): still held: failed: the upgrade ended with exit status 100"]);
+    assert!(!again.stderr.contains("blocked, not touched"), "what the new plan says is not about it: {}", again.stderr);
+    assert_eq!(site.run_name(), name);
+    assert_eq!((told(&site, 101).0.as_str(), told(&site, 102).0.as_str()), ("failed", "upgraded"));
+    assert_eq!((site.count(Act::Upgrade, "101"), site.count(Act::SnapshotCreate, "101")), (1, 1));
 }
 
 fn what_was_not_changed_is_tried_again_by_the_next_run() {

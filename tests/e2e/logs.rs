@@ -11,7 +11,8 @@ use crate::support::{Site, until};
 
 #[test]
 fn output_is_kept_whole_though_the_program_was_killed() {
-    let slow = |machine: &str| Fault::upgrade(machine, UpgradeFault::Slow { ms: 1_200 });
+    // Long enough to be killed in the first half of it on a busy machine, too.
+    let slow = |machine: &str| Fault::upgrade(machine, UpgradeFault::Slow { ms: 5_000 });
     let world = World::builder()
         .standalone("edge1")
         .node("edge1", |node| node.pending(2))

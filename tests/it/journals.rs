@@ -15,7 +15,7 @@ use proxmaint::ids::{GuestId, HostId, RunId, Step};
 use proxmaint::journal::record::{HostEntry, decode_host, decode_run, encode_event, encode_intent, encode_run};
 use proxmaint::journal::replay::{RunHistory, replay};
 use proxmaint::journal::{LoadedRun, Seq, StoredEvent, StreamId};
-use proxmaint::machine::host::StepState;
+use proxmaint::machine::host::{HostPhase, StepState};
 use proxmaint::plan::{HostPolicy, Retention};
 use proxmaint::time::Timestamp;
 use serde_json::Value;
@@ -159,6 +159,20 @@ fn the_written_form_has_not_changed() {
             (serde_json::from_slice(&event.body).unwrap(), serde_json::from_slice(&again).unwrap());
         assert_eq!(now, before, "record {}", event.seq);
     }
+}
+
+#[test]
+fn a_run_in_which_only_failures_are_left_is_too_old_sooner() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut history = replay(&loaded(events("v1.ndjson"))).unwrap();
+    let after = |history: &RunHistory, hours: u64| history.touched_at.after(Duration::from_secs(hours * 3600));
+    assert!(matches!(history.hosts[0].phase, HostPhase::Done(_)));
+    assert!(!history.is_too_old(day, after(&history, 11)), "what failed at night is tried again in the morning");
+    assert!(history.is_too_old(day, after(&history, 23)), "the next night all are maintained");
+    // Something is left to be gone on with.
+    history.hosts[0].phase = HostPhase::Pending;
+    assert!(!history.is_too_old(day, after(&history, 23)));
+    assert!(history.is_too_old(day, after(&history, 25)));
 }
 
 #[test]

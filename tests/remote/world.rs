@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -179,11 +178,10 @@ exec "$@""#,
 
     /// Writes a program that comes first on PATH; `$W` is the world's directory.
     pub fn shim(&self, name: &str, text: &str) {
-        let path = self.path("bin").join(name);
-        // Renamed into place: a program that is being written can't be run (ETXTBSY).
-        let made = path.with_extension("new");
-        fs::write(&made, format!("#!/bin/sh\nW='{}'\n{text}\n", self.dir.path().display())).expect("a shim");
-        fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).expect("executable");
+        // Renamed into place: one that is there already may be at work.
+        let (path, made) = (self.path("bin").join(name), self.path("bin").join(format!("{name}.new")));
+        let text = format!("#!/bin/sh\nW='{}'\n{text}\n", self.dir.path().display());
+        proxmaint_lab::executable::write(&made, &text).expect("a shim");
         fs::rename(made, path).expect("a shim");
     }
 

@@ -128,9 +128,8 @@ async fn a_key_with_a_passphrase_is_used_through_the_real_agent() {
     let key = ed25519();
     let locked = desk.write_key("locked", &key.encrypt(&mut safe_rng(), "a passphrase").unwrap());
     let ask = desk.path("ask");
-    fs::write(&ask, "#!/bin/sh\necho 'a passphrase'\n").unwrap();
+    proxmaint_lab::executable::write(Path::new(&ask), "#!/bin/sh\necho 'a passphrase'\n").unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(&ask, fs::Permissions::from_mode(0o700)).unwrap();
     let server = server(vec![key.public_key().clone()], None).await;
     // Before it is loaded the file alone is of no use, and the empty agent is named.
     inner("within_a_locked_key_is_refused", &socket, &desk, &server, Some(&locked)).await;

@@ -146,16 +146,25 @@ impl Narrator {
             say(Weight::Step, Tone::Plain, None, words::plan_summary(plan));
             for guest in &plan.guests {
                 let label = || words::guest(guest.guest.kind, guest.guest.id, &guest.name);
-                match &guest.decision {
-                    Decision::Block(why) => {
+                // Where it keeps its verdict of an earlier round the plan is not about it.
+                match state.guests.get(&guest.guest.id).map(|guest| &guest.phase) {
+                    Some(GuestPhase::Settled(GuestVerdict::Blocked(why))) => {
                         let text = format!("blocked, not touched: {}", shorten(why, MAX_REASON));
                         say(Weight::Headline, Tone::Bad, Some(label()), text);
                     }
-                    Decision::Skip(why) => {
+                    Some(GuestPhase::Settled(GuestVerdict::Skipped(why))) => {
                         let text = format!("left alone: {}", shorten(&why.to_string(), MAX_REASON));
                         say(Weight::Detail, Tone::Plain, Some(label()), text);
                     }
-                    Decision::Upgrade(_) | Decision::Start(_) => {}
+                    Some(GuestPhase::Settled(GuestVerdict::Failed { fault, held: true, .. })) => {
+                        say(
+                            Weight::Headline,
+                            Tone::Bad,
+                            Some(label()),
+                            format!("still held: failed: {}", shorten(&fault.what, MAX_REASON)),
+                        );
+                    }
+                    _ => {}
                 }
             }
         }

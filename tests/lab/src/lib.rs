@@ -19,6 +19,7 @@ pub mod access;
 pub mod api;
 pub mod check;
 pub mod control;
+pub mod executable;
 pub mod faults;
 pub mod fleet;
 pub mod ledger;

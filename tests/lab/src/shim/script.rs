@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{getgid, getuid};
 
+use crate::executable;
 use crate::world::Os;
 
 /// Real tools that every machine has.
@@ -223,13 +224,13 @@ pub fn install(lab: &Path) -> io::Result<()> {
             .replace("@GID@", &getgid().as_raw().to_string()))
     };
     let shim = lab.join("shim");
-    write_executable(&shim, &fill(SHIM)?)?;
+    executable::write(&shim, &fill(SHIM)?)?;
     let mut wrappers = vec![("env", ENV)];
     if !getuid().is_root() {
         wrappers.extend([("ls", LS), ("chown", CHOWN)]);
     }
     for (tool, text) in &wrappers {
-        write_executable(&lab.join(tool), &fill(text)?)?;
+        executable::write(&lab.join(tool), &fill(text)?)?;
     }
     for toolset in [Toolset::Node, Toolset::Debian, Toolset::Alpine] {
         let dir = toolset.dir(lab);
@@ -247,9 +248,4 @@ pub fn install(lab: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn write_executable(path: &Path, text: &str) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
