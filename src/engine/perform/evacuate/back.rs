@@ -119,7 +119,6 @@ async fn bring_back(cx: &Context, key: &StepKey, moved: &Move) -> Outcome {
             match migrate(cx, key, &there, moved, &moved.from, power == Power::Running).await {
                 Err(fault) => return change_failed(Fault { what: not_back(moved, &fault.what).what, ..fault }),
                 Ok((_, TaskEnd::Unknown(fault))) => return Outcome::Unknown(fault),
-                Ok((_, TaskEnd::Well)) if by_ha => {}
                 Ok((_, TaskEnd::Well)) => {}
                 Ok((task, TaskEnd::Failed(why))) => {
                     let why = because(cx, &task, why).await;
