@@ -1,9 +1,13 @@
 //! The host's transition table: discover, wait for the turn, protect guests, upgrade them, upgrade the node, verify, and
-//! where it is asked for reboot. `own` is the table of the node's own steps, `debts` what is owed and how it is given back.
+//! where it is asked for reboot. `own` is the table of the node's own steps, `planned` takes a plan, `guests` gives guests their
+//! places, `records` remembers each attempt, `debts` is what is owed and how it is given back.
 
 mod debts;
 mod gate;
+mod guests;
 mod own;
+mod planned;
+mod records;
 mod saved;
 mod undo;
 
@@ -11,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Action, Effect, Mode, Replay, replay};
+use super::effect::{Action, Effect, Mode};
 use super::event::HostEvent;
 use super::guest::{Attempt, GuestInput, GuestPhase, GuestState, GuestVerdict, Resolution};
-use super::outcome::{Detail, Fault, Outcome, Probed, Protection, RunningGuest};
+use super::outcome::{Fault, Outcome, Probed, RunningGuest};
 pub use debts::Unpaid;
 pub use gate::{Gate, ShutBecause};
 pub use undo::{NoWayBack, WayBack};
@@ -22,8 +26,8 @@ pub use undo::{NoWayBack, WayBack};
 pub use super::phase::{AfterReturn, Debt, HostPhase, HostVerdict, RebootCase};
 pub use super::step::{StepRecord, StepState};
 use super::{Illegal, Rounds};
-use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target, Upid};
-use crate::plan::{HostPlan, HostPolicy, Move, SkipReason};
+use crate::ids::{ClusterId, GuestId, HostId, NodeName, RunId, Step, StepKey, Target};
+use crate::plan::{HostPolicy, Move};
 use crate::time::Timestamp;
 
 /// How many rounds of a step in a row may leave nothing behind before it is held for the operator: a step that vanishes
@@ -200,31 +204,6 @@ impl HostState {
         }
     }
 
-    /// Returns the steps that made a snapshot or backup, oldest first.
-    pub fn made(&self) -> impl Iterator<Item = &StepRecord> {
-        let made = |record: &&StepRecord| {
-            matches!(record.step, Step::Snapshot | Step::Backup) && record.state == StepState::Done
-        };
-        self.steps.iter().filter(made)
-    }
-
-    /// Returns the steps that removed a snapshot or backup of an earlier run, oldest first.
-    pub fn removed(&self) -> impl Iterator<Item = &StepRecord> {
-        let removed = |record: &&StepRecord| {
-            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup) && record.state == StepState::Done
-        };
-        self.steps.iter().filter(removed)
-    }
-
-    /// Returns the steps that were to remove a snapshot or backup of an earlier run and could not, oldest first.
-    pub fn not_removed(&self) -> impl Iterator<Item = &StepRecord> {
-        let left = |record: &&StepRecord| {
-            matches!(record.step, Step::PruneSnapshot | Step::PruneBackup)
-                && matches!(record.state, StepState::Failed | StepState::Refused)
-        };
-        self.steps.iter().filter(left)
-    }
-
     /// Returns the host's result so far.
     pub fn result(&self) -> HostResult {
         let held_guest = self.guests.values().any(|guest| matches!(guest.phase, GuestPhase::Held { .. }));
@@ -288,23 +267,6 @@ impl HostState {
         }
     }
 
-    /// Returns the record of an attempt.
-    pub fn record(&self, key: &StepKey) -> Option<&StepRecord> {
-        self.steps.iter().rev().find(|record| record.is_of(key))
-    }
-
-    /// Returns the tasks that did earlier rounds of a step.
-    pub fn earlier_tasks(&self, key: &StepKey) -> Vec<Upid> {
-        let same = |record: &&StepRecord| {
-            record.guest == key.target.guest() && record.step == key.step && record.round != key.round
-        };
-        self.steps.iter().filter(same).filter_map(|record| record.task.clone()).collect()
-    }
-
-    fn record_mut(&mut self, key: &StepKey) -> Option<&mut StepRecord> {
-        self.steps.iter_mut().rev().find(|record| record.is_of(key))
-    }
-
     /// Returns the key of an attempt at a step of the node or of a guest.
     pub fn key(&self, guest: Option<GuestId>, attempt: Attempt) -> StepKey {
         let target = match guest {
@@ -340,71 +302,6 @@ impl HostState {
         self.began.get_or_insert(at);
         // What is owed from before is given back first.
         self.settle_debts(effects)
-    }
-
-    fn planned(&mut self, key: &StepKey, plan: &HostPlan, at: Timestamp) -> Result<(), Illegal> {
-        let current = matches!(&self.phase, HostPhase::Discovering { attempt }
-            if key.target.guest().is_none() && attempt.step == key.step && attempt.round == key.round);
-        if !current {
-            return Err(Illegal::new("host", self.phase.name(), "planned"));
-        }
-        self.close(key, StepState::Done, None, at);
-        let mut plan = plan.clone();
-        let planned = std::mem::take(&mut plan.guests);
-        let begun_elsewhere = std::mem::take(&mut plan.begun_elsewhere);
-        let mut before = std::mem::take(&mut self.guests);
-        let worse: BTreeSet<GuestId> = before.keys().copied().filter(|id| self.failed_its_check(*id)).collect();
-        self.guests = planned
-            .into_iter()
-            .map(|guest| {
-                let id = guest.guest.id;
-                let mut state = match before.remove(&id) {
-                    Some(old)
-                        if (worse.contains(&id) || is_held_back(&old))
-                            && old.plan.guest.identity == guest.guest.identity
-                            && let Some(again) = old.checked_again(&guest.decision) =>
-                    {
-                        self.returning.insert(id);
-                        again
-                    }
-                    Some(old) if keeps_verdict(&old) && old.plan.guest.identity == guest.guest.identity => old,
-                    Some(old) if old.plan.guest.identity == guest.guest.identity => {
-                        GuestState { borrowed: old.borrowed, ..GuestState::new(guest, old.rounds) }
-                    }
-                    Some(old) => GuestState::new(guest, old.rounds),
-                    None => GuestState::new(guest, Rounds::default()),
-                };
-                for (_, step, round) in begun_elsewhere.iter().filter(|(guest, ..)| *guest == id) {
-                    state.rounds.raise(*step, *round);
-                }
-                (id, state)
-            })
-            .collect();
-        // One that was moved away is somebody else's to plan. What is owed to it, in doubt, or was made of it stays this host's.
-        let made: BTreeSet<GuestId> = self.made().filter_map(|record| record.guest).collect();
-        let left = before.into_iter().filter_map(|(id, guest)| match &guest {
-            guest if is_unsettled(guest) || keeps_verdict(guest) => Some((id, guest.clone())),
-            guest if made.contains(&id) => {
-                let away = "is not on this node any more: what was to be done is planned afresh where it is now";
-                let phase = GuestPhase::Settled(GuestVerdict::Blocked(away.to_owned()));
-                Some((id, GuestState { phase, ..guest.clone() }))
-            }
-            _ => None,
-        });
-        self.guests.extend(left);
-        self.identity = Some((plan.ca.clone(), plan.node.clone()));
-        self.phase = match &plan.refusal {
-            Some(why) => HostPhase::Done(HostVerdict::Blocked(why.clone())),
-            None => HostPhase::AwaitingTurn { plan: Box::new(plan) },
-        };
-        Ok(())
-    }
-
-    /// Tells whether the last that was done with a guest is a check that failed, or could not be made.
-    fn failed_its_check(&self, id: GuestId) -> bool {
-        let last = self.steps.iter().rev().find(|record| record.guest == Some(id));
-        let failed = |record: &StepRecord| matches!(record.state, StepState::Failed | StepState::Refused);
-        last.is_some_and(|record| record.step == Step::CheckGuest && failed(record))
     }
 
     fn ended(
@@ -471,14 +368,6 @@ impl HostState {
         self.guest_input(guest, GuestInput::Probed(found), effects)
     }
 
-    /// Counts the latest rounds of a step that left nothing behind; one that failed was not in vain in this sense.
-    fn rounds_in_vain(&self, key: &StepKey) -> usize {
-        let same = |record: &&StepRecord| record.guest == key.target.guest() && record.step == key.step;
-        // One that was only interrupted, and has no fault of its own, was not in vain: it may not even have been begun.
-        let vain = |record: &&StepRecord| record.state == StepState::NotDone && record.note.is_some();
-        self.steps.iter().rev().filter(same).take_while(vain).count()
-    }
-
     fn resumed(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
         self.resume_own(effects)?;
         if !self.works_on_guests() {
@@ -543,127 +432,6 @@ impl HostState {
         Ok(())
     }
 
-    /// Goes on by itself: hands out places to guests, and leaves a phase whose work is over.
-    fn advance(&mut self, at: Timestamp, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        if let HostPhase::GivingBack { .. } = self.phase {
-            self.bring_back(effects)?;
-            return self.advance_giving_back(at, effects);
-        }
-        if let HostPhase::Rechecking { .. } = self.phase {
-            self.bring_back(effects)?;
-            return self.advance_rechecking(at, effects);
-        }
-        if self.works_on_guests() {
-            self.bring_back(effects)?;
-        }
-        if matches!(self.phase, HostPhase::Snapshotting { .. } | HostPhase::UpgradingGuests { .. }) {
-            self.stop_behind_gate(effects)?;
-        }
-        let gate = self.gate.clone();
-        if matches!(self.phase, HostPhase::Snapshotting { .. }) {
-            // One that has to be started first runs no longer than it must: its turn comes with the upgrades.
-            let now = |guest: &GuestState| {
-                matches!(guest.phase, GuestPhase::Waiting) && !guest.is_to_be_started() && gate.lets(guest)
-            };
-            self.hand_out(effects, |guest| now(guest).then_some(GuestInput::Protect))?;
-            let protecting = |g: &GuestState| now(g) || matches!(g.phase, GuestPhase::Protecting { .. });
-            if !self.guests.values().any(protecting)
-                && let HostPhase::Snapshotting { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
-            {
-                self.phase = HostPhase::UpgradingGuests { plan };
-            }
-        }
-        if matches!(self.phase, HostPhase::UpgradingGuests { .. }) {
-            let max_age = self.policy.protect_max_age();
-            let fresh = |protection: &Protection| protection.at().is_none_or(|then| at.since(then) <= max_age);
-            // Whoever proxmaint itself runs in comes last.
-            let others_are_over = self.guests.values().all(|guest| guest.plan.own || guest.phase.is_over());
-            let next = |guest: &GuestState| match &guest.phase {
-                _ if guest.plan.own && !others_are_over => None,
-                _ if !gate.lets(guest) => None,
-                GuestPhase::Protected { protection } if fresh(protection) => Some(GuestInput::Upgrade),
-                GuestPhase::Protected { .. } | GuestPhase::Waiting => Some(GuestInput::Protect),
-                _ => None,
-            };
-            // What is begun is finished before another guest is begun with, and that before another is started.
-            self.hand_out(effects, |guest| next(guest).filter(|_| guest.is_measured()))?;
-            self.hand_out(effects, |guest| next(guest).filter(|_| !guest.is_to_be_started()))?;
-            self.hand_out(effects, next)?;
-            if gate.is_open()
-                && self.guests.values().all(|guest| matches!(guest.phase, GuestPhase::Settled(_)))
-                && let HostPhase::UpgradingGuests { plan } = std::mem::replace(&mut self.phase, HostPhase::Pending)
-            {
-                self.phase = self.after_guests(plan);
-                self.emit_own(effects);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells whether guests are at work, or may be.
-    fn works_on_guests(&self) -> bool {
-        matches!(
-            self.phase,
-            HostPhase::Snapshotting { .. }
-                | HostPhase::UpgradingGuests { .. }
-                | HostPhase::Rechecking { .. }
-                | HostPhase::GivingBack { .. }
-        )
-    }
-
-    /// Returns how many more guests may be worked on.
-    fn free_places(&self) -> usize {
-        let working = self.guests.values().filter(|guest| guest.phase.attempt().is_some()).count();
-        usize::try_from(self.policy.max_parallel.max(1)).unwrap_or(usize::MAX).saturating_sub(working)
-    }
-
-    /// Looks again at guests that were held while places are free.
-    fn bring_back(&mut self, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        while self.free_places() > 0
-            && let Some(guest) = self.returning.pop_first()
-        {
-            self.guest_input(guest, GuestInput::Resume { intended: true }, effects)?;
-        }
-        Ok(())
-    }
-
-    /// Gives inputs to guests in order of vmid while places are free. One that needs no protection is protected at once and
-    /// takes up no place: whoever comes after it is not to wait for an end of a step that there is none of.
-    fn hand_out(
-        &mut self,
-        effects: &mut Vec<Effect>,
-        wants: impl Fn(&GuestState) -> Option<GuestInput>,
-    ) -> Result<(), Illegal> {
-        // A guest takes two inputs at most before a step of its own is at work: protect and upgrade, which measures it first.
-        for _ in 0..=2 * self.guests.len() {
-            let free = self.free_places();
-            let next: Vec<(GuestId, GuestInput)> = self
-                .guests
-                .iter()
-                .filter_map(|(id, guest)| wants(guest).map(|input| (*id, input)))
-                .take(free)
-                .collect();
-            if next.is_empty() {
-                break;
-            }
-            for (guest, input) in next {
-                self.guest_input(guest, input, effects)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn guest_input(&mut self, id: GuestId, input: GuestInput, effects: &mut Vec<Effect>) -> Result<(), Illegal> {
-        let Some(guest) = self.guests.get_mut(&id) else {
-            return Err(Illegal::new("guest", "unknown", input.name()));
-        };
-        guest.apply(input)?;
-        if let Some((attempt, action)) = guest.action() {
-            self.emit(Some(id), attempt, action, effects);
-        }
-        Ok(())
-    }
-
     fn emit(&mut self, guest: Option<GuestId>, attempt: Attempt, action: Action, effects: &mut Vec<Effect>) {
         let key = self.key(guest, attempt);
         match self.record_mut(&key) {
@@ -701,76 +469,4 @@ impl HostState {
             None => Err(Illegal::new("host", self.phase.name(), event)),
         }
     }
-
-    fn was_intended(&self, guest: Option<GuestId>, attempt: Attempt) -> bool {
-        match (replay(attempt.step), self.record(&self.key(guest, attempt))) {
-            (Replay::Probe, Some(record)) => record.state != StepState::Planned,
-            _ => false,
-        }
-    }
-
-    /// Notes what a step made: it is still known by its name when the guest's phase has gone on.
-    fn note_made(&mut self, key: &StepKey, outcome: &Outcome) {
-        if let (Some(thing), Some(record)) = (made(outcome), self.record_mut(key)) {
-            record.thing = Some(thing);
-        }
-    }
-
-    /// Notes why a guest that was moved away was not brought back: that it is somebody else's now is worth knowing.
-    fn note_left(&mut self, key: &StepKey, outcome: &Outcome) {
-        if let Outcome::Done(Detail::Returned { left: Some(why) })
-        | Outcome::AlreadyDone(Detail::Returned { left: Some(why) }) = outcome
-            && let Some(record) = self.record_mut(key)
-        {
-            record.note = Some(why.clone());
-        }
-    }
-
-    fn close(&mut self, key: &StepKey, state: StepState, note: Option<&Fault>, at: Timestamp) {
-        if let Some(record) = self.record_mut(key) {
-            record.state = state;
-            record.ended = (state != StepState::InDoubt).then_some(at);
-            // What put a step in doubt is still worth knowing when a look shows that it left nothing behind.
-            if note.is_some() || state != StepState::NotDone {
-                record.note = note.map(|fault| fault.what.clone());
-            }
-        }
-    }
-}
-
-/// Names what a guest can be brought back from.
-fn made(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::Done(Detail::Protected(protection)) | Outcome::AlreadyDone(Detail::Protected(protection)) => {
-            match protection {
-                Protection::Snapshot { name, .. } => Some(name.to_string()),
-                Protection::Backup { volid, .. } => Some(volid.clone()),
-                Protection::Waived => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-/// Tells whether something is owed to a guest, or it can't be told how a step of it ended: it is then not forgotten, wherever it is.
-fn is_unsettled(guest: &GuestState) -> bool {
-    guest.borrowed.is_some() || matches!(guest.phase, GuestPhase::Held { .. })
-}
-
-/// Tells whether a guest failed and is held for the operator.
-fn is_held_back(guest: &GuestState) -> bool {
-    matches!(guest.phase, GuestPhase::Settled(GuestVerdict::Failed { held: true, .. }))
-}
-
-/// Tells whether a guest's verdict outlives a new round of its host.
-fn keeps_verdict(guest: &GuestState) -> bool {
-    matches!(
-        guest.phase,
-        GuestPhase::Settled(
-            GuestVerdict::Upgraded { .. }
-                | GuestVerdict::Failed { held: true, .. }
-                | GuestVerdict::Skipped(SkipReason::ByOperator)
-                | GuestVerdict::RolledBack { retry: false, .. }
-        )
-    )
 }

@@ -1,6 +1,7 @@
 //! A run by a saved plan: what discovery finds is held against it each time that the host's turn comes.
 
-use super::{HostState, StepState, keeps_verdict};
+use super::planned::keeps_verdict;
+use super::{HostState, StepState};
 use crate::ids::Step;
 use crate::plan::{HostPlan, Progress, hold_to};
 
