@@ -2,7 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `scenario` | the named worlds |
+//! | `scenario/` | the named worlds, one file a topic |
 //! | `stage` | what outlives a crash: world, detached jobs, disk, judge |
 //! | `gate` | crash points |
 //! | `disk`, `journal` | the journal in memory, with a durable and a volatile part |
@@ -11,7 +11,8 @@
 //! | `debts` | what is owed in the world, against what the run says is owed |
 //! | `harness` | plays a scenario: crash, replay, resume, to the end |
 //! | `picture` | what is left, to be compared |
-//! | `crash_matrix`, `seeds`, `planted`, `large` | the tests |
+//! | `crash_matrix/` | the tests of the named worlds, crashed at every point: one file a topic, as of the worlds |
+//! | `seeds`, `planted`, `large` | the other tests |
 
 mod crash_matrix;
 mod debts;

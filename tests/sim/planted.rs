@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::harness::{Plan, Rig, play, play_with};
 use crate::journal::Acknowledges;
 use crate::picture::Difference;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Scenario, power, protections, reboots, upgrades};
 
 /// Crashes a scenario at each point with something planted; returns what was caught first.
 fn caught(scenario: &Scenario, rig: &dyn Rig) -> String {
@@ -42,7 +42,7 @@ fn caught(scenario: &Scenario, rig: &dyn Rig) -> String {
 }
 
 fn small() -> Scenario {
-    scenario::answer_lost()
+    protections::answer_lost()
 }
 
 /// The journal acknowledges what is not durable: effects are released too early, and a crash takes their intents.
@@ -56,7 +56,7 @@ impl Rig for EarlyAcknowledgement {
 
 #[test]
 fn a_journal_that_acknowledges_too_early_is_caught() {
-    let what = caught(&scenario::mixed_node(), &EarlyAcknowledgement);
+    let what = caught(&upgrades::mixed_node(), &EarlyAcknowledgement);
     assert!(what.contains("acted on before its intent was durable"), "{what}");
 }
 
@@ -106,7 +106,7 @@ impl Rig for BlindProbe {
 
 #[test]
 fn a_probe_that_sees_nothing_is_caught() {
-    let what = caught(&scenario::mixed_node(), &BlindProbe);
+    let what = caught(&upgrades::mixed_node(), &BlindProbe);
     assert!(what.contains("with the crash only: snapshot"), "{what}");
 }
 
@@ -223,7 +223,7 @@ impl Rig for ForgetfulJobs {
 
 #[test]
 fn a_job_that_is_denied_is_caught() {
-    let what = caught(&scenario::long_upgrade(), &ForgetfulJobs);
+    let what = caught(&upgrades::long_upgrade(), &ForgetfulJobs);
     assert!(what.contains("with the crash") || what.contains("upgraded again"), "{what}");
 }
 
@@ -238,7 +238,7 @@ impl Rig for GenerousCount {
 
 #[test]
 fn votes_that_are_not_there_are_caught() {
-    let what = caught(&scenario::two_nodes(), &GenerousCount);
+    let what = caught(&reboots::two_nodes(), &GenerousCount);
     assert!(what.contains("loses its quorum by a reboot: 1 votes of 2"), "{what}");
 }
 
@@ -273,7 +273,7 @@ impl Rig for Phantoms {
 
 #[test]
 fn a_snapshot_that_nobody_made_is_caught() {
-    let what = caught(&scenario::mixed_node(), &Phantoms);
+    let what = caught(&upgrades::mixed_node(), &Phantoms);
     assert!(what.contains("upgraded without a protection"), "{what}");
 }
 
@@ -341,7 +341,7 @@ impl Rig for Hasty {
 
 #[test]
 fn guests_that_are_only_said_to_run_again_are_caught() {
-    let what = caught(&scenario::node_rebooted(), &Hasty);
+    let what = caught(&reboots::node_rebooted(), &Hasty);
     assert!(what.contains("is Stopped, and the run does not say that it is owed"), "{what}");
 }
 
@@ -370,7 +370,7 @@ impl Rig for BlindToTasks {
 
 #[test]
 fn a_start_that_is_forgotten_is_caught() {
-    let what = caught(&scenario::stopped_guests(), &BlindToTasks);
+    let what = caught(&power::stopped_guests(), &BlindToTasks);
     assert!(what.contains("is Running, and the run does not say that it is owed"), "{what}");
 }
 
