@@ -1,28 +1,21 @@
 //! Gates: what goes on behind one, and what does not.
 
-use proxmaint::ids::{GuestId, HostId, Step, StepKey, Target};
+use proxmaint::ids::{GuestId, Step, StepKey};
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::host::{Gate, HostResult, HostState, ShutBecause};
 use proxmaint::machine::outcome::{Detail, Outcome};
-use proxmaint::plan::{GuestAddr, GuestPlan, HostPolicy};
+use proxmaint::plan::HostPolicy;
 
-use super::{apply, check_report, guest_plan, key, plan, policy, protection, run};
+use super::{apply, check_report, guest_key, key, of_guest, plan, policy, protection, run, two_guests};
 
 /// A host at its guests, with two of them and room for one.
 fn at_its_guests() -> HostState {
-    let second = GuestPlan { guest: GuestAddr { id: GuestId(102), ..guest_plan().guest }, ..guest_plan() };
     let mut state = HostState::new(run(), HostPolicy { max_parallel: 1, ..policy() });
-    let planned =
-        HostEvent::Planned { key: key(Step::Discover), plan: Box::new(plan(true, vec![guest_plan(), second])) };
+    let planned = HostEvent::Planned { key: key(Step::Discover), plan: Box::new(plan(true, two_guests())) };
     for event in [HostEvent::Begun, planned, HostEvent::TurnGiven] {
         apply(&mut state, &event);
     }
     state
-}
-
-fn of_guest(id: u32, step: Step, detail: Detail) -> HostEvent {
-    let key = StepKey { target: Target::Guest(HostId::new("pve1"), GuestId(id)), ..key(step) };
-    HostEvent::Ended { key, outcome: Outcome::Done(detail) }
 }
 
 #[test]
@@ -42,9 +35,7 @@ fn a_gate_that_is_shut_lets_what_has_begun_come_to_its_end() {
 #[test]
 fn behind_a_gate_for_canaries_only_these_go_on_and_the_rest_is_planned_anew() {
     let mut state = HostState::new(run(), HostPolicy { max_parallel: 1, ..policy() });
-    let second = GuestPlan { guest: GuestAddr { id: GuestId(102), ..guest_plan().guest }, ..guest_plan() };
-    let planned =
-        HostEvent::Planned { key: key(Step::Discover), plan: Box::new(plan(true, vec![guest_plan(), second])) };
+    let planned = HostEvent::Planned { key: key(Step::Discover), plan: Box::new(plan(true, two_guests())) };
     let gate = Gate::Canaries { guests: vec!["102".parse().unwrap()] };
     for event in [
         HostEvent::Gated { gate },
@@ -62,7 +53,7 @@ fn behind_a_gate_for_canaries_only_these_go_on_and_the_rest_is_planned_anew() {
     assert_eq!(state.guests[&GuestId(101)].phase.name(), "waiting");
     apply(&mut state, &HostEvent::Recheck);
     assert_eq!((state.phase.name(), state.is_parked()), ("rechecking", false));
-    let again = StepKey { round: 2, target: Target::Guest(HostId::new("pve1"), GuestId(102)), ..key(Step::CheckGuest) };
+    let again = StepKey { round: 2, ..guest_key(102, Step::CheckGuest) };
     apply(&mut state, &HostEvent::Ended { key: again, outcome: Outcome::Done(Detail::Checked(check_report(false))) });
     assert_eq!(state.phase.name(), "upgrading-guests");
     apply(&mut state, &HostEvent::Gated { gate: Gate::Open });

@@ -153,6 +153,7 @@ fn guest_inputs() -> Vec<(String, GuestInput)> {
         ("resolve/done".to_owned(), GuestInput::Resolve(Resolution::Done)),
         ("resolve/skip".to_owned(), GuestInput::Resolve(Resolution::Skip)),
         ("give-back".to_owned(), GuestInput::GiveBack),
+        ("recheck".to_owned(), GuestInput::Recheck),
         ("roll-back".to_owned(), GuestInput::RollBack { snapshot: SnapshotName::new("pm-x-r1"), at: NOW, runs: true }),
         ("probed/running".to_owned(), GuestInput::Probed(Probed::Running)),
         ("probed/not-done".to_owned(), GuestInput::Probed(Probed::NotDone)),
