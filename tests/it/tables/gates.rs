@@ -1,7 +1,8 @@
 //! Gates: what goes on behind one, and what does not.
 
-use proxmaint::ids::{GuestId, Step, StepKey};
+use proxmaint::ids::{BootId, GuestId, Step, StepKey};
 use proxmaint::machine::event::HostEvent;
+use proxmaint::machine::guest::{GuestPhase, GuestVerdict};
 use proxmaint::machine::host::{Gate, HostResult, HostState, ShutBecause};
 use proxmaint::machine::outcome::{Detail, Outcome};
 use proxmaint::plan::HostPolicy;
@@ -58,4 +59,41 @@ fn behind_a_gate_for_canaries_only_these_go_on_and_the_rest_is_planned_anew() {
     assert_eq!(state.phase.name(), "upgrading-guests");
     apply(&mut state, &HostEvent::Gated { gate: Gate::Open });
     assert_eq!((state.phase.name(), state.turn.is_some()), ("pending", true));
+}
+
+#[test]
+fn a_canary_that_is_looked_at_once_more_is_not_rebooted_and_not_blamed_for_wanting_it() {
+    let check = |round, wants| {
+        let key = StepKey { round, ..guest_key(101, Step::CheckGuest) };
+        HostEvent::Ended { key, outcome: Outcome::Done(Detail::Checked(check_report(wants))) }
+    };
+    let first_look = |rebooted| match rebooted {
+        false => vec![check(1, false)],
+        true => {
+            vec![check(1, true), of_guest(101, Step::RebootGuest, Detail::Rebooted(BootId::new("c"))), check(2, false)]
+        }
+    };
+    for rebooted in [false, true] {
+        let mut state = at_its_guests();
+        apply(&mut state, &HostEvent::Gated { gate: Gate::Canaries { guests: vec!["101".parse().unwrap()] } });
+        for event in [
+            of_guest(101, Step::Snapshot, Detail::Protected(protection())),
+            of_guest(101, Step::MeasureGuest, Detail::Measured(Box::default())),
+            of_guest(101, Step::UpgradeGuest, Detail::Upgraded),
+        ] {
+            apply(&mut state, &event);
+        }
+        let looks = first_look(rebooted);
+        let again = if rebooted { 3 } else { 2 };
+        looks.iter().for_each(|event| apply(&mut state, event));
+        apply(&mut state, &HostEvent::Recheck);
+        apply(&mut state, &check(again, true));
+        assert_eq!(state.phase.name(), "upgrading-guests", "nothing more is done there");
+        let GuestPhase::Settled(GuestVerdict::Upgraded { reboot_wanted, rebooted: was, .. }) =
+            &state.guests[&GuestId(101)].phase
+        else {
+            panic!("it is {:?}", state.guests[&GuestId(101)].phase)
+        };
+        assert_eq!((reboot_wanted.as_deref(), *was), (Some("kernel"), rebooted), "it is told");
+    }
 }

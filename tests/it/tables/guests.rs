@@ -84,6 +84,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             protection: protection(),
             attempt: attempt(Step::CheckGuest, Mode::Act),
             rebooted: true,
+            again: false,
         },
     ));
     phases.push((
@@ -92,8 +93,14 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             protection: protection(),
             attempt: attempt(Step::CheckGuest, Mode::Act),
             rebooted: false,
+            again: false,
         },
     ));
+    for (name, rebooted) in [("checking/again", false), ("checking/again/rebooted", true)] {
+        let attempt = attempt(Step::CheckGuest, Mode::Act);
+        phases
+            .push((name.to_owned(), GuestPhase::Checking { protection: protection(), attempt, rebooted, again: true }));
+    }
     let settle = || Box::new(AfterStop::Settle(GuestVerdict::Skipped(SkipReason::NothingPending)));
     for (name, at) in [
         ("held/starting", GuestPhase::Starting { attempt: attempt(Step::StartGuest, Mode::Probe) }),
