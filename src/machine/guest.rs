@@ -240,7 +240,12 @@ impl GuestState {
                 if nothing_pending && self.baseline.is_some() && self.borrowed.is_none() =>
             {
                 let attempt = self.rounds.first(Step::CheckGuest);
-                let at = Box::new(GuestPhase::Checking { protection: protection.clone(), rebooted: false, attempt });
+                let at = Box::new(GuestPhase::Checking {
+                    protection: protection.clone(),
+                    rebooted: false,
+                    again: false,
+                    attempt,
+                });
                 Some(Self { phase: GuestPhase::Held { at, fault: fault.clone() }, ..self.clone() })
             }
             _ => None,
@@ -365,7 +370,7 @@ impl GuestState {
             (Ph::Settled(GuestVerdict::Upgraded { protection, rebooted, .. }), In::Recheck)
                 if self.can_be_checked() =>
             {
-                Ph::Checking { protection, rebooted, attempt: self.rounds.first(Step::CheckGuest) }
+                Ph::Checking { protection, rebooted, again: true, attempt: self.rounds.first(Step::CheckGuest) }
             }
             (Ph::Settled(verdict), In::GiveBack) if self.borrowed.is_some() => self.finish(verdict),
             (Ph::Settled(GuestVerdict::RolledBack { undo, .. }), In::GiveBack) if self.stopped => {
@@ -454,7 +459,9 @@ impl GuestState {
             (
                 Ph::Upgrading { protection, .. },
                 Outcome::Done(Detail::Upgraded) | Outcome::AlreadyDone(Detail::Upgraded),
-            ) => Ph::Checking { protection, rebooted: false, attempt: self.rounds.first(Step::CheckGuest) },
+            ) => {
+                Ph::Checking { protection, rebooted: false, again: false, attempt: self.rounds.first(Step::CheckGuest) }
+            }
             (Ph::Upgrading { .. }, Outcome::Refused(fault)) => {
                 self.finish(GuestVerdict::Blocked(format!("not upgraded: {fault}")))
             }
@@ -463,6 +470,11 @@ impl GuestState {
                 self.finish(GuestVerdict::Failed { fault, protection, held: false })
             }
             (Ph::Upgrading { protection, .. }, Outcome::Failed(fault)) => self.went_wrong(fault, protection),
+            // What asks for a reboot since then is not this upgrade's doing, and the reboot of a canary would be a change that
+            // nobody waited for: it is told, and no more.
+            (Ph::Checking { protection, rebooted, again: true, .. }, Outcome::Done(Detail::Checked(report))) => {
+                self.finish(upgraded(protection, rebooted, report))
+            }
             (Ph::Checking { protection, rebooted, .. }, Outcome::Done(Detail::Checked(report))) => {
                 self.checked(protection, rebooted, report)
             }
@@ -476,7 +488,9 @@ impl GuestState {
             (
                 Ph::Rebooting { protection, .. },
                 Outcome::Done(Detail::Rebooted(_)) | Outcome::AlreadyDone(Detail::Rebooted(_)),
-            ) => Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) },
+            ) => {
+                Ph::Checking { protection, rebooted: true, again: false, attempt: self.rounds.first(Step::CheckGuest) }
+            }
             (Ph::Rebooting { protection, .. }, Outcome::Failed(fault)) => {
                 self.went_wrong(not_rebooted(fault), protection)
             }
@@ -525,13 +539,7 @@ impl GuestState {
                 let fault = Fault::permanent(format!("was rebooted, and still wants a reboot: {why}"));
                 self.went_wrong(fault, protection)
             }
-            _ => self.finish(GuestVerdict::Upgraded {
-                changes: report.changes,
-                reboot_wanted: report.reboot_wanted,
-                protection,
-                rebooted,
-                remarks: report.remarks,
-            }),
+            _ => self.finish(upgraded(protection, rebooted, report)),
         }
     }
 
@@ -552,9 +560,12 @@ impl GuestState {
             Ph::Starting { .. } => self.ended(held, Outcome::Done(Detail::Started)),
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
             Ph::Checking { protection, rebooted, .. } => self.declared_upgraded(protection, rebooted),
-            Ph::Rebooting { protection, .. } => {
-                Some(Ph::Checking { protection, rebooted: true, attempt: self.rounds.first(Step::CheckGuest) })
-            }
+            Ph::Rebooting { protection, .. } => Some(Ph::Checking {
+                protection,
+                rebooted: true,
+                again: false,
+                attempt: self.rounds.first(Step::CheckGuest),
+            }),
             Ph::Stopping { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Stopped)),
             Ph::RollingBack { .. } => self.ended(held, Outcome::AlreadyDone(Detail::RolledBack)),
             Ph::Reviving { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Started)),
@@ -580,6 +591,12 @@ impl GuestState {
             remarks: Remarks::default(),
         }))
     }
+}
+
+/// The verdict of a guest whose check ended well, and that is not rebooted after it.
+fn upgraded(protection: Protection, rebooted: bool, report: CheckReport) -> GuestVerdict {
+    let CheckReport { changes, reboot_wanted, remarks, .. } = report;
+    GuestVerdict::Upgraded { changes, reboot_wanted, protection, rebooted, remarks }
 }
 
 fn not_rebooted(fault: Fault) -> Fault {

@@ -92,6 +92,9 @@ pub enum GuestPhase {
         /// Whether it was rebooted since its upgrade.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rebooted: bool,
+        /// Whether it is a canary that was checked before, and is only looked at once more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
         /// The attempt.
         attempt: Attempt,
     },

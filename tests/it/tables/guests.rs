@@ -84,6 +84,7 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             protection: protection(),
             attempt: attempt(Step::CheckGuest, Mode::Act),
             rebooted: true,
+            again: false,
         },
     ));
     phases.push((
@@ -92,8 +93,14 @@ fn guest_phases() -> Vec<(String, GuestPhase)> {
             protection: protection(),
             attempt: attempt(Step::CheckGuest, Mode::Act),
             rebooted: false,
+            again: false,
         },
     ));
+    for (name, rebooted) in [("checking/again", false), ("checking/again/rebooted", true)] {
+        let attempt = attempt(Step::CheckGuest, Mode::Act);
+        phases
+            .push((name.to_owned(), GuestPhase::Checking { protection: protection(), attempt, rebooted, again: true }));
+    }
     let settle = || Box::new(AfterStop::Settle(GuestVerdict::Skipped(SkipReason::NothingPending)));
     for (name, at) in [
         ("held/starting", GuestPhase::Starting { attempt: attempt(Step::StartGuest, Mode::Probe) }),
@@ -153,6 +160,7 @@ fn guest_inputs() -> Vec<(String, GuestInput)> {
         ("resolve/done".to_owned(), GuestInput::Resolve(Resolution::Done)),
         ("resolve/skip".to_owned(), GuestInput::Resolve(Resolution::Skip)),
         ("give-back".to_owned(), GuestInput::GiveBack),
+        ("recheck".to_owned(), GuestInput::Recheck),
         ("roll-back".to_owned(), GuestInput::RollBack { snapshot: SnapshotName::new("pm-x-r1"), at: NOW, runs: true }),
         ("probed/running".to_owned(), GuestInput::Probed(Probed::Running)),
         ("probed/not-done".to_owned(), GuestInput::Probed(Probed::NotDone)),

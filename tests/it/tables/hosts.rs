@@ -1,16 +1,27 @@
 //! The host's table of pairs.
 
+use std::collections::BTreeSet;
+
 use proxmaint::choices::HostReboot;
-use proxmaint::ids::{BootId, GuestId, Step, StepKey, Upid};
+use proxmaint::ids::{BootId, GuestId, SnapshotName, Step, StepKey, Upid};
 use proxmaint::machine::event::HostEvent;
 use proxmaint::machine::guest::{GuestPhase, Resolution};
-use proxmaint::machine::host::{HostPhase, HostState, HostVerdict};
+use proxmaint::machine::host::{Gate, HostPhase, HostState, HostVerdict, ShutBecause};
 use proxmaint::machine::outcome::{Detail, Outcome, Probed};
-use proxmaint::plan::{HostPlan, HostUpgrade};
+use proxmaint::plan::{HostPlan, HostUpgrade, OldSnapshot};
 
 use super::{
-    NOW, emptied, fault, guest_plan, key, outcomes, plan, policy, protection, ready, run, start, verify_report,
+    NOW, check_report, emptied, fault, guest_key, guest_plan, key, of_guest, outcomes, plan, policy, protection, ready,
+    run, start, two_guests, verify_report,
 };
+
+fn canaries() -> Gate {
+    Gate::Canaries { guests: vec!["101".parse().expect("a selector")] }
+}
+
+fn shut() -> Gate {
+    Gate::Shut { why: ShutBecause::Paused }
+}
 
 /// A host in each of its phases, reached by events alone.
 pub(super) fn hosts() -> Vec<(&'static str, HostState)> {
@@ -81,7 +92,40 @@ pub(super) fn hosts() -> Vec<(&'static str, HostState)> {
         state.apply(&HostEvent::GiveBack, NOW).unwrap();
         state
     };
+    let shut = HostEvent::Gated { gate: shut() };
+    let pruning = {
+        let old = OldSnapshot { guest: guest_plan().guest, name: SnapshotName::new("pm-old-r1") };
+        let plan = Box::new(HostPlan { prune: vec![old], ..plan(true, vec![]) });
+        [HostEvent::Begun, HostEvent::Planned { key: key(Step::Discover), plan }, HostEvent::TurnGiven]
+    };
+    let upgraded = |id| {
+        [
+            of_guest(id, Step::Snapshot, Detail::Protected(protection())),
+            of_guest(id, Step::MeasureGuest, Detail::Measured(Box::default())),
+            of_guest(id, Step::UpgradeGuest, Detail::Upgraded),
+            of_guest(id, Step::CheckGuest, Detail::Checked(check_report(false))),
+        ]
+    };
+    let two = [HostEvent::Begun, planned(true, two_guests()), HostEvent::TurnGiven];
+    let protected = [
+        of_guest(101, Step::Snapshot, Detail::Protected(protection())),
+        of_guest(102, Step::Snapshot, Detail::Protected(protection())),
+    ];
+    // The first of two guests is a canary and was upgraded; the second one waits.
+    let soaking = [&[HostEvent::Gated { gate: canaries() }], two.as_slice(), &upgraded(101)].concat();
+    let canary = [HostEvent::Begun, planned(false, vec![guest_plan()]), HostEvent::TurnGiven];
+    let verified = ended(Step::Verify, Outcome::Done(Detail::Verified(verify_report(false))));
+    let whole = [canary.as_slice(), &upgraded(101), &[verified, HostEvent::Recheck]].concat();
     vec![
+        ("pruning", after(&pruning)),
+        ("pruning/probe", in_doubt(&pruning, Step::PruneSnapshot, &[])),
+        ("upgrading-guests", after(&[two.as_slice(), &protected].concat())),
+        ("upgrading-guests/canaries", after(&soaking)),
+        ("upgrading-guests/shut", after(&[two.as_slice(), std::slice::from_ref(&shut), &protected].concat())),
+        ("rechecking", after(&[soaking.as_slice(), &[HostEvent::Recheck]].concat())),
+        ("rechecking/verified", after(&whole)),
+        ("preparing-reboot/shut", after(&[given.as_slice(), std::slice::from_ref(&shut)].concat())),
+        ("stopping-guests/shut", after(&[stopping.as_slice(), &[shut]].concat())),
         ("awaiting-reboot", after(&to_reboot)),
         ("preparing-reboot", after(&given)),
         ("setting-noout", after(&noout)),
@@ -139,6 +183,10 @@ fn host_events() -> Vec<(String, HostEvent)> {
         ("resumed".to_owned(), HostEvent::Resumed),
         ("policy-changed".to_owned(), HostEvent::PolicyChanged { policy: policy() }),
         ("new-round".to_owned(), HostEvent::NewRound),
+        ("gated/open".to_owned(), HostEvent::Gated { gate: Gate::Open }),
+        ("gated/canaries".to_owned(), HostEvent::Gated { gate: canaries() }),
+        ("gated/shut".to_owned(), HostEvent::Gated { gate: shut() }),
+        ("recheck".to_owned(), HostEvent::Recheck),
         ("roll-back".to_owned(), HostEvent::RollBack { guest: GuestId(101), runs: true }),
     ];
     for (word, resolution) in [("retry", Resolution::Retry), ("done", Resolution::Done), ("skip", Resolution::Skip)] {
@@ -150,6 +198,7 @@ fn host_events() -> Vec<(String, HostEvent)> {
     }
     for step in [
         Step::Discover,
+        Step::PruneSnapshot,
         Step::UpgradeHost,
         Step::Verify,
         Step::PrepareReboot,
@@ -176,6 +225,11 @@ fn host_events() -> Vec<(String, HostEvent)> {
         {
             events.push((format!("probed/{step}/{name}"), HostEvent::Probed { key: key(step), found }));
         }
+    }
+    // How the first guest does when it is looked at once more.
+    for (name, outcome) in outcomes() {
+        let key = StepKey { round: 2, ..guest_key(101, Step::CheckGuest) };
+        events.push((format!("ended/check-guest-again/{name}"), HostEvent::Ended { key, outcome }));
     }
     events
 }
@@ -206,6 +260,7 @@ fn every_pair_of_the_host_table() {
     let mut legal = String::new();
     let mut pairs = 0;
     let mut refused = 0;
+    let mut reached = BTreeSet::new();
     for (from, state) in hosts() {
         for (event_name, event) in host_events() {
             pairs += 1;
@@ -219,8 +274,14 @@ fn every_pair_of_the_host_table() {
                     let borrowed = state.maintenance || state.noout || !state.moved.is_empty();
                     let owed = if state.shut.is_empty() && !borrowed { "" } else { " (owed)" };
                     let turn = if state.reboot_turn { " (has the turn)" } else { "" };
+                    let gate = match &state.gate {
+                        Gate::Open => "",
+                        Gate::Canaries { .. } => " (for canaries)",
+                        Gate::Shut { .. } => " (shut)",
+                    };
+                    reached.insert(state.phase.name());
                     legal.push_str(&format!(
-                        "{from:<22} {event_name:<42} -> {}{owed}{turn} [{}]\n",
+                        "{from:<22} {event_name:<42} -> {}{owed}{turn}{gate} [{}]\n",
                         host_name(&state.phase),
                         effects.join(", ")
                     ));
@@ -235,5 +296,8 @@ fn every_pair_of_the_host_table() {
         }
     }
     assert_eq!(refused + legal.lines().count(), pairs);
+    let known: BTreeSet<&str> = hosts().iter().map(|(_, state)| state.phase.name()).collect();
+    let unknown: Vec<&&str> = reached.difference(&known).collect();
+    assert!(unknown.is_empty(), "phases that no row begins with: {unknown:?}");
     insta::assert_snapshot!(legal);
 }

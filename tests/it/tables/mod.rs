@@ -90,6 +90,12 @@ fn guest_plan() -> GuestPlan {
     }
 }
 
+/// Two guests that are to be upgraded.
+fn two_guests() -> Vec<GuestPlan> {
+    let second = GuestPlan { guest: GuestAddr { id: GuestId(102), ..guest_plan().guest }, ..guest_plan() };
+    vec![guest_plan(), second]
+}
+
 /// How a guest that does not run is upgraded.
 fn start() -> GuestStart {
     GuestStart {
@@ -259,6 +265,15 @@ fn policy() -> HostPolicy {
 
 fn key(step: Step) -> StepKey {
     StepKey { run: run(), target: Target::Host(HostId::new("pve1")), step, round: 1 }
+}
+
+fn guest_key(id: u32, step: Step) -> StepKey {
+    StepKey { target: Target::Guest(HostId::new("pve1"), GuestId(id)), ..key(step) }
+}
+
+/// The end of a guest's step that went well.
+fn of_guest(id: u32, step: Step, detail: Detail) -> HostEvent {
+    HostEvent::Ended { key: guest_key(id, step), outcome: Outcome::Done(detail) }
 }
 
 fn apply(state: &mut HostState, event: &HostEvent) {
