@@ -84,16 +84,20 @@ fn by_hand_on_a_run_that_is_over() {
         "CT 101 (web) on edge1",
         "was upgraded",
         "goes back to: snapshot pm-",
-        "what was written since is lost",
+        // Two packages, of 3 MiB each in the lab.
+        "what was written since is lost: 6 MiB (as ZFS counts)",
         "it is stopped hard, and started again",
         "--yes",
     ]);
+    site.run(&["rollback", &run, "edge1", "102"]).expect(2).says(&["is lost: 3 MiB (as ZFS counts)"]);
+    site.run(&["rollback", &run, "edge1", "201"]).expect(2).says(&["is lost: 6 MiB (as ZFS counts)"]);
     assert_eq!(site.changes().len(), before, "{}", site.ledger_text());
 
     let done = site.run(&["rollback", &run, "edge1", "101", "--yes"]).expect(0);
     done.says(&["CT 101 (web) is back at snapshot pm-", "it runs, and was checked", "--retry"]);
     assert_eq!((site.behind(&edge(101)), runs(&site, 101)), (2, true));
     assert_eq!(state_of(&site, 101), "rolled-back");
+    site.run(&["rollback", &run, "edge1", "101"]).expect(2).says(&["was rolled back before", "is lost: 0 bytes"]);
     // It is no failure, and the run is over still: the next one is another one, and leaves it alone.
     site.run(&["run"]).expect(3).says(&["was rolled back by run"]);
     assert_ne!(site.run_name(), run);
