@@ -118,6 +118,27 @@ fn by_hand_after_a_failure_that_was_kept() {
 }
 
 #[test]
+fn what_is_said_in_the_end_is_about_the_guest_and_not_about_the_run() {
+    let world = three().standalone("edge2").ct("edge2", 111, |ct| ct.pending(1));
+    let site = Site::new(world.fault(breaks("101")).fault(breaks("111")).build());
+    site.run(&["run"]).expect(3);
+    let run = site.run_name();
+    let done = site.run(&["rollback", &run, "edge1", "101", "--yes"]).expect(0);
+    done.clone().says(&[
+        "CT 101 (web): rolling back to pm-",
+        "CT 101 (web) is back at snapshot pm-",
+        "it runs, and was checked",
+    ]);
+    for other in ["everything is verified", "the run is over", "goes on where it stopped", "stopping guests", "done in"]
+    {
+        assert!(!done.stderr.contains(other), "{other:?} is not true of the run, or was not asked:\n{done}");
+    }
+    // The other guest waits for its own decision.
+    let rollback = format!("proxmaint rollback {run} edge2 111");
+    site.run(&["status"]).expect(0).says(&["failed, held", &rollback]);
+}
+
+#[test]
 fn what_stands_in_the_way_is_found_before() {
     let world = World::builder()
         .cluster("lab", ["pve1", "pve2", "pve3"])
