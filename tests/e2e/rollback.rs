@@ -110,8 +110,15 @@ fn by_hand_after_a_failure_that_was_kept() {
     let failed = site.run(&["run"]).expect(3);
     let run = site.run_name();
     let command = format!("proxmaint rollback {run} edge1 201");
-    failed.says(&[&command]);
-    site.run(&["status"]).expect(0).says(&["failed", &command]);
+    let resolve = format!("proxmaint resolve {run} edge1 201 --retry|--done|--skip");
+    let ways = [
+        format!("{command}  (undoes its upgrade: it goes back to its snapshot, and what was written since is lost)"),
+        format!("{resolve}  (--done: you mended it; --retry: upgrade it again; --skip: leave it as it is in this run)"),
+    ];
+    for way in &ways {
+        failed.clone().says(&[&format!("To decide about guest 201 on edge1: {way}")]);
+        site.run(&["status"]).expect(0).says(&["failed, held", &format!("To decide: {way}")]);
+    }
     site.run(&["rollback", &run, "edge1", "201", "--yes"]).expect(0);
     assert_eq!((site.behind(&edge(201)), runs(&site, 201)), (2, true));
     assert_eq!(site.status(&[])["hosts"][0]["result"], "succeeded", "{:#}", site.status(&[]));
