@@ -5,14 +5,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::args::{Output, Places, RollbackArgs};
+use super::connect::ManifestHosts;
 use super::diagnostics::Failure;
 use super::exit_code::Exit;
-use super::run::{confirm, interrupted_before_anything, journal_failure, state_failure, unless_interrupted};
+use super::run::{confirm, interrupted_before_anything, journal_failure, state_failure, unless_interrupted, warn};
 use super::session::{Watchers, Workshop, close_journal, open_store};
 use super::{reach, state};
 use crate::adapters::clock::SystemClock;
 use crate::engine::driver::Session;
 use crate::engine::limits::Limits;
+use crate::engine::neighbours::Neighbours;
 use crate::engine::perform::{Context, Lost, lost};
 use crate::engine::port::{Clock, Hosts};
 use crate::ids::{GuestId, HostId, RunId};
@@ -23,6 +25,7 @@ use crate::machine::guest::{GuestPhase, GuestState, GuestVerdict};
 use crate::machine::host::{HostState, NoWayBack, WayBack};
 use crate::machine::outcome::Fault;
 use crate::machine::run::RunState;
+use crate::manifest::{HostEntry, Manifest};
 use crate::observe::log::{Log, Redactor};
 use crate::observe::project::resolve_command;
 use crate::observe::sanitize::clean;
@@ -53,11 +56,11 @@ pub fn rollback(places: &Places, args: &RollbackArgs, redactor: &Redactor) -> Re
         return Err(Failure::new(Exit::Config, format!("the manifest has no host {host}"))
             .hint("put it back into the manifest: how it is reached is taken from there"));
     };
-    let hosts = reach::ways(&manifest, &[entry], places, redactor)?;
+    let hosts = ways(&manifest, entry, places, redactor)?;
     let runtime = reach::runtime()?;
     let mut event = None;
     if !way.begun {
-        let look = look(&*hosts, asked.state(&history)?, args.guest, &way);
+        let look = look(&hosts, asked.state(&history)?, args.guest, &way);
         let Some(lost) = runtime.block_on(unless_interrupted(look)) else {
             return Ok(interrupted_before_anything());
         };
@@ -270,10 +273,29 @@ impl Asked<'_> {
     }
 }
 
+/// Makes the ways to a host, and to the others whose credentials are there: the guest may have moved to one of them.
+fn ways(
+    manifest: &Manifest,
+    entry: &HostEntry,
+    places: &Places,
+    redactor: &Redactor,
+) -> Result<Arc<ManifestHosts>, Failure> {
+    reach::credentials(&[entry], redactor)?;
+    warn(manifest, &[entry]);
+    let others = manifest.hosts.iter().filter(|other| other.id != entry.id);
+    let others = others.filter(|other| reach::credentials(&[other], redactor).is_ok());
+    let entries: Vec<&HostEntry> = std::iter::once(entry).chain(others).collect();
+    Ok(reach::ways_with(&entries, &reach::credentials(&entries, redactor)?, places))
+}
+
 /// Looks what a rollback would cost, right before it is asked about.
-async fn look(hosts: &dyn Hosts, state: &HostState, id: GuestId, way: &WayBack) -> Result<Lost, Fault> {
+async fn look(hosts: &Arc<ManifestHosts>, state: &HostState, id: GuestId, way: &WayBack) -> Result<Lost, Fault> {
     let ports = hosts.ports(state.host())?;
     let cx = Context::looking(ports, Arc::new(SystemClock), Limits::default(), &state.policy, super::own_boot());
+    // Which entry is which node is asked where it matters.
+    let directory = Arc::new(Neighbours::new(Arc::clone(hosts) as Arc<dyn Hosts>, []));
+    let neighbours = state.identity.as_ref().map(|(cluster, _)| (directory, cluster.clone()));
+    let cx = Context { neighbours, ..cx };
     let Some(guest) = state.guests.get(&id) else { return Err(Fault::permanent("the run does not have it")) };
     lost(&cx, &guest.plan.guest, &way.snapshot).await
 }
@@ -293,6 +315,9 @@ fn show(state: &HostState, id: GuestId, way: &WayBack, lost: &Lost, now: Timesta
     tell!("{name} on {}: in run {} it {came}", clean(addr.node.as_str()), state.run);
     for change in packages {
         tell!("  {}", words::package(change));
+    }
+    if lost.node != addr.node {
+        tell!("it is on node {} now, and is rolled back there", clean(lost.node.as_str()));
     }
     tell!("goes back to: snapshot {}, {} old", clean(way.snapshot.as_str()), words::span(now.since(way.at)));
     let written = match lost.written {

@@ -12,7 +12,7 @@ use crate::machine::host::HostResult;
 use crate::machine::run::RunResult;
 use crate::observe::project::RunHeader;
 use crate::observe::report::{painted, verdict};
-use crate::observe::sanitize::{clean, clean_json};
+use crate::observe::sanitize::{clean, clean_json, shorten};
 use crate::observe::style::Paint;
 use crate::observe::view::{
     GateView, GuestStanding, GuestView, HostCounts, HostStanding, HostView, Kept, RemarksView, RolloutStage,
@@ -21,6 +21,9 @@ use crate::observe::view::{
 use crate::observe::when;
 use crate::observe::words::{self, Teller, count, list, some};
 use crate::time::Timestamp;
+
+/// Longest reason beside a command: the whole of it stands with the step that it is about.
+const MAX_REASON: usize = 200;
 
 /// Writes a run as a tree: host, guest, step. In a large fleet hosts that came out well, or have not begun, are one line;
 /// steps are shown of what is at work or went wrong. With `everything`, for one host, nothing is left out.
@@ -468,7 +471,7 @@ fn foot(out: &mut String, view: &RunView, everything: bool, paint: Paint) {
         let command = paint.note(&clean(&advice.command));
         match advice.host {
             Some(_) => {
-                let _ok = writeln!(out, "To decide: {command}");
+                let _ok = writeln!(out, "To decide: {command}  ({})", shorten(&advice.why, MAX_REASON));
             }
             None => {
                 let _ok = writeln!(out, "To go on: {command}  ({})", clean(&advice.why));

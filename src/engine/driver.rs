@@ -262,7 +262,8 @@ impl Driver<'_> {
     async fn begin(&mut self) -> Result<(), EngineError> {
         let resumed = self.session != Session::First;
         self.append_run(RunRecord::Session { pid: std::process::id() }, None).await?;
-        self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed });
+        let whole = !matches!(self.session, Session::Restore | Session::RollBack);
+        self.tell(&Seen::RunBegan { run: &self.run.id, hosts: &self.run.order, resumed, whole });
         let events = match self.session {
             Session::First => Vec::new(),
             Session::Again => self.run.new_rounds().into_iter().chain(self.run.old_debts()).collect(),

@@ -19,6 +19,9 @@ pub enum Seen<'a> {
         hosts: &'a [HostId],
         /// Whether it was interrupted before.
         resumed: bool,
+        /// Whether all of it is worked on: else only what the operator asked for, a debt or a rollback, and whoever was asked says
+        /// what came of that.
+        whole: bool,
     },
     /// An event of a host is durable. `state` is the host as the event, and perhaps already later ones, left it.
     Host {

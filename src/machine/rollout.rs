@@ -447,7 +447,9 @@ fn canaries_of(policy: &RolloutPolicy, state: &HostState) -> Canaries {
         }
         any = true;
         guests_over &= matches!(guest.phase, GuestPhase::Settled(_));
-        if guest.came_out_badly() && !begins {
+        // One whose upgrade was taken back says nothing for the others, whoever took it back.
+        let undone = matches!(guest.phase, GuestPhase::Settled(GuestVerdict::RolledBack { .. }));
+        if (guest.came_out_badly() || undone) && !begins {
             let words = format!("{} {id} {}", guest.plan.guest.kind, wrong_words(&guest.phase));
             found.wrong.insert(Some(*id), words);
         }

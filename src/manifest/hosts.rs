@@ -115,6 +115,14 @@ fn defaults(reader: &mut Reader, file: &Table) -> OfDefaults {
     warn_of_idle_insecure(reader, table, &settings, &Settings::default());
     let canary = reader.pick(table, &keys::CANARY, words);
     let soak = reader.pick(table, &keys::SOAK, Reader::duration);
+    if let (None, Some(soak)) = (&canary, &soak) {
+        let message = "`soak` has no effect without `canary`: there is nobody to be left alone before the rest begins";
+        reader.warn(
+            soak.span.clone(),
+            message,
+            &["say who goes first: canary = [\"tag:canary\"]; or leave `soak` out"],
+        );
+    }
     let max_failures = reader.pick(table, &keys::MAX_FAILURES, Reader::whole_number);
     let run = Defaults {
         canary: built_in.canary,

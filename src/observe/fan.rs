@@ -49,7 +49,9 @@ impl EventLog {
 impl Observer for EventLog {
     fn seen(&self, seen: &Seen<'_>) {
         match seen {
-            Seen::RunBegan { run, hosts, resumed } => tracing::info!(%run, hosts = hosts.len(), resumed, "run began"),
+            Seen::RunBegan { run, hosts, resumed, whole } => {
+                tracing::info!(%run, hosts = hosts.len(), resumed, whole, "run began");
+            }
             Seen::Host { seq, event, state, .. } => {
                 let mut teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
                 teller.learn(state);

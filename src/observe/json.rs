@@ -350,7 +350,7 @@ impl JsonLines {
 impl Observer for JsonLines {
     fn seen(&self, seen: &Seen<'_>) {
         match seen {
-            Seen::RunBegan { run, hosts, resumed } => {
+            Seen::RunBegan { run, hosts, resumed, whole: _ } => {
                 self.say("run-began", None, RunBegan { at: self.clock.now(), run, resumed: *resumed, hosts });
             }
             Seen::Host { seq, at, event, state } => {

@@ -175,7 +175,8 @@ fn next(out: &mut String, view: &RunView, paint: Paint) {
                     (Some(host), None) => clean(host.as_str()).into_owned(),
                     (None, _) => String::new(),
                 };
-                let _ok = writeln!(out, "To decide about {about}: {command}");
+                let why = shorten(&advice.why, MAX_REASON);
+                let _ok = writeln!(out, "To decide about {about}: {command}  ({why})");
             }
             None => {
                 let _ok = writeln!(out, "Next: {command}  ({})", clean(&advice.why));

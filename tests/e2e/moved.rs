@@ -14,6 +14,8 @@ fn guests_that_moved() {
         ("a_container_on_a_node_without_known_ssh_is_held", a_container_on_a_node_without_known_ssh_is_held),
         ("a_vmid_that_is_another_guest_now_is_held", a_vmid_that_is_another_guest_now_is_held),
         ("old_snapshots_are_removed_where_their_guest_is_now", old_snapshots_are_removed_where_their_guest_is_now),
+        ("a_rollback_by_hand_follows_its_guest", a_rollback_by_hand_follows_its_guest),
+        ("a_rollback_to_a_node_without_known_ssh_is_refused", a_rollback_to_a_node_without_known_ssh_is_refused),
     ]);
 }
 
@@ -136,4 +138,50 @@ fn old_snapshots_are_removed_where_their_guest_is_now() {
     assert!(site.with(|world| world.guest(&id(101)).expect("a guest").snapshots.is_empty()));
     site.run(&["run"]).expect(0);
     assert_eq!(deleted("*"), 2, "never twice: {}", site.ledger_text());
+}
+
+fn a_rollback_by_hand_follows_its_guest() {
+    let durations = Durations { rollback: 1_500, ..Durations::quick() };
+    let site = Site::new(cluster().durations(durations).build());
+    site.run(&["run"]).expect(0);
+    let run = site.run_name();
+    moved(&site, 101, "pve2");
+    moved(&site, 201, "pve3");
+    let there = "it is on node pve2 now, and is rolled back there";
+    site.run(&["rollback", &run, "pve1", "101"]).expect(2).says(&[there, "how much is not known", "--yes"]);
+    assert_eq!(site.count(Act::Rollback, "*"), 0, "{}", site.ledger_text());
+    site.run(&["rollback", &run, "pve1", "101", "--yes"]).expect(0).says(&["is back at snapshot", "was checked"]);
+    // What was begun is found there as well.
+    let working = site.start(&["rollback", &run, "pve1", "201", "--yes"]);
+    site.await_begun(Act::Rollback, "201");
+    working.kill();
+    site.run(&["rollback", &run, "pve1", "201"])
+        .expect(0)
+        .says(&["was begun before and goes on", "is back at snapshot"]);
+    for (vmid, node, behind) in [(101, "pve2", 2), (201, "pve3", 1)] {
+        let (at, runs) = site.with(|world| {
+            let guest = world.guest(&id(vmid)).expect("a guest");
+            (guest.node.clone(), guest.running())
+        });
+        assert_eq!((at.as_str(), runs, site.behind(&id(vmid))), (node, true, behind), "{vmid}");
+        assert_eq!(site.done(Act::Rollback, &vmid.to_string()), 1, "{}", site.ledger_text());
+        assert_eq!(guest(&site.status(&[]), "pve1", vmid.into())["state"], "rolled-back");
+    }
+    // Known by what it is, it is left alone where it is now.
+    site.run(&["run"]).expect(3).says(&[&format!("was rolled back by run {run}")]);
+    assert_eq!(guest(&site.status(&[]), "pve2", 101)["state"], "blocked");
+}
+
+fn a_rollback_to_a_node_without_known_ssh_is_refused() {
+    let site = Site::new(cluster().build());
+    site.run(&["run"]).expect(0);
+    let run = site.run_name();
+    moved(&site, 101, "pve3");
+    forget(&site, "pve3");
+    let refused = site.run(&["rollback", &run, "pve1", "101", "--yes"]).expect(3);
+    refused.says(&["CT 101 is on node pve3 now", "add node pve3 to the manifest, or move the guest back"]);
+    assert_eq!(site.count(Act::Rollback, "*"), 0, "{}", site.ledger_text());
+    moved(&site, 101, "pve1");
+    site.run(&["rollback", &run, "pve1", "101", "--yes"]).expect(0);
+    assert_eq!((site.done(Act::Rollback, "101"), site.behind(&id(101))), (1, 2));
 }

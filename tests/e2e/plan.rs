@@ -394,3 +394,28 @@ fn at_a_terminal_the_saved_plan_is_shown() {
     screen.finish().expect(0).says(&["nothing was changed"]);
     site.assert_untouched();
 }
+
+#[test]
+fn the_canaries_of_a_saved_plan_go_first_and_are_left_alone() {
+    let site = two();
+    site.replace("[defaults]\n", "[defaults]\ncanary = [\"edge2/111\"]\nsoak = \"2s\"\n");
+    site.run(PLAN).expect(0).says(&["canaries go first: edge2/111", "after a soak of 2s"]);
+    let working = site.start(&["run", "--plan", FILE, "--output", "json"]);
+    let until = working.event(|event| event["event"] == "soaking")["until"].clone();
+    assert!(until.is_string(), "{until}");
+    assert_eq!((site.done(Act::Upgrade, "111"), site.count(Act::Upgrade, "*")), (1, 1), "{}", site.ledger_text());
+    assert_eq!(host(&site.status(&[]), "edge1")["gate"], "waits-for-canaries");
+    let done = working.finish().expect(0);
+    assert!(done.events().iter().any(|event| event["event"] == "canaries-held"), "{done}");
+    site.assert_clean();
+}
+
+#[test]
+fn a_canary_that_drifted_from_its_plan_halts_the_run() {
+    let site = two();
+    site.replace("[defaults]\n", "[defaults]\ncanary = [\"edge1/101\"]\n");
+    site.run(PLAN).expect(0);
+    curl(&site, "8.3");
+    site.run(RUN).expect(3).says(&["halted", "not as it was planned"]);
+    assert!(site.changes().is_empty(), "{}", site.ledger_text());
+}

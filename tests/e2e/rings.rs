@@ -20,6 +20,10 @@ fn rings() {
         ("a_host_is_stopped_and_left_for_the_next_run", a_host_is_stopped_and_left_for_the_next_run),
         ("nobody_is_there_to_be_paused", nobody_is_there_to_be_paused),
         ("canaries_are_checked_when_the_manifest_is_read", canaries_are_checked_when_the_manifest_is_read),
+        ("a_broken_canary_waits_for_the_operator", a_broken_canary_waits_for_the_operator),
+        ("a_canary_that_was_brought_back_is_tried_first", a_canary_that_was_brought_back_is_tried_first),
+        ("a_broken_guest_of_a_canary_host_waits_as_well", a_broken_guest_of_a_canary_host_waits_as_well),
+        ("a_soak_without_canaries_is_remarked_upon", a_soak_without_canaries_is_remarked_upon),
     ]);
 }
 
@@ -160,4 +164,81 @@ fn canaries_are_checked_when_the_manifest_is_read() {
     let site = site(two(), "canary = [\"edge9/101\", \"colour:red\"]");
     site.run(&["run"]).expect(1).says(&["there is no host `edge9`", "the manifest has: edge1, edge2", "`colour:red`"]);
     assert_eq!(site.ledger().len(), 0);
+}
+
+/// A run that halts since its canary, CT 111 of edge2, was broken by its upgrade; and its name.
+fn broken(canary: &str) -> (Site, String) {
+    let breaks = Fault::upgrade("111", UpgradeFault::HalfConfigure { code: 100 });
+    let site = site(two().fault(breaks), &format!("canary = [\"{canary}\"]"));
+    let halted = site.run(&["run"]).expect(3);
+    let run = site.run_name();
+    halted.says(&[
+        "halted: a canary went wrong: edge2: CT 111 failed",
+        &format!("proxmaint rollback {run} edge2 111"),
+        &format!("proxmaint resolve {run} edge2 111 --retry|--done|--skip"),
+    ]);
+    assert_eq!((site.count(Act::Upgrade, "111"), site.count(Act::Upgrade, "edge1")), (1, 0), "{}", site.ledger_text());
+    let seen = guest(&site.status(&[]), "edge2", 111);
+    assert_eq!((&seen["state"], &seen["held"]), (&"failed".into(), &true.into()), "{seen:#}");
+    (site, run)
+}
+
+/// The rest does not begin while the canary is as it is, however often the run is gone on with, and the canary is left alone.
+fn halts_again(site: &Site, run: &str, why: &str) {
+    for _ in 0..2 {
+        let again = site.run(&["run"]).expect(3);
+        again.says(&[why, &format!("proxmaint resolve {run} edge2 111 --retry")]);
+        let upgraded = ["111", "101", "102", "edge1"].map(|machine| site.count(Act::Upgrade, machine));
+        assert_eq!((site.run_name().as_str(), upgraded), (run, [1, 0, 0, 0]), "{}", site.ledger_text());
+    }
+    site.run(&["status"]).expect(0).says(&[&format!("proxmaint resolve {run} edge2 111 --retry")]);
+}
+
+fn mended_by_hand(site: &Site) {
+    site.with(|world| {
+        let id = MachineId::guest("edge2", 111);
+        world.machine_mut(&id).expect("a guest").packages.half_configured.clear();
+    });
+}
+
+fn a_broken_canary_waits_for_the_operator() {
+    let (site, run) = broken("edge2/111");
+    halts_again(&site, &run, "halted: a canary is not well: edge2: CT 111 failed");
+    mended_by_hand(&site);
+    site.run(&["resolve", &run, "edge2", "111", "--done"]).expect(0).says(&[&format!("goes on with run {run}")]);
+    site.run(&["run"]).expect(0).says(&["the canaries are well: the rest begins"]);
+    assert_eq!((site.run_name(), site.count(Act::Upgrade, "111")), (run, 1), "{}", site.ledger_text());
+    left_nothing(&site);
+}
+
+fn a_canary_that_was_brought_back_is_tried_first() {
+    let (site, run) = broken("edge2/111");
+    site.run(&["rollback", &run, "edge2", "111", "--yes"]).expect(0);
+    halts_again(&site, &run, "halted: a canary is not well: edge2: CT 111 was rolled back");
+    site.run(&["resolve", &run, "edge2", "111", "--retry"]).expect(0);
+    site.run(&["run"]).expect(0).says(&["the canaries are well: the rest begins"]);
+    assert_eq!((site.run_name(), site.done(Act::Upgrade, "111")), (run, 1), "{}", site.ledger_text());
+    let upgrades = site.ledger().into_iter().filter(|entry| entry.act == Act::Upgrade);
+    let order: Vec<String> = upgrades.map(|entry| entry.machine.to_string()).collect();
+    assert!(order[1].contains("111"), "the canary is tried again before anything else: {order:?}");
+    left_nothing(&site);
+}
+
+fn a_broken_guest_of_a_canary_host_waits_as_well() {
+    let (site, run) = broken("edge2");
+    halts_again(&site, &run, "CT 111 failed");
+    site.run(&["resolve", &run, "edge2", "111", "--skip"]).expect(0);
+    site.run(&["run"]).expect(0).says(&["the canaries are well: the rest begins"]);
+    assert_eq!((site.run_name(), site.count(Act::Upgrade, "111")), (run, 1), "{}", site.ledger_text());
+    for guest in [101, 102] {
+        assert_eq!(site.behind(&MachineId::guest("edge1", guest)), 0, "{guest}:\n{}", site.ledger_text());
+    }
+}
+
+fn a_soak_without_canaries_is_remarked_upon() {
+    let site = site(two(), "soak = \"2h\"");
+    let said = "`soak` has no effect without `canary`";
+    site.run(&["manifest", "check"]).expect(0).says(&[said]);
+    site.run(&["run"]).expect(0).says(&[said, "say who goes first"]);
+    site.assert_clean();
 }

@@ -84,16 +84,20 @@ fn by_hand_on_a_run_that_is_over() {
         "CT 101 (web) on edge1",
         "was upgraded",
         "goes back to: snapshot pm-",
-        "what was written since is lost",
+        // Two packages, of 3 MiB each in the lab.
+        "what was written since is lost: 6 MiB (as ZFS counts)",
         "it is stopped hard, and started again",
         "--yes",
     ]);
+    site.run(&["rollback", &run, "edge1", "102"]).expect(2).says(&["is lost: 3 MiB (as ZFS counts)"]);
+    site.run(&["rollback", &run, "edge1", "201"]).expect(2).says(&["is lost: 6 MiB (as ZFS counts)"]);
     assert_eq!(site.changes().len(), before, "{}", site.ledger_text());
 
     let done = site.run(&["rollback", &run, "edge1", "101", "--yes"]).expect(0);
     done.says(&["CT 101 (web) is back at snapshot pm-", "it runs, and was checked", "--retry"]);
     assert_eq!((site.behind(&edge(101)), runs(&site, 101)), (2, true));
     assert_eq!(state_of(&site, 101), "rolled-back");
+    site.run(&["rollback", &run, "edge1", "101"]).expect(2).says(&["was rolled back before", "is lost: 0 bytes"]);
     // It is no failure, and the run is over still: the next one is another one, and leaves it alone.
     site.run(&["run"]).expect(3).says(&["was rolled back by run"]);
     assert_ne!(site.run_name(), run);
@@ -106,11 +110,39 @@ fn by_hand_after_a_failure_that_was_kept() {
     let failed = site.run(&["run"]).expect(3);
     let run = site.run_name();
     let command = format!("proxmaint rollback {run} edge1 201");
-    failed.says(&[&command]);
-    site.run(&["status"]).expect(0).says(&["failed", &command]);
+    let resolve = format!("proxmaint resolve {run} edge1 201 --retry|--done|--skip");
+    let ways = [
+        format!("{command}  (undoes its upgrade: it goes back to its snapshot, and what was written since is lost)"),
+        format!("{resolve}  (--done: you mended it; --retry: upgrade it again; --skip: leave it as it is in this run)"),
+    ];
+    for way in &ways {
+        failed.clone().says(&[&format!("To decide about guest 201 on edge1: {way}")]);
+        site.run(&["status"]).expect(0).says(&["failed, held", &format!("To decide: {way}")]);
+    }
     site.run(&["rollback", &run, "edge1", "201", "--yes"]).expect(0);
     assert_eq!((site.behind(&edge(201)), runs(&site, 201)), (2, true));
     assert_eq!(site.status(&[])["hosts"][0]["result"], "succeeded", "{:#}", site.status(&[]));
+}
+
+#[test]
+fn what_is_said_in_the_end_is_about_the_guest_and_not_about_the_run() {
+    let world = three().standalone("edge2").ct("edge2", 111, |ct| ct.pending(1));
+    let site = Site::new(world.fault(breaks("101")).fault(breaks("111")).build());
+    site.run(&["run"]).expect(3);
+    let run = site.run_name();
+    let done = site.run(&["rollback", &run, "edge1", "101", "--yes"]).expect(0);
+    done.clone().says(&[
+        "CT 101 (web): rolling back to pm-",
+        "CT 101 (web) is back at snapshot pm-",
+        "it runs, and was checked",
+    ]);
+    for other in ["everything is verified", "the run is over", "goes on where it stopped", "stopping guests", "done in"]
+    {
+        assert!(!done.stderr.contains(other), "{other:?} is not true of the run, or was not asked:\n{done}");
+    }
+    // The other guest waits for its own decision.
+    let rollback = format!("proxmaint rollback {run} edge2 111");
+    site.run(&["status"]).expect(0).says(&["failed, held", &rollback]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn plain(story: &Story, verbose: bool) -> String {
     let out = Shared::default();
     let plain = Plain::start(out.clone(), verbose, Paint::plain(), Arc::new(Still(OPENED))).expect("a thread");
     let hosts = [HostId::new("pve1")];
-    plain.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false });
+    plain.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false, whole: true });
     story.tell(&plain, 0);
     plain.seen(&Seen::Draining);
     plain.seen(&Seen::RunEnded(RunEnd { result: RunResult::Held, interrupted: true, halted: false }));
@@ -172,7 +172,7 @@ fn json_lines() {
     let out = Shared::default();
     let json = JsonLines::start(out.clone(), Arc::new(Still(OPENED))).expect("a thread");
     let hosts = [HostId::new("pve1")];
-    json.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false });
+    json.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false, whole: true });
     story.tell(&json, 0);
     json.seen(&Seen::Draining);
     let view = story.world.view(Standing::Interrupted, Detail::Brief, None);
@@ -204,7 +204,7 @@ fn bars_show_active_hosts_and_leave_no_ghosts() {
     let bars = Bars::start(target, false, Paint::plain(), Redactor::new()).expect("a thread");
     let mut story = Story::new(World::new(&["pve1", "pve2"]));
     let hosts = [HostId::new("pve1"), HostId::new("pve2")];
-    bars.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false });
+    bars.seen(&Seen::RunBegan { run: &story.world.run.id, hosts: &hosts, resumed: false, whole: true });
     story.then(World::turns);
     story.then(|world| world.discovered("pve1", &facts("pve1", guests())));
     story.then(|world| world.protected("pve1", 101));

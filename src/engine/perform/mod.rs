@@ -185,7 +185,7 @@ async fn perform_leased(cx: &Context, effect: &Effect) -> Report {
         (Action::RollbackGuest { guest, snapshot }, mode) => {
             rollback::roll_back(cx, &effect.key, guest, snapshot, mode).await
         }
-        (Action::ReviveGuest { guest }, mode) => power::start(cx, &effect.key, guest, mode).await,
+        (Action::ReviveGuest { guest }, mode) => power::revive(cx, &effect.key, guest, mode).await,
         (Action::RecheckGuest { guest, via, pending, baseline, checks }, _) => {
             // It was started just now.
             let before = health::Before { baseline: baseline.as_deref(), checks, limit: cx.limits.boot };

@@ -75,6 +75,15 @@ pub(super) async fn start(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: 
     }
 }
 
+/// Starts a guest again that a rollback stopped: that is owed wherever the guest is by now.
+pub(super) async fn revive(cx: &Context, key: &StepKey, guest: &GuestAddr, mode: Mode) -> Report {
+    match find(cx, guest).await {
+        Ok(found) => start(cx, key, &found, mode).await,
+        Err(fault) if mode == Mode::Act => refused(fault),
+        Err(fault) => unclear(mode, fault),
+    }
+}
+
 /// Asks for the start of a guest that was just seen to be off, and waits until it runs.
 async fn begin_start(cx: &Context, key: &StepKey, at: &GuestRef) -> Outcome {
     let task = match retried(|| cx.ports.pve.start_guest(at)).await {

@@ -2,6 +2,8 @@
 //!
 //! A rollback stops a VM hard, restores the guest's old config, and takes back everything that was written since, the files of
 //! detached jobs among it. It carries no key: what it is known by are its task and the guest's lock.
+//!
+//! It undoes what was begun, so it follows its guest: a snapshot moves along with it to another node.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +11,12 @@ use super::health::{self, Before};
 use super::inside::{self, volumes};
 use super::task::{TaskEnd, guest_tasks, known_task, task_end, tell};
 use super::whereabouts::{find, find_by};
-use super::{Context, Report, change_failed, guest_ref, idle_guest, probed, refused, same_guest};
+use super::{Context, Report, change_failed, guest_ref, idle_guest, probed, refused, unclear};
 use crate::choices::ViaChoice;
 use crate::engine::port::{GuestRef, TaskState, ZfsSince};
 use crate::engine::wait::{Backoff, retried};
-use crate::ids::{GuestKind, SnapshotName, StepKey};
-use crate::inventory::{Inside, PackageChange, Power};
+use crate::ids::{GuestKind, NodeName, SnapshotName, StepKey};
+use crate::inventory::{Inside, PackageChange, Power, Via};
 use crate::machine::effect::Mode;
 use crate::machine::outcome::{Detail, Fault, FaultClass, Outcome, Probed, Protection};
 use crate::plan::GuestAddr;
@@ -38,32 +40,45 @@ pub(super) async fn roll_back(
     snapshot: &SnapshotName,
     mode: Mode,
 ) -> Report {
-    let at = guest_ref(guest);
-    match mode {
+    let at = match mode {
         Mode::Act => match before(cx, guest, snapshot).await {
-            Ok(()) => Report::Ended(begin(cx, key, &at, snapshot).await),
-            Err(fault) => refused(fault),
+            Ok(at) => return Report::Ended(begin(cx, key, &at, snapshot).await),
+            Err(fault) => return refused(fault),
         },
-        Mode::Attach => Report::Ended(wait_by_looking(cx, &at).await),
-        Mode::Probe => probed(match look(cx, &at).await {
-            Ok(Found::Done) => Probed::Ended(Outcome::Done(Detail::RolledBack)),
-            Ok(Found::AtWork) => Probed::Running,
-            Ok(Found::Failed(why)) => Probed::Ended(Outcome::Failed(failed(cx, &at, &why).await)),
-            Ok(Found::NotDone) => Probed::NotDone,
-            Err(fault) => Probed::Unclear(fault),
-        }),
+        Mode::Attach | Mode::Probe => match find(cx, guest).await {
+            Ok(found) => guest_ref(&found),
+            Err(fault) => return unclear(mode, fault),
+        },
+    };
+    let planned = guest_ref(guest);
+    if mode == Mode::Attach {
+        return Report::Ended(wait_by_looking(cx, &planned, &at).await);
     }
+    probed(match look(cx, &planned, &at).await {
+        Ok(Found::Done) => Probed::Ended(Outcome::Done(Detail::RolledBack)),
+        Ok(Found::AtWork) => Probed::Running,
+        Ok(Found::Failed(why)) => Probed::Ended(Outcome::Failed(failed(cx, &at, &why).await)),
+        Ok(Found::NotDone) => Probed::NotDone,
+        Err(fault) => Probed::Unclear(fault),
+    })
 }
 
-/// Looks right before. An error means: don't.
-async fn before(cx: &Context, guest: &GuestAddr, snapshot: &SnapshotName) -> Result<(), Fault> {
+/// Finds a guest, and the ways to the node that has it now: that one is asked what is on its disks.
+async fn on_its_node(cx: &Context, guest: &GuestAddr) -> Result<(Context, GuestAddr), Fault> {
+    find_by(cx, guest, &Via::Pct).await
+}
+
+/// Looks right before; returns where the guest is. An error means: don't.
+async fn before(cx: &Context, guest: &GuestAddr, snapshot: &SnapshotName) -> Result<GuestRef, Fault> {
+    let (cx, guest) = &on_its_node(cx, guest).await?;
     idle_guest(cx, guest).await?;
     let at = guest_ref(guest);
     // One that is not complete is not listed.
     if !retried(|| cx.ports.pve.snapshots(&at)).await?.iter().any(|there| there.name == *snapshot) {
         return Err(Fault::permanent(format!("its snapshot {snapshot} is not there any more")));
     }
-    nothing_in_the_way(cx, guest, snapshot).await
+    nothing_in_the_way(cx, guest, snapshot).await?;
+    Ok(at)
 }
 
 /// Makes sure, before an upgrade that is to be rolled back where it fails, that it could be.
@@ -115,11 +130,13 @@ async fn since(cx: &Context, guest: &GuestAddr, snapshot: &SnapshotName) -> Resu
 /// What a rollback would cost, as far as can be told beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
+    /// The node that has the guest now, and on which it is rolled back.
+    pub node: NodeName,
     /// Whether the guest runs: it is stopped hard then.
     pub runs: bool,
     /// Bytes that were written since the snapshot, where the node's ZFS tells.
     pub written: Option<u64>,
-    /// What differs in the guest's config now, as far as it is not its disks' business: these keys go back.
+    /// What stands in the way, in words.
     pub obstacles: Vec<String>,
     /// Snapshots that are newer than the one that is gone back to, by name.
     pub newer: Vec<SnapshotName>,
@@ -130,7 +147,7 @@ pub struct Lost {
 /// # Errors
 /// The snapshot is not there, it is another guest, or API or node can't be asked.
 pub async fn lost(cx: &Context, guest: &GuestAddr, snapshot: &SnapshotName) -> Result<Lost, Fault> {
-    same_guest(cx, guest).await?;
+    let (cx, guest) = &on_its_node(cx, guest).await?;
     let at = guest_ref(guest);
     let (power, lock) = retried(|| cx.ports.pve.guest_status(&at)).await?;
     let all = retried(|| cx.ports.pve.snapshots(&at)).await?;
@@ -143,7 +160,7 @@ pub async fn lost(cx: &Context, guest: &GuestAddr, snapshot: &SnapshotName) -> R
     let mut obstacles = obstacles(cx, guest, snapshot).await?;
     obstacles.extend(lock.map(|lock| format!("it is locked ({lock}): something else works on it")));
     let written = since(cx, guest, snapshot).await?.written;
-    Ok(Lost { runs: power == Power::Running, written, obstacles, newer })
+    Ok(Lost { node: at.node, runs: power == Power::Running, written, obstacles, newer })
 }
 
 async fn begin(cx: &Context, key: &StepKey, at: &GuestRef, snapshot: &SnapshotName) -> Outcome {
@@ -177,9 +194,12 @@ async fn failed(cx: &Context, at: &GuestRef, why: &str) -> Fault {
 }
 
 /// Looks what became of a rollback: its task, then the lock that a rollback holds, then whatever task rolled the guest back since
-/// the intent.
-async fn look(cx: &Context, at: &GuestRef) -> Result<Found, Fault> {
-    let tasks = guest_tasks(cx, at, &["rollback"]).await?;
+/// the intent, where the guest is now or was planned.
+async fn look(cx: &Context, planned: &GuestRef, at: &GuestRef) -> Result<Found, Fault> {
+    let mut tasks = guest_tasks(cx, at, &["rollback"]).await?;
+    if at != planned {
+        tasks.extend(guest_tasks(cx, planned, &["rollback"]).await?);
+    }
     let known = known_task(cx).await?;
     if tasks.iter().any(|task| task.running) || known == Some(TaskState::Running) {
         return Ok(Found::AtWork);
@@ -212,10 +232,10 @@ async fn look(cx: &Context, at: &GuestRef) -> Result<Found, Fault> {
     }
 }
 
-async fn wait_by_looking(cx: &Context, at: &GuestRef) -> Outcome {
+async fn wait_by_looking(cx: &Context, planned: &GuestRef, at: &GuestRef) -> Outcome {
     let mut backoff = Backoff::within(cx.limits.rollback);
     loop {
-        match look(cx, at).await {
+        match look(cx, planned, at).await {
             Ok(Found::Done) => return Outcome::Done(Detail::RolledBack),
             Ok(Found::Failed(why)) => return Outcome::Failed(failed(cx, at, &why).await),
             Ok(Found::NotDone) => {
@@ -254,7 +274,11 @@ async fn rechecked(
     pending: &[PackageChange],
     before: &Before<'_>,
 ) -> Result<(), Fault> {
-    let guest = &find(cx, guest).await?;
+    // It may be entered through its node.
+    let (cx, guest) = &match via {
+        ViaChoice::Pct | ViaChoice::Auto => on_its_node(cx, guest).await?,
+        ViaChoice::Ssh | ViaChoice::Agent => (cx.clone(), find(cx, guest).await?),
+    };
     let at = guest_ref(guest);
     let (power, _) = retried(|| cx.ports.pve.guest_status(&at)).await?;
     if power != Power::Running {
@@ -275,8 +299,7 @@ async fn rechecked(
     if !other.is_empty() {
         return Err(Fault::permanent(format!("packages are not what they were before: {}", other.join(", "))));
     }
-    let (cx, guest) = find_by(cx, guest, &via).await?;
-    for remark in health::compared(&cx, &guest, &via, before).await? {
+    for remark in health::compared(cx, guest, &via, before).await? {
         tracing::info!(guest = %guest.id, %remark, "after its rollback");
     }
     Ok(())

@@ -116,7 +116,8 @@ impl HostState {
         self.is_behind_its_gate() && self.may_begin_anew() && self.guests.values().any(GuestState::came_out_badly)
     }
 
-    /// Tells whether it went wrong at a guest that a later session tries again, and stands behind its gate.
+    /// Tells whether it stands behind its gate with a guest that a later session tries again: it went wrong, or was brought back and
+    /// may be upgraded once more.
     pub fn is_to_be_tried_again_behind_its_gate(&self) -> bool {
         let again = |guest: &GuestState| {
             matches!(
@@ -128,7 +129,7 @@ impl HostState {
                 )
             )
         };
-        self.went_wrong_behind_its_gate() && self.guests.values().any(again)
+        self.is_behind_its_gate() && self.may_begin_anew() && self.guests.values().any(again)
     }
 
     /// Takes another gate. Where only canaries might begin so far, time has passed since the host was planned, and what is left is

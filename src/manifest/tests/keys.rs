@@ -285,6 +285,8 @@ fn levels(key: &Key, spelling: &str) -> Vec<fn(String) -> String> {
         Level::Both if spelling == "host.reboot" => vec![in_defaults],
         Level::Both => vec![in_defaults, in_host],
         Level::Host => vec![in_host],
+        // Without canaries it is warned of.
+        Level::Defaults if spelling == "soak" => vec![|line| manifest(&[line, "canary = \"101\"".to_owned()], &[])],
         Level::Defaults => vec![in_defaults],
         Level::Guest => panic!("keys of rules are tested in `rules`"),
     }

@@ -64,6 +64,8 @@ pub struct Narrator {
     watch: Watch,
     teller: Teller,
     least: Weight,
+    /// Whether all of the run is worked on.
+    whole: bool,
     /// What each host is owed, as it was last seen.
     owed: BTreeMap<Arc<str>, Vec<String>>,
 }
@@ -72,13 +74,16 @@ impl Narrator {
     /// Makes a narrator; a verbose one tells details too.
     pub fn new(verbose: bool) -> Self {
         let least = if verbose { Weight::Detail } else { Weight::Step };
-        Self { watch: Watch::new(), teller: Teller::new(), least, owed: BTreeMap::new() }
+        Self { watch: Watch::new(), teller: Teller::new(), least, whole: true, owed: BTreeMap::new() }
     }
 
     /// Tells what is seen, in lines.
     pub fn tell(&mut self, seen: &Seen<'_>) -> Vec<Line> {
         let mut lines = match seen {
-            Seen::RunBegan { run, hosts, resumed } => vec![run_began(run, hosts.len(), *resumed)],
+            Seen::RunBegan { run, hosts, resumed, whole } => {
+                self.whole = *whole;
+                if *whole { vec![run_began(run, hosts.len(), *resumed)] } else { Vec::new() }
+            }
             Seen::Host { event, state, .. } => self.host(event, state),
             Seen::Soaking { until } => {
                 vec![headline(Tone::Plain, format!("the canaries are done and left alone; soaking until {until}"))]
@@ -99,6 +104,8 @@ impl Narrator {
                 text: "stopping: no new step begins; what is at work is waited for or left to itself. Once more stops at once"
                     .to_owned(),
             }],
+            // How the run stands was not asked, and what came of the rest of it is not known here.
+            Seen::RunEnded(_) if !self.whole => self.owed(),
             Seen::RunEnded(end) => self.owed().into_iter().chain([run_ended(*end)]).collect(),
         };
         lines.retain(|line| line.weight >= self.least);
@@ -170,6 +177,8 @@ impl Narrator {
         }
         for news in self.watch.note(state) {
             let (weight, tone, guest, text) = match news {
+                // It only stands again where it stood.
+                News::Host if !self.whole && matches!(state.phase, HostPhase::Done(_)) => continue,
                 News::Host => {
                     let Some((weight, tone, text)) = host_line(state) else { continue };
                     (weight, tone, None, text)
@@ -387,6 +396,8 @@ fn host_line(state: &HostState) -> Said {
             (Weight::Step, Tone::Plain, format!("{}{}", starting(guests.len()), again(*attempt)))
         }
         HostPhase::Rechecking { .. } => (Weight::Step, Tone::Plain, "looking at its canaries once more".to_owned()),
+        // Its guest's line says so.
+        HostPhase::GivingBack { .. } if state.is_rolling_back() => return None,
         HostPhase::GivingBack { .. } => {
             (Weight::Step, Tone::Plain, "stopping guests that were started to be upgraded".to_owned())
         }
@@ -459,6 +470,7 @@ fn guests_summary(counts: &GuestCounts) -> String {
         some(counts.skipped, "skipped"),
         some(counts.blocked, "blocked"),
         some(counts.failed, "failed"),
+        some(counts.rolled_back, "rolled back"),
         some(counts.held, "held"),
     ])
 }
@@ -529,6 +541,7 @@ pub fn doing(state: &HostState) -> String {
         HostPhase::StoppingGuests { .. } => format!("shutting down {}", count(state.shut.len(), "guest")),
         HostPhase::Rebooting { .. } => "rebooting".to_owned(),
         HostPhase::StartingGuests { guests, .. } => starting(guests.len()),
+        HostPhase::GivingBack { .. } if state.is_rolling_back() => "rolling a guest back".to_owned(),
         HostPhase::GivingBack { .. } => "stopping guests that were started".to_owned(),
         HostPhase::Rechecking { .. } => "looking at its canaries once more".to_owned(),
         HostPhase::Held { .. } => "held".to_owned(),

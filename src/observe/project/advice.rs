@@ -38,15 +38,19 @@ pub(super) fn advise(next: &mut Vec<Advice>, state: &HostState, running: bool) {
             && state.way_back(*id).is_ok()
         {
             let command = rollback_command(&state.run, state.host(), *id);
-            advise(command, "brings it back to its snapshot: what was written since is lost");
+            advise(command, "undoes its upgrade: it goes back to its snapshot, and what was written since is lost");
         }
         match verdict {
             GuestVerdict::Failed { held: true, .. } => {
                 let command = resolve_command(&state.run, state.host(), Some(*id));
-                advise(command, "it is held, and not upgraded again before you decide");
+                advise(
+                    command,
+                    "--done: you mended it; --retry: upgrade it again; --skip: leave it as it is in this run",
+                );
             }
             GuestVerdict::RolledBack { retry: false, .. } => {
-                advise(retry_command(&state.run, state.host(), *id), "lets its upgrade be tried again");
+                let command = retry_command(&state.run, state.host(), *id);
+                advise(command, "lets the next run upgrade it again; until then it is left alone");
             }
             _ => {}
         }

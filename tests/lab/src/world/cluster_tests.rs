@@ -449,7 +449,13 @@ fn a_rollback_leaves_a_guest_off_unless_it_is_to_start() {
         w.begin_upgrade(w.now(), &guest(vmid), None, &by()).unwrap();
         w.settle();
         let boot = w.guest(&guest(vmid)).unwrap().machine.boot_id.clone();
+        let written = |w: &World| {
+            let there = w.guest(&guest(vmid)).unwrap();
+            w.written_since(there, &w.datasets(there)[0].1, "before").unwrap()
+        };
+        assert_eq!(written(&w), 2 * WRITTEN_BY_A_PACKAGE);
         assert_eq!(rolled_back(&mut w, vmid, "before", false), "OK");
+        assert_eq!(written(&w), 0);
         let back = w.guest(&guest(vmid)).unwrap();
         assert!(!back.running() && !back.config.contains_key("tags") && back.machine.packages.pending().len() == 2);
         let exit = rolled_back(&mut w, vmid, "before", true);

@@ -13,6 +13,9 @@ pub struct DatasetSnapshot {
     pub name: String,
     /// When it was taken, seconds since the Unix epoch.
     pub created: i64,
+    /// Bytes that had been written when it was taken.
+    #[serde(default)]
+    pub written: u64,
 }
 
 impl DatasetSnapshot {
@@ -34,6 +37,14 @@ impl World {
         guest.volumes().into_iter().filter_map(|(_, volid)| dataset(volid?)).collect()
     }
 
+    /// Returns how many bytes were written to a dataset of a guest since a snapshot of it; `None` where it has no such snapshot.
+    /// Packages lie on the first of a guest's datasets, and nothing is ever written to the others.
+    pub fn written_since(&self, guest: &Guest, dataset: &str, snapshot: &str) -> Option<u64> {
+        let then = guest.dataset_snapshots.iter().find(|there| there.name == snapshot)?.written;
+        let first = self.datasets(guest).first().is_some_and(|(_, first)| first == dataset);
+        Some(if first { guest.machine.packages.written.saturating_sub(then) } else { 0 })
+    }
+
     /// Takes a snapshot of a guest's datasets that Proxmox VE knows nothing of, as `sanoid` and its like do. A guest that has no
     /// dataset gets none. The ledger does not have it: nobody asked the node for it.
     pub fn foreign_snapshot(&mut self, now: Time, id: &MachineId, name: &str) {
@@ -44,7 +55,8 @@ impl World {
             return;
         }
         if let Some(guest) = self.guest_mut(id) {
-            guest.dataset_snapshots.push(DatasetSnapshot { name: name.to_owned(), created });
+            let written = guest.machine.packages.written;
+            guest.dataset_snapshots.push(DatasetSnapshot { name: name.to_owned(), created, written });
         }
     }
 
@@ -65,7 +77,8 @@ impl World {
         for job in realm.replication.iter().filter(|job| job.guest == *vmid && !job.disabled) {
             let own = format!("__replicate_{}_", job.id());
             guest.dataset_snapshots.retain(|snapshot| !snapshot.name.starts_with(&own));
-            guest.dataset_snapshots.push(DatasetSnapshot { name: format!("{own}{created}__"), created });
+            let (name, written) = (format!("{own}{created}__"), guest.machine.packages.written);
+            guest.dataset_snapshots.push(DatasetSnapshot { name, created, written });
         }
     }
 

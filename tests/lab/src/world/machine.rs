@@ -252,6 +252,9 @@ pub struct Packages {
     pub running: Option<Transaction>,
     /// Upgrades that ended, oldest first.
     pub finished: Vec<Finished>,
+    /// Bytes that upgrades have written to its disk so far.
+    #[serde(default)]
+    pub written: u64,
 }
 
 impl Packages {

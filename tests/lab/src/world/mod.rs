@@ -53,7 +53,7 @@ pub use machine::{
 };
 pub use migrate::MoveOrder;
 pub use node::{CertData, Node, PveVersion, Repository, Service};
-pub use packages::PackageError;
+pub use packages::{PackageError, WRITTEN_BY_A_PACKAGE};
 pub use quorum::{Device, Tally, Voting};
 pub use replication::Replication;
 pub use spec::{GuestSpec, NodeSpec};

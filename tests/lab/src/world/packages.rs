@@ -11,6 +11,8 @@ use crate::ledger::{Act, Outcome};
 
 /// Upgrades that ended and are still remembered, a machine.
 const REMEMBERED: usize = 200;
+/// Bytes that the upgrade of one package writes, whichever it is.
+pub const WRITTEN_BY_A_PACKAGE: u64 = 3 << 20;
 
 /// Why the package manager did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,6 +239,7 @@ impl World {
                 }
             }
         }
+        machine.packages.written += WRITTEN_BY_A_PACKAGE * changes.len() as u64;
         if let Some(name) = &broken
             && machine.os.manager() == Manager::Apt
         {

@@ -86,6 +86,14 @@ async fn what_is_under_a_volume_can_be_asked_for() {
     let gone = root.run("zfs list -H -t snapshot -o name rpool/data/subvol-103-disk-0").await;
     let said = "cannot open 'rpool/data/subvol-103-disk-0': dataset does not exist\n";
     assert_eq!((gone.code, gone.err.as_str()), (Some(1), said), "it is on the other node");
+    let get = |dataset: &str, snapshot: &str, columns: &str| {
+        format!("zfs get -Hp {columns} written@{snapshot} rpool/data/{dataset}")
+    };
+    assert_eq!(root.run(&get("subvol-101-disk-0", "before", "-o value")).await.out, "0\n");
+    let never = root.run(&get("vm-201-disk-0", "never", "")).await;
+    assert_eq!((never.code, never.out.as_str()), (Some(0), "rpool/data/vm-201-disk-0\twritten@never\t-\t-\n"));
+    let gone = root.run(&get("subvol-103-disk-0", "before", "-o value")).await;
+    assert_eq!((gone.code, gone.err.as_str()), (Some(1), said));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Tools that say what is under a guest's volumes: `pvesm path` and `zfs list`.
+//! Tools that say what is under a guest's volumes: `pvesm path`, `zfs list` and `zfs get`.
 
 use std::sync::Arc;
 
@@ -97,14 +97,18 @@ struct Line {
     order: usize,
 }
 
-/// `zfs list`: the datasets of the guests that a node has, and their snapshots.
+/// `zfs list` and `zfs get`: the datasets of the guests that a node has, and their snapshots.
 pub(super) async fn zfs(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) -> Answer {
     let Some((node, _)) = node(stage, call) else { return no_machine(call, streams).await };
-    let words = call.words();
-    let Some(("list", rest)) = words.split_first().map(|(verb, rest)| (*verb, rest)) else {
-        return not_simulated(call, streams).await;
-    };
-    let Some(listing) = Listing::of(rest) else { return not_simulated(call, streams).await };
+    match call.words().split_first() {
+        Some((&"list", rest)) => list(stage, call, &node.name, rest, streams).await,
+        Some((&"get", rest)) => get(stage, call, &node.name, rest, streams).await,
+        Some(_) | None => not_simulated(call, streams).await,
+    }
+}
+
+async fn list(stage: &Arc<Stage>, call: &Call, node: &str, words: &[&str], streams: &mut Streams) -> Answer {
+    let Some(listing) = Listing::of(words) else { return not_simulated(call, streams).await };
     let known = ["name", "creation", "createtxg", "used", "guid"];
     let columns: Vec<&str> = match listing.columns.is_empty() {
         true => vec!["name"],
@@ -115,7 +119,7 @@ pub(super) async fn zfs(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         // Sizes and mount points are not simulated, and by default they are shown.
         return not_simulated(call, streams).await;
     }
-    let lines = match stage.with(|world, _| lines(world, &node.name, &listing)) {
+    let lines = match stage.with(|world, _| lines(world, node, &listing)) {
         Ok(lines) => lines,
         Err(name) => return streams.fail(1, &format!("cannot open '{name}': dataset does not exist")).await,
     };
@@ -137,6 +141,44 @@ pub(super) async fn zfs(stage: &Arc<Stage>, call: &Call, streams: &mut Streams) 
         text.push_str(&format!("{}\n", cells.join(separator)));
     }
     streams.done(&text).await
+}
+
+/// `zfs get -Hp -o .. written@SNAPSHOT DATASET`: how much was written to a dataset since a snapshot of it, which need not be there.
+async fn get(stage: &Arc<Stage>, call: &Call, node: &str, words: &[&str], streams: &mut Streams) -> Answer {
+    let Some(asked) = Listing::of(words).filter(|asked| asked.bare && asked.plain) else {
+        // Headings, and sizes as people write them, are not simulated.
+        return not_simulated(call, streams).await;
+    };
+    let columns: Vec<&str> = match asked.columns.is_empty() {
+        true => vec!["name", "property", "value", "source"],
+        false => asked.columns.iter().map(String::as_str).collect(),
+    };
+    let [property, dataset] = &asked.names[..] else { return not_simulated(call, streams).await };
+    let Some(snapshot) = property.strip_prefix("written@").filter(|_| !dataset.contains('@')) else {
+        return not_simulated(call, streams).await;
+    };
+    let written = stage.with(|world, _| {
+        let on_node = world.guests_on(node);
+        let mut guests = on_node.iter().filter_map(|id| world.guest(id));
+        let guest = guests.find(|guest| world.datasets(guest).iter().any(|(_, name)| name == dataset))?;
+        Some(world.written_since(guest, dataset, snapshot))
+    });
+    let Some(written) = written else {
+        return streams.fail(1, &format!("cannot open '{dataset}': dataset does not exist")).await;
+    };
+    // Without the snapshot there is no such property, which is no error.
+    let (value, source) = written.map_or(("-".to_owned(), "-"), |bytes| (bytes.to_string(), "local"));
+    let mut cells = Vec::new();
+    for column in columns {
+        cells.push(match column {
+            "name" => dataset,
+            "property" => property,
+            "value" => value.as_str(),
+            "source" => source,
+            _ => return not_simulated(call, streams).await,
+        });
+    }
+    streams.done(&format!("{}\n", cells.join("\t"))).await
 }
 
 /// Returns what is listed, in order; or the name of a dataset that is not there.

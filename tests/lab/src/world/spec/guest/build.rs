@@ -27,7 +27,7 @@ impl GuestSpec {
                 guest.snapshots.push(snapshot);
             }
             if zfs {
-                guest.dataset_snapshots.push(DatasetSnapshot { name: name.clone(), created });
+                guest.dataset_snapshots.push(DatasetSnapshot { name: name.clone(), created, written: 0 });
             }
         }
     }
