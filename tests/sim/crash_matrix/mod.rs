@@ -60,10 +60,11 @@ fn crash_everywhere(scenario: &Scenario, verdicts: &[(&str, &str)], further: imp
         let ended = play(scenario, &plan).unwrap_or_else(|violation| panic!("{violation}"));
         assert!(
             ended.picture == calm.picture,
-            "{}, crashed at {:?} (plan {plan:?}), does not end as without a crash:\n{}",
+            "{}, crashed at {:?} (plan {plan:?}), does not end as without a crash:\n{}{:#?}",
             scenario.name,
             ended.crashed,
-            Difference(&calm.picture, &ended.picture)
+            Difference(&calm.picture, &ended.picture),
+            ended.run.hosts().filter_map(|state| why(&state.phase)).collect::<Vec<_>>()
         );
     }
 }
