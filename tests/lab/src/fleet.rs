@@ -103,7 +103,7 @@ pub fn hyperconverged() -> World {
         .vm("pve3", 121, |vm| vm.name("metrics").on("ceph").pending(2).onboot())
         .ct("pve3", 122, |ct| ct.name("git").on("ceph").pending(1).onboot())
         .ha("lab", [102, 121])
-        .fault(Fault::upgrade("111", UpgradeFault::Exit { code: 100 }).times(0))
+        .fault(Fault::upgrade("111", UpgradeFault::HalfConfigure { code: 100 }).times(0))
         .build()
 }
 
