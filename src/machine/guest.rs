@@ -356,7 +356,7 @@ impl GuestState {
                 Ph::Settled(GuestVerdict::Failed { fault, protection, held: false })
             }
             (Ph::Settled(GuestVerdict::Failed { protection, held: true, .. }), In::Resolve(Resolution::Done)) => {
-                self.declared_upgraded(protection, false)?
+                self.declared_upgraded(protection, false)
             }
             (Ph::Settled(before), In::RollBack { snapshot, at, runs }) if !self.plan.own && !self.stopped => {
                 self.rolling_back(Undo { before, snapshot, at, by_operator: true, runs })
@@ -559,7 +559,7 @@ impl GuestState {
         match held {
             Ph::Starting { .. } => self.ended(held, Outcome::Done(Detail::Started)),
             Ph::Upgrading { .. } => self.ended(held, Outcome::AlreadyDone(Detail::Upgraded)),
-            Ph::Checking { protection, rebooted, .. } => self.declared_upgraded(protection, rebooted),
+            Ph::Checking { protection, rebooted, .. } => Some(self.declared_upgraded(protection, rebooted)),
             Ph::Rebooting { protection, .. } => Some(Ph::Checking {
                 protection,
                 rebooted: true,
@@ -581,15 +581,16 @@ impl GuestState {
         }
     }
 
-    /// Takes a guest as upgraded, since the operator says that it is well.
-    fn declared_upgraded(&self, protection: Protection, rebooted: bool) -> Option<GuestPhase> {
-        Some(self.finish(GuestVerdict::Upgraded {
-            changes: self.upgrade()?.pending.clone(),
+    /// Takes a guest as upgraded, since the operator says that it is well. Of one that was stopped again it is not known any more
+    /// what was to change.
+    fn declared_upgraded(&self, protection: Protection, rebooted: bool) -> GuestPhase {
+        self.finish(GuestVerdict::Upgraded {
+            changes: self.upgrade().map_or_else(Vec::new, |upgrade| upgrade.pending.clone()),
             reboot_wanted: None,
             protection,
             rebooted,
             remarks: Remarks::default(),
-        }))
+        })
     }
 }
 

@@ -63,6 +63,10 @@ fn guests_are_compared_with_how_they_did_before() {
             "who_is_held_is_left_alone_while_others_are_tried_again",
             who_is_held_is_left_alone_while_others_are_tried_again,
         ),
+        (
+            "who_was_started_for_its_upgrade_and_is_held_may_be_said_to_be_mended",
+            who_was_started_for_its_upgrade_and_is_held_may_be_said_to_be_mended,
+        ),
         ("what_was_not_changed_is_tried_again_by_the_next_run", what_was_not_changed_is_tried_again_by_the_next_run),
     ]);
 }
@@ -233,6 +237,18 @@ fn who_failed_is_upgraded_again_where_it_may_be_tried_again() {
     site.run(&["resolve", &name, "edge1", "101", "--retry"]).expect(0).says(&["the next `proxmaint run` upgrades it"]);
     run(&site, 0);
     assert_eq!((told(&site, 101).0.as_str(), site.count(Act::Upgrade, "101")), ("upgraded", 2));
+}
+
+fn who_was_started_for_its_upgrade_and_is_held_may_be_said_to_be_mended() {
+    let fault = Fault::upgrade("101", UpgradeFault::HalfConfigure { code: 100 });
+    let site = Site::new(world().ct("edge1", 101, |ct| ct.stopped().pending(1)).fault(fault).build());
+    site.replace("[defaults]\n", "[defaults]\nstopped = \"start\"\n");
+    run(&site, 3);
+    let name = site.run_name();
+    assert_eq!(told(&site, 101).0, "failed");
+    assert!(!site.with(|world| world.guest(&edge(101)).expect("a guest").running()), "it is off again");
+    site.run(&["resolve", &name, "edge1", "101", "--done"]).expect(0).says(&["recorded", "later runs maintain it"]);
+    assert_eq!(guest(&site.status(&[&name]), "edge1", 101)["state"], "upgraded");
 }
 
 fn who_is_held_is_left_alone_while_others_are_tried_again() {
