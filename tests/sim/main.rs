@@ -12,7 +12,7 @@
 //! | `harness` | plays a scenario: crash, replay, resume, to the end |
 //! | `picture` | what is left, to be compared |
 //! | `crash_matrix/` | the tests of the named worlds, crashed at every point: one file a topic, as of the worlds |
-//! | `seeds`, `planted`, `large`, `same` | the other tests |
+//! | `seeds`, `planted`, `large` | the other tests |
 
 mod crash_matrix;
 mod debts;
@@ -25,7 +25,6 @@ mod large;
 mod picture;
 mod planted;
 mod remote;
-mod same;
 mod scenario;
 mod seeds;
 mod stage;
